@@ -1,0 +1,1 @@
+"""From neighbours and labels to numbers: pure functions on arrays, no torch."""

@@ -1,0 +1,1 @@
+"""From images to features to logits. torch lives here, and only here."""

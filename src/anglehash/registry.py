@@ -1,0 +1,92 @@
+"""Registries: how a name on the command line becomes a thing.
+
+:class:`Registry` serves small members that share a file (a decorator puts them in);
+:class:`Folder` serves members that are a file each (dropping a file in is enough).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from importlib import import_module
+from pkgutil import iter_modules
+from types import ModuleType
+from typing import TypeVar
+
+from anglehash.errors import unknown
+
+T = TypeVar("T")
+
+
+class Registry(Mapping[str, T]):
+    """Names to members, filled by a decorator.
+
+    >>> losses: Registry[type] = Registry("loss")
+    >>> @losses.register("zero")
+    ... class Zero: ...
+    >>> losses["zero"].__name__, list(losses)
+    ('Zero', ['zero'])
+    >>> losses["zer"]
+    Traceback (most recent call last):
+    anglehash.errors.ConfigError: unknown loss 'zer'; did you mean 'zero'? Known: zero
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._members: dict[str, T] = {}
+
+    def register(self, name: str) -> Callable[[T], T]:
+        """Decorator that adds a member under ``name``; a name is given once."""
+
+        def add(member: T) -> T:
+            if name in self._members:
+                raise ValueError(f"{self._kind} {name!r} is registered twice")
+            self._members[name] = member
+            return member
+
+        return add
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._members:
+            raise unknown(self._kind, name, self._members)
+        return self._members[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._members))
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._members
+
+
+class Folder(Mapping[str, ModuleType]):
+    """Members that are files of one package; a file is imported when it is looked up.
+
+    A member's name is its file's with ``-`` for ``_``. Files that start with ``_`` are not members.
+
+    >>> engines = Folder("engine", "anglehash.search.engines")
+    >>> "exact" in engines
+    True
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self._kind = kind
+        self._package = package
+
+    def __getitem__(self, name: str) -> ModuleType:
+        if name not in self:
+            raise unknown(self._kind, name, self)
+        return import_module(f"{self._package}.{name.replace('-', '_')}")
+
+    def __iter__(self) -> Iterator[str]:
+        paths = import_module(self._package).__path__
+        return iter(
+            sorted(m.name.replace("_", "-") for m in iter_modules(paths) if not m.name.startswith("_"))
+        )
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in list(iter(self))

@@ -1,0 +1,1 @@
+"""The doors: command line, reports and (later) the service."""
