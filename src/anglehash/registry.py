@@ -20,6 +20,11 @@ T = TypeVar("T")
 class Registry(Mapping[str, T]):
     """Names to members, filled by a decorator.
 
+    Args:
+        kind: what a member is called in messages.
+        package: the package whose files hold the members; they are all imported when a name is first
+            looked up, not before, so that dropping a file in is enough and importing the registry is cheap.
+
     >>> losses: Registry[type] = Registry("loss")
     >>> @losses.register("zero")
     ... class Zero: ...
@@ -30,9 +35,17 @@ class Registry(Mapping[str, T]):
     anglehash.errors.ConfigError: unknown loss 'zer'; did you mean 'zero'? Known: zero
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, *, package: str | None = None) -> None:
         self._kind = kind
+        self._package = package
         self._members: dict[str, T] = {}
+
+    def _filled(self) -> dict[str, T]:
+        if self._package:
+            for module in iter_modules(import_module(self._package).__path__):
+                import_module(f"{self._package}.{module.name}")
+            self._package = None  # only now: a file that fails to import is tried, and fails, again
+        return self._members
 
     def register(self, name: str) -> Callable[[T], T]:
         """Decorator that adds a member under ``name``; a name is given once."""
@@ -46,18 +59,18 @@ class Registry(Mapping[str, T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._members:
+        if name not in self._filled():
             raise unknown(self._kind, name, self._members)
         return self._members[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._members))
+        return iter(sorted(self._filled()))
 
     def __len__(self) -> int:
-        return len(self._members)
+        return len(self._filled())
 
     def __contains__(self, name: object) -> bool:
-        return name in self._members
+        return name in self._filled()
 
 
 class Folder(Mapping[str, ModuleType]):

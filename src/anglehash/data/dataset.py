@@ -6,6 +6,7 @@ label has an empty row. The bytes of an image are read one at a time, by row num
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -42,7 +43,7 @@ class ImageStore(Protocol):
         ...
 
     def read(self, row: int) -> bytes | NDArray[np.uint8]:
-        """One image: its encoded bytes, or ``(h, w, 3)`` RGB pixels.
+        """One image: its encoded bytes, or ``(h, w, 3)`` RGB pixels. Several threads may read at once.
 
         Raises:
             ImageError: it cannot be read (vanished, not a regular file, too large).
@@ -77,6 +78,24 @@ class Encoded:
         """The encoded bytes of one image."""
         blob = self.blobs[row]
         return blob if isinstance(blob, bytes) else bytes(blob.as_py() or b"")
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """The images of several stores, one store after the other."""
+
+    stores: tuple[ImageStore, ...]
+
+    def __len__(self) -> int:
+        return sum(len(store) for store in self.stores)
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        """One image, out of the store that holds it."""
+        for store in self.stores:
+            if row < len(store):
+                return store.read(row)
+            row -= len(store)
+        raise IndexError("row past the last image")
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +162,11 @@ class Dataset:
         """Rows without a label."""
         return np.flatnonzero(~self.labels.any(axis=1))
 
+    @property
+    def label_names(self) -> tuple[tuple[str, ...], ...]:
+        """The names of each image's labels."""
+        return tuple(tuple(self.class_names[c] for c in np.flatnonzero(row)) for row in self.labels)
+
     def select(self, rows: NDArray[np.integer] | Sequence[int]) -> Dataset:
         """The dataset of these rows, in this order, with the same classes."""
         chosen: NDArray[np.int64] = np.asarray(rows, dtype=np.int64)
@@ -172,3 +196,19 @@ def one_hot(indices: NDArray[np.integer] | Sequence[int], classes: int) -> NDArr
 def natural_path(path: Path, root: Path) -> str:
     """A file's id: its path under ``root``, with ``/``."""
     return path.relative_to(root).as_posix()
+
+
+def numbered_ids(name: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """Ids ``NAME/PART/ROW`` for images without a name; rows count from 0 in each part.
+
+    >>> numbered_ids("scans", ["train", "test", "train"])
+    ('scans/train/0', 'scans/test/0', 'scans/train/1')
+    """
+    total = Counter(parts)
+    count: Counter[str] = Counter()
+    ids = []
+    for part in parts:
+        width = len(str(total[part] - 1))  # padded, so that ids sort like rows
+        ids.append("/".join(filter(None, (name, part, f"{count[part]:0{width}d}"))))
+        count[part] += 1
+    return tuple(ids)

@@ -1,0 +1,133 @@
+"""Images per second of a frozen backbone: torch against ONNX Runtime.
+
+    python benchmarks/backbones.py --out runs/backbones.json
+
+Each engine computes the features of the same random pixels (decoding is not in it), in batches of
+``anglehash.learn.backbones.BATCH``. The engines take turns, so that a busy machine slows all of them, and the
+fastest round of each counts. Before they are timed, their features are compared: a fast wrong answer stops
+the run, and so does an image whose ONNX Runtime features depend on its batch or on the threads.
+
+RESULT
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from anglehash.files import write_json
+from anglehash.learn.backbones import BATCH, make_backbone
+from anglehash.learn.networks import run_module
+from anglehash.learn.onnx import Session, export
+
+Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+CLOSE = 1e-4
+"""Largest difference between the features of two engines; features go up to 6."""
+
+
+def run_contiguous(module: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """As :func:`run_module`, in torch's default memory layout."""
+    with torch.inference_mode():
+        features = module(torch.from_numpy(images).permute(0, 3, 1, 2).float().contiguous())
+    return np.asarray(features.numpy())
+
+
+def engines(module: nn.Module, model: bytes, threads: int) -> dict[str, Engine]:
+    torch.set_num_threads(threads)
+    return {
+        "torch": lambda images: run_contiguous(module, images),
+        "torch channels_last": lambda images: run_module(module, images),
+        "onnxruntime": Session(model, threads=threads),
+    }
+
+
+def check(found: dict[str, Engine], images: NDArray[np.uint8]) -> dict[str, float]:
+    """Largest differences from torch; stops the run where an engine is wrong."""
+    expected = found["torch"](images)
+    differences = {name: float(np.abs(run(images) - expected).max()) for name, run in found.items()}
+    assert max(differences.values()) < CLOSE, differences
+    run = found["onnxruntime"]
+    alone = np.concatenate([run(image[None]) for image in images[:8]])
+    assert np.array_equal(alone, run(images)[:8]), "the features of an image depend on its batch"
+    return differences
+
+
+def measure(found: dict[str, Engine], images: NDArray[np.uint8], rounds: int) -> dict[str, float]:
+    """Images per second of each engine, in its fastest round."""
+    best = dict.fromkeys(found, float("inf"))
+    for _ in range(rounds):
+        for name, run in found.items():
+            started = time.perf_counter()
+            run(images)
+            best[name] = min(best[name], time.perf_counter() - started)
+    return {name: len(images) / seconds for name, seconds in best.items()}
+
+
+def cell(name: str, size: int, threads: list[int], rounds: int) -> list[dict[str, Any]]:
+    module = make_backbone(name, size=size).module
+    assert module is not None
+    started = time.perf_counter()
+    model = export(module, size)
+    seconds = time.perf_counter() - started
+    images = np.random.default_rng(0).integers(0, 256, (BATCH, size, size, 3), dtype=np.uint8)
+    records = []
+    answers = []
+    for count in threads:
+        found = engines(module, model, count)
+        differences = check(found, images)
+        answers.append(found["onnxruntime"](images))
+        rates = measure(found, images, rounds)
+        records.append(
+            {
+                "backbone": name,
+                "size": size,
+                "threads": count,
+                "images_per_second": {k: round(v, 1) for k, v in rates.items()},
+                "times_torch": {k: round(v / rates["torch"], 2) for k, v in rates.items()},
+                "largest_difference": differences,
+                "export_seconds": round(seconds, 1),
+            }
+        )
+        print(json.dumps(records[-1]), flush=True)
+    assert all(np.array_equal(answer, answers[0]) for answer in answers), "features depend on the threads"
+    return records
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Images per second of torch and ONNX Runtime.")
+    parser.add_argument("--backbones", nargs="+", default=["efficientnet_lite0"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[128, 224])
+    parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    circumstances = {
+        "versions": {name: version(name) for name in ("torch", "onnxruntime", "numpy")},
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "batch": BATCH,
+        "rounds": given.rounds,
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+    records = [
+        r for b in given.backbones for s in given.sizes for r in cell(b, s, given.threads, given.rounds)
+    ]
+    if given.out:
+        write_json(given.out, {"circumstances": circumstances, "results": records})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Supervised deep hashing for image retrieval: labelled images in, searchable binary codes out.
+
+Importing this package is light: torch is loaded when a name that needs it is first used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from anglehash.errors import AnglehashError
+
+if TYPE_CHECKING:
+    from anglehash.codes import hamming, pack, unpack
+    from anglehash.config import TrainConfig
+    from anglehash.data.protocols import make_split
+    from anglehash.data.sources import open_dataset
+    from anglehash.data.split import RetrievalSplit
+    from anglehash.learn.hasher import Hasher
+    from anglehash.learn.losses.angular import AngularHashLoss
+    from anglehash.search.gallery import Gallery
+
+_HOMES = {
+    "AngularHashLoss": "anglehash.learn.losses.angular",
+    "Gallery": "anglehash.search.gallery",
+    "Hasher": "anglehash.learn.hasher",
+    "RetrievalSplit": "anglehash.data.split",
+    "TrainConfig": "anglehash.config",
+    "hamming": "anglehash.codes",
+    "make_split": "anglehash.data.protocols",
+    "open_dataset": "anglehash.data.sources",
+    "pack": "anglehash.codes",
+    "unpack": "anglehash.codes",
+}
+
+__all__ = [
+    "AnglehashError",
+    "AngularHashLoss",
+    "Gallery",
+    "Hasher",
+    "RetrievalSplit",
+    "TrainConfig",
+    "hamming",
+    "make_split",
+    "open_dataset",
+    "pack",
+    "unpack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the home of a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'anglehash' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

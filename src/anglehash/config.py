@@ -1,0 +1,134 @@
+"""The settings of one training run: frozen, checked, and readable from TOML."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from anglehash.codes import check_bits
+from anglehash.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainConfig:
+    """One run. Equal settings, equal data and equal library versions give equal codes.
+
+    Settings that are ``None`` are taken from the preset of the method (:meth:`with_preset`).
+
+    Attributes:
+        bits: length of a code, 4..1024.
+        method: name of the loss.
+        preset: a named group of settings of that method; ``paper`` is the faithful one.
+        loss: options of the loss, over those of the preset.
+        backbone: name of the network that turns images into features.
+        size: side of its square input, in pixels.
+        fine_tune: train the backbone too; otherwise its features are computed once and cached.
+        backbone_rate: learning rate of a pretrained backbone as a share of the head's.
+        flip: with ``fine_tune``, mirror training images left to right at random.
+        hidden: width of one hidden layer of the hash head; 0 for a linear head.
+        batch_norm: normalise the head's logits over the batch.
+        dropout: share of features dropped while training.
+        epochs: passes over the training images.
+        batch_size: images in one step.
+        learning_rate: peak of the one-cycle schedule of AdamW.
+        weight_decay: decoupled weight decay.
+        use_validation: learn from the validation images too; no validation mAP is then reported.
+        unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
+        seed: seed of the weights, the order of images, dropout and augmentation.
+        threads: CPU threads of the network; two busy threads can be slower than one.
+    """
+
+    bits: int = 64
+    method: str = "andsh"
+    preset: str = "default"
+    loss: Mapping[str, Any] = field(default_factory=dict)
+    backbone: str = "efficientnet_lite0"
+    size: int = 128
+    fine_tune: bool = False
+    backbone_rate: float = 0.1
+    flip: bool = True
+    hidden: int | None = None
+    batch_norm: bool | None = None
+    dropout: float | None = None
+    epochs: int | None = None
+    batch_size: int = 128
+    learning_rate: float | None = None
+    weight_decay: float | None = None
+    use_validation: bool = False
+    unlabelled: str = "refuse"
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        check_bits(self.bits)
+        _within("size", self.size, 8, 1024)
+        _within("batch_size", self.batch_size, 2, 65536)
+        _within("threads", self.threads, 1, 256)
+        _within("seed", self.seed, 0, 2**31 - 1)
+        _within("backbone_rate", self.backbone_rate, 0, 1)
+        for name, low, high in (
+            ("hidden", 0, 65536),
+            ("epochs", 1, 100_000),
+            ("dropout", 0, 0.95),
+            ("learning_rate", 1e-8, 10),
+            ("weight_decay", 0, 10),
+        ):
+            if getattr(self, name) is not None:
+                _within(name, getattr(self, name), low, high)
+        if self.unlabelled not in ("refuse", "skip"):
+            raise ConfigError(f"unlabelled must be 'refuse' or 'skip', got {self.unlabelled!r}")
+        if not isinstance(self.loss, Mapping):
+            raise ConfigError(f"loss must be a table of options, got {self.loss!r}")
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str], **overrides: Any) -> Self:
+        """Settings from a TOML file; ``overrides`` win over the file.
+
+        Raises:
+            ConfigError: the file cannot be read, or a setting is unknown or out of range.
+        """
+        try:
+            settings = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: cannot read the settings: {error}") from error
+        try:
+            return cls.from_dict({**settings, **overrides})
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Self:
+        """Settings from a table.
+
+        Raises:
+            ConfigError: a setting is unknown or out of range.
+
+        >>> TrainConfig.from_dict({"bit": 32})
+        Traceback (most recent call last):
+        anglehash.errors.ConfigError: unknown setting 'bit'; did you mean 'bits'? Known: backbone, ...
+        """
+        from anglehash.errors import unknown
+
+        known = {f.name for f in fields(cls)}
+        for name in settings:
+            if name not in known:
+                raise unknown("setting", name, known)
+        return cls(**settings)
+
+    def with_preset(self, preset: Mapping[str, Any]) -> Self:
+        """These settings, with every ``None`` and every missing loss option taken from ``preset``."""
+        given = {k: v for k, v in preset.items() if k != "loss" and getattr(self, k) is None}
+        return replace(self, **given, loss={**preset.get("loss", {}), **self.loss})
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as JSON values."""
+        return {**asdict(self), "loss": dict(self.loss)}
+
+
+def _within(name: str, value: Any, low: float, high: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+        raise ConfigError(f"{name} must be in {low}..{high}, got {value!r}")

@@ -1,0 +1,188 @@
+"""What a data set holds, and what about it will hurt: the report of ``anglehash check``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.data.dataset import Dataset
+from anglehash.data.keys import Keys, as_items, readable
+from anglehash.data.protocols import make_split
+from anglehash.errors import DataError
+
+TINY_CLASS = 10
+"""A class with fewer images gives no query part that could be trusted."""
+
+SHOWN = 20
+"""How many of a kind are listed; the counts are of all."""
+
+_PAIRED = 4_000  # at most so many images are paired: their matrix takes 64 MB
+
+
+def check(dataset: Dataset) -> dict[str, Any]:
+    """Decode every image and count what a user should know before training.
+
+    Returns:
+        JSON values: ``name``, ``images`` (readable ones), ``classes``, ``per_class`` and ``per_part``
+        counts, ``tiny_classes``, ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates``
+        (images with the same pixels), ``labels_per_image``, ``relevant_pairs`` (the share of image pairs
+        with a label in common: about the mAP of a random ranking) and ``warnings``, one sentence each.
+    """
+    images, keys = readable(dataset)
+    per_class = _per_class(images)
+    report: dict[str, Any] = {
+        "name": images.name,
+        "images": len(images),
+        "classes": sum(counts["images"] > 0 for counts in per_class.values()),
+        "per_class": per_class,
+        "per_part": _per_part(images),
+        "tiny_classes": {
+            name: counts["images"] for name, counts in per_class.items() if counts["images"] < TINY_CLASS
+        },
+        "unlabelled": {"images": len(images.unlabelled), "first": _ids(images, images.unlabelled)},
+        "problems": {
+            "images": len(images.problems),
+            "reasons": dict(sorted(Counter(p.reason for p in images.problems).items())),
+            "first": [p._asdict() for p in images.problems[:SHOWN]],
+        },
+        "duplicates": _duplicates(images, keys),
+        "labels_per_image": _labels_per_image(images.labels),
+        "relevant_pairs": _relevant_pairs(images.labels),
+    }
+    return report | {
+        "warnings": [*_of_classes(report, images), *_of_images(report), *_of_split(images, keys)]
+    }
+
+
+def _parts(images: Dataset) -> NDArray[np.str_]:
+    return np.where(images.parts == "", "no part", images.parts)
+
+
+def _per_part(images: Dataset) -> dict[str, int]:
+    """Images of each part; nothing where the data name no part at all."""
+    counts = dict(sorted(Counter(_parts(images).tolist()).items()))
+    return {} if counts.keys() <= {"no part"} else counts
+
+
+def _per_class(images: Dataset) -> dict[str, dict[str, int]]:
+    totals = images.labels.sum(axis=0)
+    by_part = {part: images.labels[_parts(images) == part].sum(axis=0) for part in _per_part(images)}
+    return {
+        name: {"images": int(totals[c])} | {part: int(sums[c]) for part, sums in by_part.items()}
+        for c, name in enumerate(images.class_names)
+    }
+
+
+def _ids(images: Dataset, rows: NDArray[np.int64]) -> list[str]:
+    return [images.ids[row] for row in rows[:SHOWN]]
+
+
+def _labels_per_image(labels: NDArray[np.bool_]) -> dict[str, Any]:
+    each = labels.sum(axis=1)
+    return {
+        "several": int((each > 1).sum()),
+        "mean": round(float(each.mean()), 3) if len(each) else 0.0,
+        "max": int(each.max(initial=0)),
+    }
+
+
+def _relevant_pairs(labels: NDArray[np.bool_]) -> float | None:
+    """The share of pairs of different images with a label in common; among some drawn images if many."""
+    some = labels[np.random.default_rng(0).permutation(len(labels))[:_PAIRED]].astype(np.float32)
+    if len(some) < 2:
+        return None
+    relevant = (some @ some.T) > 0
+    pairs = len(some) * (len(some) - 1)
+    return round(float((relevant.sum() - relevant.trace()) / pairs), 4)
+
+
+def _duplicates(images: Dataset, keys: Keys) -> dict[str, Any]:
+    """Groups of images with the same pixels: by the parts they are in, and those whose labels differ."""
+    groups = _same(keys)
+    parts = [sorted(set(_parts(images)[g].tolist())) for g in groups]
+    across = [g for g, names in zip(groups, parts, strict=True) if len(names) > 1]
+    conflicts = [g for g in groups if _differ(images.labels[g])]
+    return {
+        "groups": len(groups),
+        "images": sum(map(len, groups)),
+        "by_parts": dict(sorted(Counter(map(" + ".join, parts)).items())),
+        "across_parts": len(across),
+        "conflicting_labels": len(conflicts),
+        "first": [_ids(images, g) for g in groups[:SHOWN]],
+        "first_across_parts": [_ids(images, g) for g in across[:SHOWN]],
+        "first_conflicting": [_ids(images, g) for g in conflicts[:SHOWN]],
+    }
+
+
+def _differ(labels: NDArray[np.bool_]) -> bool:
+    """Whether two images have other labels; an image without any contradicts nobody."""
+    known = labels[labels.any(axis=1)]
+    return bool((known != known[:1]).any())
+
+
+def _same(keys: Keys) -> list[NDArray[np.int64]]:
+    """The rows of each key that several images share, by first row."""
+    _, key, count = np.unique(as_items(keys), return_inverse=True, return_counts=True)
+    rows = np.flatnonzero(count[key] > 1)
+    rows = rows[np.argsort(key[rows], kind="stable")]
+    groups = np.split(rows, np.flatnonzero(np.diff(key[rows])) + 1)
+    return sorted((g for g in groups if len(g)), key=lambda g: int(g[0]))
+
+
+def _of_classes(report: dict[str, Any], images: Dataset) -> Iterator[str]:
+    sizes = {name: counts["images"] for name, counts in report["per_class"].items()}
+    kinds = {
+        "no readable image": [*images.facts.get("empty_classes", ()), *_with(sizes, range(1))],
+        "a single image, which trains and is searched but is never a query": _with(sizes, range(1, 2)),
+        f"only 2 to {TINY_CLASS - 1} images, so scores on it are unsure": _with(sizes, range(2, TINY_CLASS)),
+    }
+    for what, names in kinds.items():
+        if names:
+            yield f"{len(names)} of {len(sizes)} classes: {what} (first: {names[0]})."
+
+
+def _with(sizes: dict[str, int], wanted: range) -> list[str]:
+    return [name for name, size in sizes.items() if size in wanted]
+
+
+def _of_images(report: dict[str, Any]) -> Iterator[str]:
+    doubles, unlabelled, problems = report["duplicates"], report["unlabelled"], report["problems"]
+    if problems["images"]:
+        first = problems["first"][0]
+        yield f"{problems['images']} files are skipped (first: {first['id']}: {first['reason']})."
+    if unlabelled["images"]:
+        yield (
+            f"{unlabelled['images']} images have no label (first: {unlabelled['first'][0]}): they stop a "
+            "training run unless it is told to skip them."
+        )
+    if doubles["groups"]:
+        yield (
+            f"{doubles['images']} images in {doubles['groups']} groups have the same pixels "
+            f"(first: {' = '.join(doubles['first'][0])}), {doubles['across_parts']} groups in several parts."
+        )
+    if doubles["conflicting_labels"]:
+        yield (
+            f"{doubles['conflicting_labels']} groups of images with the same pixels have different labels "
+            f"(first: {' = '.join(doubles['first_conflicting'][0])})."
+        )
+
+
+def _of_split(images: Dataset, keys: Keys) -> Iterator[str]:
+    """What would happen to these data under the split they bring, or else under ``holdout``."""
+    protocol = "given" if _per_part(images) else "holdout"
+    try:
+        split = make_split(images, protocol, keys=keys, unlabelled="skip")
+    except DataError as error:
+        yield f"Protocol {protocol} is refused: {error}."
+        return
+    if split.dropped_queries:
+        yield f"Protocol {protocol} leaves out {split.dropped_queries} queries, copies of images elsewhere."
+    labels = split.dataset.labels
+    lonely = labels[split.query].any(axis=0) & ~labels[split.database].any(axis=0)
+    if lonely.any():
+        first = images.class_names[int(lonely.argmax())]
+        yield f"{lonely.sum()} classes have queries but no database image (first: {first}): they score 0."

@@ -1,0 +1,93 @@
+"""Images and labels as Python users hold them: lists of paths, PIL images, arrays; names or numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from anglehash.data.dataset import Dataset, ImageStore
+from anglehash.data.images import WHITE, read_file
+from anglehash.data.pixels import as_rgb, upright
+from anglehash.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class _Mixed:
+    """Images of any kind in one list."""
+
+    items: Sequence[Any]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        item = self.items[row]
+        if isinstance(item, bytes):
+            return item
+        if isinstance(item, str | PathLike):
+            return read_file(Path(item))
+        if isinstance(item, Image.Image):
+            return np.asarray(as_rgb(upright(item, []), WHITE))
+        return np.asarray(item)
+
+
+def as_images(images: Any) -> ImageStore:
+    """A store over a list of paths, PIL images, encoded bytes and ``uint8`` arrays, or one 4-d array.
+
+    Raises:
+        DataError: not such a list.
+    """
+    if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or images.dtype != np.uint8):
+        raise DataError(f"an array of images is uint8 of shape (n, h, w, 3), got {images.dtype} {images.shape}")
+    if not isinstance(images, np.ndarray | Sequence) or isinstance(images, str | bytes):
+        raise DataError(f"images are a list of paths, PIL images or uint8 arrays, got {type(images).__name__}")
+    kinds = (bytes, str, PathLike, Image.Image, np.ndarray)
+    for place, item in enumerate(images):
+        if not isinstance(item, kinds):
+            raise DataError(f"image {place} is a {type(item).__name__}: give a path, PIL image or uint8 array")
+    return _Mixed(images)
+
+
+def with_labels(images: ImageStore, y: Any) -> Dataset:
+    """A dataset of images and their labels.
+
+    Args:
+        images: ``n`` images.
+        y: ``n`` names or numbers, ``n`` lists of them, or a ``(n, classes)`` bool or 0/1 array.
+
+    Raises:
+        DataError: no labels, or not ``n`` of them.
+    """
+    if y is None:
+        raise DataError("fit(images, y) needs the label of each image: give y, or a folder with class folders")
+    if len(y) != len(images):
+        raise DataError(f"{len(images)} images need as many labels, got {len(y)}")
+    if isinstance(y, np.ndarray) and y.ndim == 2:
+        if not np.isin(y, (0, 1)).all():
+            raise DataError("a two-dimensional y is multi-hot: only 0 and 1")
+        hot, names = y.astype(np.bool_), tuple(str(c) for c in range(y.shape[1]))
+    else:
+        sets = [
+            [v] if isinstance(v, str) or not isinstance(v, Sequence | set | np.ndarray) else list(v) for v in y
+        ]
+        found = sorted({value for row in sets for value in row}, key=lambda v: (isinstance(v, str), v))
+        place = {value: c for c, value in enumerate(found)}
+        hot = np.zeros((len(sets), len(found)), dtype=np.bool_)
+        for row, values in enumerate(sets):
+            hot[row, [place[v] for v in values]] = True
+        names = tuple(str(value) for value in found)
+    return Dataset(
+        name="images",
+        ids=tuple(f"{row:06d}" for row in range(len(images))),
+        images=images,
+        labels=hot,
+        class_names=names,
+        parts=np.full(len(images), "", dtype="U1"),
+    )

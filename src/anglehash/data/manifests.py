@@ -1,0 +1,164 @@
+"""Manifests: tables that name image files and their labels.
+
+The columns are ``file_name``, ``label`` and, where the data bring their split, ``split``. A table with any
+mistake in it is refused whole, with the numbers of its lines; an image that is merely absent is skipped and
+reported like an unreadable one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from anglehash.data.dataset import Dataset
+from anglehash.data.labels import Names, cell_labels, multi_hot, part_name, part_names
+from anglehash.data.records import COLUMNS, Faults, Record, read_csv, read_jsonl
+from anglehash.data.walk import IMAGE_SUFFIXES, Files, file_problem
+from anglehash.errors import DataError
+
+
+class Entry(NamedTuple):
+    """One image as a manifest names it."""
+
+    line: int
+    file_name: str
+    labels: Names
+    part: str
+
+
+def read_manifest(path: Path, *, root: Path | None = None, labelled: bool = True) -> Dataset:
+    """The images that a ``.csv``, ``.jsonl`` or ``.parquet`` table names, sorted by file name.
+
+    A file that is named twice with the same labels and part counts once (``facts["repeated_lines"]``); with
+    others it is a mistake. Further columns and further images in the same folders are ignored and stated in
+    ``facts``.
+
+    Args:
+        path: the table.
+        root: the folder that ``file_name`` starts from; by default the table's own.
+        labelled: whether a column ``label`` must be there.
+
+    Raises:
+        DataError: the table has mistakes (all are counted, the first are listed with their lines), or none
+            of its files is there.
+    """
+    faults = Faults(path)
+    entries: dict[str, Entry] = {}
+    columns: set[str] = set()
+    repeated = 0
+    for line, record in _records(path, faults):
+        columns |= record.keys()
+        entry = _entry(line, record, faults)
+        if entry is None:
+            continue
+        first = entries.setdefault(str(PurePosixPath(entry.file_name)), entry)
+        if first.labels != entry.labels or first.part != entry.part:
+            faults.add(
+                line, "contradiction", f"{entry.file_name!r} has other labels or split in line {first.line}"
+            )
+        repeated += first is not entry
+    faults.raise_any()
+    if not entries:
+        raise DataError(f"{path} names no image")
+    if labelled and "label" not in columns:
+        raise DataError(f"{path} has no column 'label', only {', '.join(sorted(columns))}"[:500])
+    facts = {"repeated_lines": repeated, "ignored_columns": sorted(columns.difference(COLUMNS))}
+    return _dataset(path, root or path.parent, list(entries.values()), facts)
+
+
+def _records(path: Path, faults: Faults) -> Iterable[tuple[int, Record]]:
+    match path.suffix.lower():
+        case ".csv":
+            return read_csv(path, faults)
+        case ".jsonl":
+            return read_jsonl(path, faults)
+    from anglehash.data.parquet import read_rows  # pyarrow: only when it is needed
+
+    return read_rows(path)
+
+
+def _entry(line: int, record: Record, faults: Faults) -> Entry | None:
+    """One checked record, or ``None`` after its mistakes are noted."""
+    file_name, split = record.get("file_name"), record.get("split") or ""
+    if not isinstance(file_name, str) or not _is_file_name(file_name):
+        faults.add(line, "no file name", f"file_name is {file_name!r}"[:200])
+        return None
+    if _leaves_root(file_name):
+        faults.add(
+            line, "path leaves the folder", f"{file_name!r}: name files below it, without .. or a root"
+        )
+        return None
+    part = part_name(split) if isinstance(split, str) else None
+    if split and part is None:
+        faults.add(line, "unknown split", f"{split!r}; known: {part_names()}"[:200])
+        return None
+    try:
+        labels = cell_labels(record.get("label"))
+    except DataError as error:
+        faults.add(line, "unusable label", str(error))
+        return None
+    return Entry(line, file_name, labels, part or "")
+
+
+def _is_file_name(text: str) -> bool:
+    """Whether a text can be the name of a file at all."""
+    try:
+        os.fsencode(text)
+    except UnicodeEncodeError:  # half of a surrogate pair, out of a JSON escape
+        return False
+    return bool(text.strip()) and "\0" not in text
+
+
+def _leaves_root(file_name: str) -> bool:
+    """Whether a path is absolute or climbs, as POSIX or as Windows reads it."""
+    parts = re.split(r"[\\/]", file_name)
+    return parts[0] == "" or parts[0].endswith(":") or ".." in parts
+
+
+def _dataset(path: Path, root: Path, entries: Sequence[Entry], facts: dict[str, Any]) -> Dataset:
+    """The images that are there, sorted; the others as problems."""
+    present, problems = [], []
+    for entry in sorted(entries, key=lambda entry: entry.file_name):
+        problem = file_problem(entry.file_name, root / entry.file_name)
+        if problem is None:
+            present.append(entry)
+        else:
+            problems.append(problem._replace(detail=f"line {entry.line}: {problem.detail}"))
+    if not present:
+        raise DataError(
+            f"{path}: none of its {len(entries)} files is there (first: {entries[0].file_name!r}); "
+            f"file_name starts from {root}: give another start with --root"
+        )
+    labels, class_names = multi_hot([entry.labels for entry in present])
+    names = tuple(entry.file_name for entry in present)
+    all_names = {name for entry in entries for name in entry.labels}
+    facts = facts | {
+        "empty_classes": sorted(all_names.difference(class_names)),
+        "unlisted_images": _count_unlisted(root, names),
+    }
+    return Dataset(
+        name=str(path),
+        ids=names,
+        images=Files(root, names),
+        labels=labels,
+        class_names=class_names,
+        parts=np.array([entry.part for entry in present]),
+        problems=tuple(problems),
+        facts=facts,
+    )
+
+
+def _count_unlisted(root: Path, names: Sequence[str]) -> int:
+    """Images that lie beside the listed ones and are not listed."""
+    files = {root / name for name in names}
+    count = 0
+    for folder in {file.parent for file in files}:
+        with suppress(OSError):  # a folder whose files are readable may still not be listable
+            count += sum(f.suffix.lower() in IMAGE_SUFFIXES and f not in files for f in folder.iterdir())
+    return count

@@ -1,0 +1,97 @@
+"""From what a user names to a data set: a folder, a manifest, a Parquet table, or a known set.
+
+A bare name of a known set always means that set, whatever lies in the working directory; write ``./digits``
+for a folder of that name. Images of a user come sorted by id, so that the same images give the same split
+from a folder and from a manifest; known sets keep their official order.
+"""
+
+from __future__ import annotations
+
+import os
+from os import PathLike
+from pathlib import Path
+
+from anglehash.data.dataset import Dataset
+from anglehash.data.folders import list_folder, read_folder
+from anglehash.data.manifests import read_manifest
+from anglehash.data.walk import Files
+from anglehash.errors import DataError, unknown
+from anglehash.registry import Folder
+
+__all__ = ["SETS", "Files", "list_images", "open_dataset"]
+
+SETS = Folder("data set", "anglehash.data.sets")
+"""The known sets. Each module has ``load(root: Path | None, *, download: bool = False) -> Dataset``."""
+
+
+def open_dataset(
+    data: str | PathLike[str], *, root: str | PathLike[str] | None = None, download: bool = False
+) -> Dataset:
+    """The labelled images that ``data`` names.
+
+    Args:
+        data: a folder with a folder per class, a manifest (``.csv``, ``.jsonl``, ``.parquet``), a Parquet
+            table of images, or the name of a known set.
+        root: where the files of a known set are, or where the file names of a manifest start; a folder and
+            a table of images need none.
+        download: whether a known set that is absent may be fetched from its official address.
+
+    Raises:
+        ConfigError: a name that is neither a path nor a known set.
+        DataError: the data are absent or unusable.
+    """
+    return _open(data, root=root, download=download, labelled=True)
+
+
+def list_images(
+    data: str | PathLike[str], *, root: str | PathLike[str] | None = None, download: bool = False
+) -> Dataset:
+    """The images that ``data`` names, sorted by id, whether they have labels or not.
+
+    Takes what :func:`open_dataset` takes, a folder of any shape, and a manifest without labels. Labels that
+    a table or a known set states are kept; the folders of a folder are not taken for classes.
+    """
+    return _sorted(_open(data, root=root, download=download, labelled=False))
+
+
+def _open(
+    data: str | PathLike[str], *, root: str | PathLike[str] | None, download: bool, labelled: bool
+) -> Dataset:
+    start = None if root is None else Path(root).expanduser()
+    if isinstance(data, str) and data in SETS:
+        known: Dataset = SETS[data].load(start, download=download)
+        return known
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return read_folder(path) if labelled else list_folder(path)
+    if path.is_file():  # follows links; a FIFO or a device is none
+        return _open_table(path, start, labelled)
+    if os.path.lexists(path):
+        raise DataError(f"{path} is neither a folder nor a regular file")
+    if isinstance(data, str) and path.name == data and not path.suffix:
+        raise unknown("folder, manifest or data set", data, SETS)
+    raise DataError(f"there is no folder or manifest {path}")
+
+
+def _open_table(path: Path, start: Path | None, labelled: bool) -> Dataset:
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".jsonl"):
+        return read_manifest(path, root=start, labelled=labelled)
+    if suffix != ".parquet":
+        raise DataError(f"{path} is neither a folder nor a manifest: .csv, .jsonl and .parquet are read")
+    from anglehash.data.parquet import column_names, read_images  # pyarrow: only when it is needed
+
+    columns = column_names(path)
+    if "image" in columns:
+        return _sorted(read_images(path, labelled=labelled))
+    if "file_name" in columns:
+        return read_manifest(path, root=start, labelled=labelled)
+    raise DataError(
+        f"{path} has neither a column 'image' nor 'file_name'; its columns are {', '.join(columns)}"[:500]
+    )
+
+
+def _sorted(dataset: Dataset) -> Dataset:
+    """The same images in the order of their ids."""
+    order = sorted(range(len(dataset)), key=dataset.ids.__getitem__)
+    return dataset if order == list(range(len(dataset))) else dataset.select(order)

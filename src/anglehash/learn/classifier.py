@@ -1,0 +1,143 @@
+"""The calibrated linear classifier that every result is held against (design: codes and posteriors).
+
+Logistic regression on standardised features: multinomial where every image has one label, one-vs-rest
+where images have several. Its regularisation is chosen by the log loss of 5-fold cross-validation, which
+is what makes its probabilities calibrated. Two numbers come from it: the *ceiling*, mAP of ranking by
+posterior agreement, and the *class-id code*, which stores nothing but the likeliest class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+"""Candidates of C, scikit-learn's inverse regularisation: ``|w|^2 / 2 + C * sum of losses``."""
+
+
+class PosteriorClassifier(nn.Module):
+    """Class probabilities of images from their features.
+
+    Args:
+        width: features of one image.
+        classes: number of classes.
+        multi_label: a sigmoid for each class instead of a softmax over all.
+
+    Shape:
+        - features: ``(n, width)`` float.
+        - output of :meth:`posterior`: ``(n, classes)`` in [0, 1].
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, width: int, classes: int, *, multi_label: bool) -> None:
+        super().__init__()
+        self.multi_label = multi_label
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(width))
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of the classes."""
+        logits: Tensor = self.linear((features - self.mean) * self.scale)
+        return logits
+
+    @torch.inference_mode()
+    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of the classes, ``(n, classes)``; rows sum to 1 unless ``multi_label``."""
+        logits = self(torch.from_numpy(features))
+        out = torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, dim=1)
+        return np.asarray(out.numpy())
+
+    def fit(
+        self,
+        features: NDArray[np.float32],
+        labels: NDArray[np.bool_],
+        *,
+        seed: int = 0,
+        strengths: Sequence[float] = STRENGTHS,
+    ) -> PosteriorClassifier:
+        """Fit to labelled features; the strength out of ``strengths`` with the least log loss wins.
+
+        Args:
+            features: ``(n, width)``.
+            labels: ``(n, classes)`` multi-hot; exactly one a row unless ``multi_label``.
+            seed: seed of the folds.
+            strengths: candidates of C; a single one is taken without cross-validation.
+        """
+        x, y = torch.from_numpy(features), torch.from_numpy(labels.astype(np.float32))
+        self.mean.copy_(x.mean(dim=0))
+        self.scale.copy_(1 / x.std(dim=0, correction=0).clamp_min(1e-6))
+        x = (x - self.mean) * self.scale
+        best = strengths[0]
+        if len(strengths) > 1:
+            losses = self.cross_validate(x, y, seed=seed, strengths=strengths)
+            best = strengths[int(np.argmin(losses))]
+        weight, bias = _solve(x, y, best, multi_label=self.multi_label)
+        with torch.no_grad():
+            self.linear.weight.copy_(weight)
+            self.linear.bias.copy_(bias)
+        return self
+
+    def cross_validate(
+        self, x: Tensor, y: Tensor, *, seed: int, strengths: Sequence[float], folds: int = 5
+    ) -> list[float]:
+        """Held-out log loss, summed over images, of each strength."""
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
+        losses = [0.0] * len(strengths)
+        for fold in range(min(folds, len(x))):
+            held = torch.zeros(len(x), dtype=torch.bool)
+            held[order[fold::folds]] = True
+            start: tuple[Tensor, Tensor] | None = None
+            for i, strength in enumerate(strengths):  # each solution starts the next
+                start = _solve(x[~held], y[~held], strength, multi_label=self.multi_label, start=start)
+                losses[i] += float(_loss(x[held] @ start[0].T + start[1], y[held], self.multi_label))
+        return losses
+
+
+def _loss(logits: Tensor, y: Tensor, multi_label: bool) -> Tensor:
+    """Log loss, summed over images (and over classes when one-vs-rest)."""
+    if multi_label:
+        return F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
+    return -(y * F.log_softmax(logits, dim=1)).sum()
+
+
+def _solve(
+    x: Tensor,
+    y: Tensor,
+    strength: float,
+    *,
+    multi_label: bool,
+    start: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Weights and biases that minimise ``|w|^2 / (2 C) + sum of losses``, by L-BFGS on all classes at once.
+
+    scikit-learn solves the same problem one label at a time: 2,000 fits for COCO's 80 labels.
+    """
+    n, width = x.shape
+    weight = torch.zeros(y.shape[1], width) if start is None else start[0].clone()
+    bias = torch.zeros(y.shape[1]) if start is None else start[1].clone()
+    weight.requires_grad_(True)
+    bias.requires_grad_(True)
+    optimizer = torch.optim.LBFGS(
+        [weight, bias],
+        max_iter=200,
+        tolerance_grad=1e-5,
+        tolerance_change=1e-7,
+        line_search_fn="strong_wolfe",
+    )
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        total = (_loss(x @ weight.T + bias, y, multi_label) + weight.square().sum() / (2 * strength)) / n
+        total.backward()  # type: ignore[no-untyped-call]
+        return total
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weight.detach(), bias.detach()

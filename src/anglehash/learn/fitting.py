@@ -1,0 +1,294 @@
+"""From labelled images to a model: prepare, train, calibrate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anglehash.codes import pack
+from anglehash.config import TrainConfig
+from anglehash.data.dataset import Dataset
+from anglehash.data.keys import readable
+from anglehash.data.protocols import fit_split
+from anglehash.data.split import RetrievalSplit
+from anglehash.data.workers import prepare
+from anglehash.errors import DataError, unknown
+from anglehash.evaluation.metrics import average_precision_from_histograms
+from anglehash.evaluation.ranking import histograms
+from anglehash.files import sha256_json
+from anglehash.learn.backbones import Backbone, make_backbone
+from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.classifier import PosteriorClassifier
+from anglehash.learn.features import extract
+from anglehash.learn.head import HashHead
+from anglehash.learn.losses import LOSSES
+from anglehash.learn.model import Model
+from anglehash.learn.training import FeatureInputs, ImageInputs, Inputs, logits_of, train
+from anglehash.progress import Report, silent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Material:
+    """What a run learns from.
+
+    Attributes:
+        dataset: readable images.
+        keys: ``(n, 32)`` pixel hashes of the dataset's images.
+        train: rows to learn from.
+        validation: rows to choose settings on; may be empty.
+        split: protocol, seed and hash, as JSON values.
+    """
+
+    dataset: Dataset
+    keys: NDArray[np.uint8]
+    train: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    split: dict[str, Any]
+
+    @classmethod
+    def of(cls, data: Dataset | RetrievalSplit, config: TrainConfig) -> Material:
+        """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
+        if isinstance(data, RetrievalSplit):
+            facts = {"protocol": data.protocol, "seed": data.seed, "hash": data.hash}
+            return cls(data.dataset, data.keys, data.train, data.validation, facts)
+        dataset, keys = readable(data)
+        rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
+        content = [[keys[r].tobytes().hex() for r in part] for part in (rows, validation)]
+        facts = {"protocol": None, "seed": config.seed, "hash": sha256_json(content)}
+        return cls(dataset, keys, rows, validation, facts)
+
+    def checked(self, config: TrainConfig) -> Material:
+        """The same, validation moved to training where asked; refused where nothing can be learned."""
+        train, validation = self.train, self.validation
+        if config.use_validation:
+            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        classes = int(self.dataset.labels[train].any(axis=0).sum())
+        if classes < 2:
+            raise DataError(
+                f"{self.dataset.name}: training needs at least 2 classes, got {classes}: "
+                "put the images of each class into a folder of its own"
+            )
+        return Material(self.dataset, self.keys, train, validation, self.split)
+
+
+class EndToEnd(nn.Module):
+    """Images to logits through a backbone that learns too."""
+
+    def __init__(self, backbone: nn.Module, head: HashHead) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of ``(batch, 3, size, size)`` images in 0..255."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+
+COMMON = {
+    "hidden": 0,
+    "batch_norm": False,
+    "dropout": 0.5,
+    "epochs": 30,
+    "learning_rate": 1e-3,
+    "weight_decay": 5e-4,
+}
+"""Settings that a preset leaves open."""
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """The config with every open setting taken from its method's preset, else from :data:`COMMON`.
+
+    Raises:
+        ConfigError: the method or the preset is unknown.
+    """
+    presets: Mapping[str, Mapping[str, Any]] = getattr(LOSSES[config.method], "presets", {"default": {}})
+    if config.preset not in presets:
+        raise unknown(f"preset of {config.method}", config.preset, presets)
+    return config.with_preset(presets[config.preset]).with_preset(COMMON)
+
+
+def fit(
+    data: Dataset | RetrievalSplit,
+    config: TrainConfig,
+    *,
+    work: Path | None = None,
+    cache: Path | None = None,
+    report: Report = silent,
+) -> Model:
+    """Train a model.
+
+    Args:
+        data: labelled images (a tenth is kept for validation), or a split (its training part is used).
+        config: the settings.
+        work: folder for checkpoints; a run that was begun there is taken up.
+        cache: folder of cached features, or ``None``.
+        report: told of the progress.
+
+    Raises:
+        DataError: fewer than 2 classes, or an image without a label while ``unlabelled`` is ``refuse``.
+        TrainingError: the loss is not finite, or ``work`` holds another run.
+    """
+    config = settled(config)
+    material = Material.of(data, config).checked(config)
+    learned = np.flatnonzero(material.dataset.labels[material.train].any(axis=0))
+    labels = material.dataset.labels[:, learned]
+    names = tuple(material.dataset.class_names[i] for i in learned)
+    torch.set_num_threads(config.threads)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
+        head = HashHead(
+            backbone.width,
+            config.bits,
+            hidden=config.hidden or 0,
+            batch_norm=bool(config.batch_norm),
+            dropout=config.dropout or 0.0,
+        )
+        loss = LOSSES[config.method](config.bits, len(names), **config.loss)
+    identity = {"config": config.to_dict(), "split": material.split["hash"], "classes": list(names)}
+    run = _Run(
+        config=config,
+        material=material,
+        labels=labels,
+        head=head,
+        loss=loss,
+        checkpoint=Checkpoint(work / "checkpoint.safetensors" if work else None, identity),
+        cache=cache,
+        report=report,
+    )
+    if config.fine_tune or not backbone.pretrained:
+        backbone, log = run.end_to_end(backbone)
+    else:
+        log = run.on_features(backbone)
+    posterior = PosteriorClassifier(backbone.width, len(names), multi_label=material.dataset.multi_label)
+    known = np.sort(np.concatenate([material.train, material.validation]))
+    posterior.fit(run.features(backbone, known), labels[known], seed=config.seed)
+    class_vectors = getattr(loss, "weight", torch.zeros(0, config.bits))
+    return Model(
+        config=config,
+        class_names=names,
+        multi_label=material.dataset.multi_label,
+        backbone=backbone,
+        head=head,
+        classifier=posterior,
+        class_vectors=class_vectors.detach().numpy(),
+        seen=material.keys[known],
+        split=material.split,
+        log=log,
+        problems=material.dataset.problems,
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class _Run:
+    """The two ways to train: on cached features, or through the backbone."""
+
+    config: TrainConfig
+    material: Material
+    labels: NDArray[np.bool_]
+    head: HashHead
+    loss: nn.Module
+    checkpoint: Checkpoint
+    cache: Path | None
+    report: Report
+
+    def features(self, backbone: Backbone, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Features of images that are known to be readable, ``(len(rows), width)``."""
+        found = extract(
+            self.material.dataset.images, backbone, rows=rows, cache=self.cache, report=self.report
+        )
+        if found.problems:
+            row, reason, detail = found.problems[0]
+            raise DataError(f"{self.material.dataset.ids[row]} changed while it was read: {reason}, {detail}")
+        return found.values
+
+    def on_features(self, backbone: Backbone) -> list[dict[str, Any]]:
+        """Train the head on features that are computed once."""
+        train_rows, validation_rows = self.material.train, self.material.validation
+        both = self.features(backbone, np.concatenate([train_rows, validation_rows]))
+        known, held = both[: len(train_rows)], both[len(train_rows) :]
+        self.head.standardise(torch.from_numpy(known))
+
+        def validate() -> float:
+            return self.validation_map(logits_of(self.head, held), logits_of(self.head, known))
+
+        return self.train(self.head, FeatureInputs(known), validate)
+
+    def end_to_end(self, backbone: Backbone) -> tuple[Backbone, list[dict[str, Any]]]:
+        """Train head and backbone on augmented images."""
+        known, held = (
+            self.pixels(backbone, self.material.train),
+            self.pixels(backbone, self.material.validation),
+        )
+        network = EndToEnd(backbone.trainable(), self.head)
+        if backbone.pretrained:
+            self.head.standardise(torch.from_numpy(self.features(backbone, self.material.train)))
+
+        def validate() -> float:
+            return self.validation_map(*(logits_of_images(network, images) for images in (held, known)))
+
+        rate = self.config.backbone_rate if backbone.pretrained else 1.0
+        log = self.train(network, ImageInputs(known, flip=self.config.flip), validate, backbone_rate=rate)
+        return backbone.with_weights(network.backbone.state_dict()), log
+
+    def train(
+        self,
+        network: nn.Module,
+        inputs: Inputs,
+        validate: Callable[[], float],
+        *,
+        backbone_rate: float = 1.0,
+    ) -> list[dict[str, Any]]:
+        """The one loop, with this run's parts."""
+        return train(
+            network,
+            self.loss,
+            inputs,
+            self.labels[self.material.train],
+            replace(self.config, backbone_rate=backbone_rate),
+            checkpoint=self.checkpoint,
+            validate=validate if len(self.material.validation) else None,
+            report=self.report,
+        )
+
+    def pixels(self, backbone: Backbone, rows: NDArray[np.int64]) -> NDArray[np.uint8]:
+        """Prepared images, ``(len(rows), size, size, 3)``."""
+        out = np.empty((len(rows), backbone.size, backbone.size, 3), dtype=np.uint8)
+        done = 0
+        for part in prepare(self.material.dataset.images, rows, backbone.preprocessing):
+            out[done : done + len(part.rows)] = part.pixels
+            done += len(part.rows)
+            self.report("decoding", done, len(rows), "")
+        if done < len(rows):
+            raise DataError(f"{len(rows) - done} images changed while they were read: run the command again")
+        return out
+
+    def validation_map(self, held: NDArray[np.float32], known: NDArray[np.float32]) -> float:
+        """Mean average precision of the validation images as queries among the training images."""
+        items, relevant = histograms(
+            pack(held),
+            pack(known),
+            self.labels[self.material.validation],
+            self.labels[self.material.train],
+            bits=self.config.bits,
+        )
+        return float(average_precision_from_histograms(items, relevant).mean())
+
+
+def logits_of_images(network: EndToEnd, pixels: NDArray[np.uint8], *, block: int = 64) -> NDArray[np.float32]:
+    """Logits of prepared images, without augmentation, in evaluation mode."""
+    network.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(pixels), block):
+            images = torch.from_numpy(pixels[start : start + block]).permute(0, 3, 1, 2).float()
+            parts.append(network(images.contiguous(memory_format=torch.channels_last)).numpy())
+    return np.concatenate(parts)

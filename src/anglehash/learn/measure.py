@@ -1,0 +1,123 @@
+"""How good a model is on a split: the numbers of ``anglehash evaluate``."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from anglehash.codes import Codes, pack
+from anglehash.data.keys import as_items
+from anglehash.data.split import RetrievalSplit
+from anglehash.errors import DataError
+from anglehash.evaluation.codebook import class_code_distances
+from anglehash.evaluation.protocol import Outputs, evaluate
+from anglehash.learn.model import Model
+from anglehash.progress import Report, silent
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Measured:
+    """A result, and the codes behind it.
+
+    Attributes:
+        result: JSON values; see ``docs/metrics.md``.
+        query: packed codes of the split's queries, in order.
+        database: packed codes of its database, in order.
+    """
+
+    result: dict[str, Any]
+    query: Codes
+    database: Codes
+
+
+def measure(
+    model: Model, split: RetrievalSplit, *, cache: Path | None = None, report: Report = silent
+) -> Measured:
+    """Evaluate ``model`` on the queries and database of ``split``.
+
+    Args:
+        model: a trained model.
+        split: of the same kind of images.
+        cache: folder of cached features, or ``None``.
+        report: told of the progress.
+
+    Raises:
+        DataError: the model has seen a query in training or validation.
+    """
+    started = time.perf_counter()
+    _refuse_seen(model, split)
+    rows = np.concatenate([split.query, split.database])
+    encoded = model.encode(split.dataset.images, rows=rows, cache=cache, report=report)
+    if encoded.problems:
+        raise DataError(f"{len(encoded.problems)} images changed while they were read: run the command again")
+    known = _knows_every_class(model, split)
+    posterior = model.classifier.posterior(encoded.features) if known else None
+    labels = split.dataset.labels[rows]
+    q = len(split.query)
+
+    def outputs(part: slice) -> Outputs:
+        return Outputs(
+            codes=encoded.codes[part],
+            features=encoded.logits[part],
+            posterior=None if posterior is None else posterior[part],
+            labels=labels[part],
+        )
+
+    scores = evaluate(
+        outputs(slice(0, q)),
+        outputs(slice(q, None)),
+        bits=model.config.bits,
+        class_names=split.dataset.class_names,
+        rank_cut=split.rank_cuts[0],
+        extra_cuts=split.rank_cuts[1:],
+    )
+    result = {
+        "method": model.config.method,
+        "preset": model.config.preset,
+        "bits": model.config.bits,
+        "protocol": split.protocol,
+        "protocol_options": dict(split.options),
+        "split_hash": split.hash,
+        "split_seed": split.seed,
+        "seed": model.config.seed,
+        "backbone": model.backbone.name,
+        "size": model.backbone.size,
+        "fine_tuned": model.config.fine_tune,
+        "model": model.id,
+        "trained_on": dict(model.split),
+        "dataset": split.dataset.name,
+        **scores.to_dict(),
+        "class_codes": _class_codes(model),
+        "dropped_queries": split.dropped_queries,
+        "skipped_images": len(split.dataset.problems),
+    }
+    result["seconds"] = round(time.perf_counter() - started, 3)
+    return Measured(result, encoded.codes[:q], encoded.codes[q:])
+
+
+def _refuse_seen(model: Model, split: RetrievalSplit) -> None:
+    seen = split.query[np.isin(as_items(split.keys[split.query]), as_items(model.seen))]
+    if len(seen):
+        raise DataError(
+            f"{len(seen)} query images were seen in training or validation of this model (first: "
+            f"{split.dataset.ids[seen[0]]}): mAP would be inflated. Evaluate with the protocol and split "
+            "seed it was trained with, or on new images"
+        )
+
+
+def _knows_every_class(model: Model, split: RetrievalSplit) -> bool:
+    """Whether the classifier has learned every class that is asked for."""
+    both = np.concatenate([split.query, split.database])
+    present = np.flatnonzero(split.dataset.labels[both].any(axis=0))
+    return {split.dataset.class_names[c] for c in present} <= set(model.class_names)
+
+
+def _class_codes(model: Model) -> dict[str, Any] | None:
+    """The Hamming matrix of the class codes, sign of the class vectors: mean, deviation, minimum."""
+    if not len(model.class_vectors):
+        return None
+    return dict(class_code_distances(pack(model.class_vectors))._asdict())

@@ -1,0 +1,211 @@
+"""A learned model: what it is made of, and how it is kept.
+
+A model is a folder: weights as safetensors, the pixel hashes of the images it has seen, its training log,
+and a sealed manifest with the settings, the preprocessing, the library versions and the sha256 of each file.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from anglehash.codes import Codes, pack
+from anglehash.config import TrainConfig
+from anglehash.data.dataset import ImageStore, Problem
+from anglehash.errors import ModelError
+from anglehash.files import new_folder, sha256_json
+from anglehash.learn.backbones import Backbone, restore_backbone
+from anglehash.learn.classifier import PosteriorClassifier
+from anglehash.learn.features import extract
+from anglehash.learn.head import HashHead
+from anglehash.learn.training import logits_of
+from anglehash.manifest import read_manifest, write_manifest
+from anglehash.progress import Report, silent
+
+VERSION = 1
+LIBRARIES = ("anglehash", "numpy", "pillow", "torch", "onnxruntime")
+
+
+class Encoding(NamedTuple):
+    """What a model says of some images; images that could not be read are absent.
+
+    Attributes:
+        rows: ``(m,)`` which images these are.
+        codes: ``(m, ceil(bits / 8))`` packed codes.
+        logits: ``(m, bits)`` float32, the real-valued codes.
+        features: ``(m, width)`` float32 of the backbone.
+        problems: the images that were skipped.
+    """
+
+    rows: NDArray[np.int64]
+    codes: Codes
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+    problems: list[tuple[int, str, str]]
+
+
+@dataclass(eq=False)
+class Model:
+    """Backbone, hash head and the calibrated classifier beside them.
+
+    Attributes:
+        config: the settings it was trained with, its preset applied.
+        class_names: classes it has learned, in the order of the classifier's columns.
+        multi_label: whether its training images had several labels.
+        backbone: images to features.
+        head: features to logits.
+        classifier: features to class probabilities (the reference that codes are held against).
+        class_vectors: ``(classes, bits)`` float32 that the loss learned; their signs are the class codes.
+            Empty where a loss has none.
+        seen: ``(n, 32)`` sha256 of the pixels of every image of training and validation.
+        split: protocol, seed and hash of the split, as JSON values.
+        log: one record an epoch.
+        problems: images that were skipped when it was trained; only their number is kept.
+    """
+
+    config: TrainConfig
+    class_names: tuple[str, ...]
+    multi_label: bool
+    backbone: Backbone
+    head: HashHead
+    classifier: PosteriorClassifier
+    class_vectors: NDArray[np.float32]
+    seen: NDArray[np.uint8]
+    split: dict[str, Any] = field(default_factory=dict)
+    log: list[dict[str, Any]] = field(default_factory=list)
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """What a code depends on, as a hash: equal ids, equal codes."""
+        head = {k: v.numpy().tobytes().hex() for k, v in self.head.state_dict().items()}
+        return sha256_json({"backbone": self.backbone.identity, "bits": self.config.bits, "head": head})[:32]
+
+    def encode(
+        self,
+        images: ImageStore,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        cache: Path | None = None,
+        report: Report = silent,
+    ) -> Encoding:
+        """Features, logits and codes of images.
+
+        Args:
+            images: where they are.
+            rows: which of them; all by default.
+            cache: folder of cached features, or ``None`` to compute them anew.
+            report: told of the progress.
+
+        Raises:
+            ModelError: the logits of an image are not finite.
+        """
+        found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
+        logits = logits_of(self.head, found.values) if len(found.rows) else np.zeros((0, self.config.bits))
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                "the model gives NaN or infinite logits: its weights are unusable, train it again"
+            )
+        return Encoding(found.rows, pack(logits), logits.astype(np.float32), found.values, found.problems)
+
+    def save(self, path: Path, *, force: bool = False) -> None:
+        """Write the model's folder, whole or not at all.
+
+        Raises:
+            OutputExistsError: ``path`` exists and ``force`` is not set.
+        """
+        with new_folder(path, force=force) as folder:
+            self.backbone.save(folder)
+            _save(self.head, folder / "head.safetensors")
+            _save(self.classifier, folder / "classifier.safetensors")
+            rest = {
+                "seen": torch.from_numpy(self.seen),
+                "class_vectors": torch.from_numpy(self.class_vectors),
+            }
+            save_file({k: v.contiguous() for k, v in rest.items()}, folder / "data.safetensors")
+            lines = "".join(json.dumps(record) + "\n" for record in self.log)
+            (folder / "log.jsonl").write_text(lines, encoding="utf-8")
+            write_manifest(folder, "model", VERSION, self.facts())
+
+    def facts(self) -> dict[str, Any]:
+        """What the manifest says of the model, as JSON values."""
+        return {
+            "id": self.id,
+            "bits": self.config.bits,
+            "method": self.config.method,
+            "config": self.config.to_dict(),
+            "classes": list(self.class_names),
+            "multi_label": self.multi_label,
+            "backbone": {
+                "name": self.backbone.name,
+                "size": self.backbone.size,
+                "width": self.backbone.width,
+                "identity": self.backbone.identity,
+                "engine": self.backbone.engine,
+            },
+            "preprocessing": self.backbone.preprocessing.to_dict(),
+            "split": self.split,
+            "seen": len(self.seen),
+            "skipped": len(self.problems),
+            "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
+        }
+
+    @classmethod
+    def load(cls, path: Path) -> Model:
+        """Read a model's folder, after checking every file's sha256.
+
+        Raises:
+            ModelError: damaged, foreign, of a newer format, or its files do not fit together.
+        """
+        facts = read_manifest(path, "model", VERSION)
+        config = TrainConfig.from_dict(facts["config"])
+        names = tuple(facts["classes"])
+        try:
+            backbone = restore_backbone(
+                path, facts["backbone"], facts["preprocessing"], threads=config.threads
+            )
+            head = HashHead(
+                backbone.width, config.bits, hidden=config.hidden or 0, batch_norm=bool(config.batch_norm)
+            )
+            head.load_state_dict(load_file(path / "head.safetensors"))
+            classifier = PosteriorClassifier(backbone.width, len(names), multi_label=facts["multi_label"])
+            classifier.load_state_dict(load_file(path / "classifier.safetensors"))
+            rest = load_file(path / "data.safetensors")
+        except (SafetensorError, RuntimeError, KeyError, OSError) as error:
+            raise ModelError(
+                f"{path}: its files do not fit together: {str(error).splitlines()[0]}"
+            ) from error
+        head.eval()
+        log = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        return cls(
+            config=replace(config),
+            class_names=names,
+            multi_label=facts["multi_label"],
+            backbone=backbone,
+            head=head,
+            classifier=classifier,
+            class_vectors=rest["class_vectors"].numpy(),
+            seen=rest["seen"].numpy(),
+            split=facts["split"],
+            log=log,
+        )
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    save_file({key: value.contiguous() for key, value in module.state_dict().items()}, path)
+
+
+def named_problems(ids: tuple[str, ...], problems: list[tuple[int, str, str]]) -> list[Problem]:
+    """Problems of rows, as problems of ids."""
+    return [Problem(ids[row], reason, detail) for row, reason, detail in problems]

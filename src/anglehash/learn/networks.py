@@ -1,0 +1,91 @@
+"""What is done with any torch network: run it on images, keep its weights, know them again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from anglehash.errors import ModelError
+
+
+class Normalised(nn.Module):
+    """A network of another library, fed with raw images.
+
+    Args:
+        network: takes standardised RGB in ``(n, 3, h, w)``.
+        mean: of each channel, on the scale 0 to 1.
+        std: of each channel, on the scale 0 to 1.
+
+    Shape:
+        - images: ``(n, 3, h, w)`` RGB, 0 to 255.
+        - output: the network's.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, network: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1) * 255)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Standardise, then run."""
+        features: Tensor = self.network((images - self.mean) / self.std)
+        return features
+
+
+def run_module(module: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Features by torch, in evaluation mode whatever mode the module is in.
+
+    Args:
+        module: takes ``(n, 3, h, w)`` float, 0 to 255.
+        images: ``(n, h, w, 3)``.
+    """
+    training = module.training
+    with torch.inference_mode():
+        features = module.eval()(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+    module.train(training)
+    return np.asarray(features.numpy(), dtype=np.float32)
+
+
+def save_weights(module: nn.Module, path: Path) -> None:
+    """Write a module's weights as safetensors."""
+    state = {key: value.clone().contiguous() for key, value in module.state_dict().items()}
+    save_file(state, path)  # clones: safetensors refuses tensors that share memory
+
+
+def load_weights(module: nn.Module, path: Path) -> None:
+    """Read weights into a module.
+
+    Raises:
+        ModelError: the file is damaged, missing, or holds another network's weights.
+    """
+    try:
+        module.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ModelError(f"{path} does not hold the weights of this network: {first_line(error)}") from error
+
+
+def weights_sha256(state: Mapping[str, Tensor]) -> str:
+    """Hex sha256 over the names, types, shapes and values of weights."""
+    digest = hashlib.sha256()
+    for name, tensor in state.items():
+        values = tensor.numpy()
+        digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """What an error of a library says, on one line."""
+    return (str(error) or type(error).__name__).splitlines()[0]

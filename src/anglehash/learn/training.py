@@ -1,0 +1,195 @@
+"""The one training loop: any network, any loss, resumable to the bit.
+
+A loss is a module called as ``loss(logits, labels)``. If it has ``set_progress``, it is told how far the
+run has come, from 0 to 1; if it has ``statistics``, they are logged after each epoch. Every epoch starts
+from its own seed, so a run that was killed and resumed ends with the same weights as an unbroken one.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anglehash.config import TrainConfig
+from anglehash.errors import TrainingError
+from anglehash.learn.checkpoint import Checkpoint
+from anglehash.progress import Report, silent
+
+
+class Inputs(Protocol):
+    """What the network is fed: cached features, or images that are augmented at each visit."""
+
+    def __len__(self) -> int:
+        """Number of images."""
+        ...
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """The network's input for these images, in this order."""
+        ...
+
+
+class FeatureInputs:
+    """Cached features, ``(n, width)`` float."""
+
+    def __init__(self, features: NDArray[np.float32]) -> None:
+        self._features = torch.from_numpy(features)
+
+    def __len__(self) -> int:
+        return len(self._features)
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Rows of the features."""
+        return self._features[rows]
+
+
+class ImageInputs:
+    """Prepared images, ``(n, size, size, 3)`` ``uint8``, shifted and mirrored at random.
+
+    Args:
+        pixels: the images.
+        flip: mirror half of them, left to right.
+        shift: largest shift in each direction, as a share of the side; borders are mirrored in.
+    """
+
+    def __init__(self, pixels: NDArray[np.uint8], *, flip: bool, shift: float = 0.125) -> None:
+        self._pixels = pixels
+        self._flip = flip
+        self._reach = round(pixels.shape[1] * shift)
+
+    def __len__(self) -> int:
+        return len(self._pixels)
+
+    def batch(self, rows: Tensor) -> Tensor:
+        """Augmented images, ``(len(rows), 3, size, size)`` float in 0..255."""
+        images = torch.from_numpy(self._pixels[rows.numpy()]).permute(0, 3, 1, 2).float()
+        side, reach = images.shape[-1], self._reach
+        padded = nn.functional.pad(images, (reach,) * 4, mode="reflect")
+        places = torch.randint(0, 2 * reach + 1, (len(rows), 2)).tolist()
+        mirrored = (torch.rand(len(rows)) < (0.5 if self._flip else 0.0)).tolist()
+        out = torch.empty_like(images)
+        for i, ((top, left), mirror) in enumerate(zip(places, mirrored, strict=True)):
+            crop = padded[i, :, top : top + side, left : left + side]
+            out[i] = crop.flip(-1) if mirror else crop
+        return out.contiguous(memory_format=torch.channels_last)
+
+
+def train(
+    network: nn.Module,
+    loss: nn.Module,
+    inputs: Inputs,
+    labels: NDArray[np.bool_],
+    config: TrainConfig,
+    *,
+    checkpoint: Checkpoint,
+    validate: Callable[[], float] | None = None,
+    report: Report = silent,
+) -> list[dict[str, Any]]:
+    """Train ``network`` and ``loss`` together, in place.
+
+    Args:
+        network: inputs to logits; its parts named ``backbone`` learn at ``config.backbone_rate``.
+        loss: logits and labels to a scalar.
+        inputs: ``n`` images.
+        labels: ``(n, classes)`` multi-hot.
+        config: a config whose preset has been applied.
+        checkpoint: where each epoch is kept; a state that it holds is taken up first.
+        validate: called after each epoch; its value is logged as ``validation_map``.
+        report: told of the progress.
+
+    Returns:
+        The log: one record an epoch.
+
+    Raises:
+        TrainingError: the loss is not finite. The last whole epoch stays in the checkpoint.
+    """
+    assert config.epochs is not None
+    assert config.learning_rate is not None
+    n, epochs = len(inputs), config.epochs
+    targets = torch.from_numpy(labels)
+    steps = max(1, round(n / config.batch_size))  # equal batches: no image is left out, none is alone
+    optimizer = _optimizer(network, loss, config)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=epochs * steps
+    )
+    state = {"network": network, "loss": loss}
+    tell: Callable[[float], None] = getattr(loss, "set_progress", lambda fraction: None)
+    statistics: Callable[[], dict[str, Any]] = getattr(loss, "statistics", dict)
+    log = checkpoint.load(state, optimizer, schedule)
+    with torch.random.fork_rng(devices=[]):
+        for epoch in range(len(log), epochs):
+            torch.manual_seed(config.seed * 1_000_003 + epoch)
+            started = time.perf_counter()
+            network.train()
+            loss.train()
+            total = 0.0
+            for step, rows in enumerate(torch.randperm(n).tensor_split(steps)):
+                tell((epoch * steps + step) / (epochs * steps))
+                value = loss(network(inputs.batch(rows)), targets[rows])
+                total += _step(value, optimizer, epoch, step) * len(rows)
+                schedule.step()
+                report("training", epoch * steps + step + 1, epochs * steps, f"epoch {epoch + 1}/{epochs}")
+            _check_finite(network, epoch)
+            network.eval()
+            loss.eval()
+            record: dict[str, Any] = {"epoch": epoch + 1, "loss": total / n}
+            record["learning_rate"] = optimizer.param_groups[0]["lr"]
+            record |= statistics()
+            if validate is not None:
+                record["validation_map"] = validate()
+            record["seconds"] = round(time.perf_counter() - started, 3)
+            log.append(record)
+            checkpoint.save(state, optimizer, schedule, log)
+    return log
+
+
+def _optimizer(network: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW; a pretrained backbone learns slower, and nothing pulls the loss's own vectors to zero."""
+    rate, decay = config.learning_rate or 0.0, config.weight_decay or 0.0
+    backbone = [p for name, p in network.named_parameters() if name.startswith("backbone.")]
+    head = [p for name, p in network.named_parameters() if not name.startswith("backbone.")]
+    own = list(loss.parameters())
+    groups: list[dict[str, Any]] = [{"params": head, "lr": rate, "weight_decay": decay}]
+    if backbone:
+        groups.append({"params": backbone, "lr": rate * config.backbone_rate, "weight_decay": decay})
+    if own:
+        groups.append({"params": own, "lr": rate, "weight_decay": 0.0})
+    return torch.optim.AdamW(groups)
+
+
+def _step(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int) -> float:
+    number = float(value.detach())
+    if not math.isfinite(number):
+        raise TrainingError(
+            f"the loss became {number} at epoch {epoch + 1}, step {step + 1}: training stopped and the last "
+            "whole epoch is kept. Try a lower learning rate, then --resume or --force"
+        )
+    optimizer.zero_grad(set_to_none=True)
+    value.backward()  # type: ignore[no-untyped-call]
+    optimizer.step()
+    return number
+
+
+def _check_finite(network: nn.Module, epoch: int) -> None:
+    for name, parameter in network.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise TrainingError(
+                f"{name} holds a NaN or infinity after epoch {epoch + 1}: training stopped and the epoch "
+                "before is kept. Try a lower learning rate"
+            )
+
+
+def logits_of(head: nn.Module, features: NDArray[np.float32], *, block: int = 8192) -> NDArray[np.float32]:
+    """Logits of cached features, ``(n, bits)``, with the head in evaluation mode."""
+    head.eval()
+    with torch.inference_mode():
+        parts = [
+            head(torch.from_numpy(features[i : i + block])).numpy() for i in range(0, len(features), block)
+        ]
+    return np.concatenate(parts) if parts else np.zeros((0, 0), dtype=np.float32)

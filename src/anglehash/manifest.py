@@ -1,0 +1,100 @@
+"""The manifest of a folder that anglehash writes: what it is, and the sha256 of every file in it.
+
+A model and a gallery are such folders. The manifest also seals itself, so any changed byte in any
+file is found when the folder is opened, and named.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from anglehash.errors import ModelError
+from anglehash.files import sha256_file, sha256_json, write_atomic
+
+NAME = "manifest.json"
+
+
+def _text(content: dict[str, Any]) -> bytes:
+    sealed = {**content, "seal": sha256_json(content)}
+    return (json.dumps(sealed, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
+
+
+def write_manifest(folder: Path, kind: str, version: int, facts: dict[str, Any]) -> None:
+    """Write ``folder``'s manifest, over every file that is in it now.
+
+    Args:
+        folder: the folder; its files are complete.
+        kind: what the folder is: ``model`` or ``gallery``.
+        version: version of that kind's format.
+        facts: JSON values that the kind wants to keep.
+    """
+    files = {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != NAME}
+    content = {"format": f"anglehash-{kind}", "version": version, **facts, "files": files}
+    write_atomic(folder / NAME, _text(content))
+
+
+def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True) -> dict[str, Any]:
+    """The manifest of ``folder``, after checking it and every file that it names.
+
+    Args:
+        folder: where to look.
+        kind: what the folder should be.
+        version: the newest format version that the caller can read.
+        verify: check the sha256 of every file too, not only the manifest.
+
+    Raises:
+        ModelError: no such folder, another kind, a newer version, a damaged manifest, or a file that is
+            missing or does not have the sha256 that the manifest states.
+    """
+    try:
+        raw = (folder / NAME).read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ModelError(f"{folder} is not an anglehash {kind}: it has no {NAME}") from None
+    try:
+        content = json.loads(raw)
+        if not isinstance(content, dict):
+            raise TypeError
+    except (ValueError, TypeError, RecursionError):
+        raise ModelError(f"{folder / NAME} is damaged: it is not a JSON object") from None
+    content.pop("seal", None)
+    found = str(content.get("format"))
+    if not found.startswith("anglehash-"):
+        raise ModelError(f"{folder} is not an anglehash {kind}: {NAME} belongs to another program")
+    if raw != _text(content):
+        raise ModelError(f"{folder / NAME} is damaged: its content does not match its seal")
+    if found != f"anglehash-{kind}":
+        raise ModelError(f"{folder} is an {found}, but an anglehash-{kind} is wanted")
+    if content["version"] > version:
+        raise ModelError(
+            f"{folder} has the {kind} format {content['version']}, this anglehash reads up to {version}: "
+            "upgrade anglehash"
+        )
+    if verify:
+        for name, expected in content["files"].items():
+            verify_file(folder / name, expected)
+    return content
+
+
+def verify_file(path: Path, expected: str) -> None:
+    """Check one file against its sha256.
+
+    Raises:
+        ModelError: the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path} is missing: restore it, or make the folder again")
+    if sha256_file(path) != expected:
+        raise ModelError(
+            f"{path} is damaged: its sha256 is not the manifest's. Restore it, or make the folder again"
+        )
+
+
+def kind_of(folder: Path) -> str | None:
+    """What a folder says it is, without checking it: ``model``, ``gallery``, or ``None``."""
+    try:
+        content = json.loads((folder / NAME).read_bytes())
+        return str(content["format"]).removeprefix("anglehash-")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

@@ -1,0 +1,96 @@
+"""faiss' flat binary index, with the order of ties made certain.
+
+faiss finds the right *distances*, but its documentation promises nothing about *which* of several
+equally distant items it keeps at the cut, nor about their order. Here that is settled as follows. Some
+more neighbours than ``k`` are asked for and sorted by (distance, id). If an item farther away than the
+``k``-th came along (or every item did), all items at that distance are known and the first ``k`` are
+right. Otherwise the tie goes on past what was asked for: it holds more than twice as many items as can
+be wanted from it, and a scan from row 0 that stops at the last wanted one finds the smallest ids.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import Codes, check_bits, check_codes, hamming, width
+from anglehash.search.engines import RadiusResult, SearchResult, check_k, check_radius
+
+_BLOCK = 1 << 16  # rows of one step of the scan
+
+
+class Index:
+    """``faiss.IndexBinaryFlat``: a scan of all codes in C++, on one thread."""
+
+    def __init__(self, bits: int) -> None:
+        self.bits = check_bits(bits)
+        # A multiple of 8, as faiss wants it: padding bits are 0 on both sides and add nothing.
+        self._faiss: Any = faiss.IndexBinaryFlat(8 * width(bits))
+
+    def __len__(self) -> int:
+        return int(self._faiss.ntotal)
+
+    def add(self, codes: Codes) -> None:
+        """Append codes."""
+        self._faiss.add(check_codes(codes, self.bits))
+
+    def search(self, queries: Codes, k: int) -> SearchResult:
+        """The ``k`` nearest items of every query, in (distance, id) order."""
+        queries, k = check_codes(queries, self.bits), min(check_k(k), len(self))
+        if k == 0:
+            nothing = (len(queries), 0)
+            return SearchResult(np.empty(nothing, dtype=np.int32), np.empty(nothing, dtype=np.int64))
+        asked = min(2 * k + 64, len(self))
+        with _one_thread():
+            distances, ids = self._faiss.search(queries, asked)
+        order = np.lexsort((ids, distances), axis=1)
+        distances = np.take_along_axis(distances, order, axis=1)
+        ids = np.take_along_axis(ids, order, axis=1)
+        result = SearchResult(distances[:, :k].copy(), ids[:, :k].copy())
+        if asked < len(self):
+            for row in np.flatnonzero(distances[:, -1] == distances[:, k - 1]):
+                cut = distances[row, k - 1]
+                nearer = np.searchsorted(distances[row], cut)  # those ids are certain
+                result.ids[row, nearer:] = self._first_at(cut, queries[row], k - nearer)
+        return result
+
+    def search_radius(self, queries: Codes, radius: int) -> RadiusResult:
+        """All items within ``radius`` of every query, in (distance, id) order."""
+        queries, radius = check_codes(queries, self.bits), check_radius(radius, self.bits)
+        with _one_thread():
+            lims, distances, ids = self._faiss.range_search(queries, radius + 1)  # faiss' bound is strict
+        lims, distances = lims.astype(np.int64), distances.astype(np.int32)
+        query = np.repeat(np.arange(len(queries)), np.diff(lims))
+        order = np.lexsort((ids, distances, query))
+        return RadiusResult(lims, distances[order], ids[order])
+
+    def _first_at(self, distance: int, query: Codes, count: int) -> NDArray[np.int64]:
+        """The ``count`` smallest ids of items at exactly ``distance`` from the query; so many exist."""
+        storage = self._faiss.xb
+        codes = faiss.rev_swig_ptr(storage.data(), storage.size()).reshape(len(self), -1)  # a view
+        found = np.empty(0, dtype=np.int64)
+        for start in range(0, len(self), _BLOCK):
+            distances = hamming(query[None], codes[start : start + _BLOCK])[0]
+            found = np.concatenate([found, start + np.flatnonzero(distances == distance)])
+            if len(found) >= count:
+                break
+        return found[:count]
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a busy machine two OpenMP threads were up to 100 times slower than one: concurrency is the caller's.
+
+    The setting is the calling thread's own, and is put back.
+    """
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(1)
+    try:
+        yield
+    finally:
+        faiss.omp_set_num_threads(before)

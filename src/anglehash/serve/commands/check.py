@@ -1,0 +1,51 @@
+"""``anglehash check``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anglehash.serve.console import EXIT_SKIPPED, data_options, json_option, printable, show, table
+
+
+@click.command("check")
+@click.argument("data")
+@data_options
+@json_option
+def command(data: str, root: Path | None, download: bool, as_json: bool) -> int:
+    """Look DATA over before training: counts, tiny classes, unreadable files, duplicates.
+
+    \b
+    Example:
+        anglehash check photos/
+    """
+    from anglehash.data.check import check
+    from anglehash.data.sources import open_dataset
+
+    found = check(open_dataset(data, root=root, download=download))
+    show(found, as_json=as_json, text=lambda: _text(found))
+    return EXIT_SKIPPED if found["problems"]["images"] else 0
+
+
+def _text(found: dict[str, Any]) -> str:
+    parts = list(found["per_part"])
+    rows = [["class", "images", *parts]]
+    for name, counts in found["per_class"].items():
+        rows.append([printable(name), counts["images"], *(counts.get(part, 0) for part in parts)])
+    shown = (
+        rows if len(rows) <= 42 else [*rows[:41], [f"... {len(rows) - 41} more"] + [""] * (len(parts) + 1)]
+    )
+    lines = [
+        f"{found['name']}: {found['images']} readable images, {found['classes']} classes",
+        "",
+        table(shown),
+    ]
+    if found["problems"]["images"]:
+        lines += ["", f"{found['problems']['images']} files cannot be used:"]
+        lines += [
+            f"  {printable(p['id'])}: {p['reason']} ({p['detail']})" for p in found["problems"]["first"]
+        ]
+    lines += ["", *(f"! {printable(warning)}" for warning in found["warnings"])] if found["warnings"] else []
+    return "\n".join(lines)

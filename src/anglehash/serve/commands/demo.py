@@ -1,0 +1,40 @@
+"""``anglehash demo``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import force_option, json_option, show, skipped
+
+
+@click.command("demo")
+@click.option("--data", help="Your own images instead: a folder with one folder a class, or a manifest.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("anglehash-demo"),
+    show_default=True,
+    help="Folder for model, gallery, report and picture.",
+)
+@force_option
+@json_option
+def command(data: str | None, out: Path, force: bool, as_json: bool) -> int:
+    """Show everything once: train, index, search, evaluate; offline, in less than a minute.
+
+    Without --data it learns 1,797 scans of handwritten digits.
+
+    \b
+    Example:
+        anglehash demo --data photos/ --out demo/
+    """
+    from anglehash.files import new_folder
+    from anglehash.serve.demo import run_demo
+    from anglehash.serve.results import summary
+
+    with new_folder(out, force=force) as folder:
+        measured, split = run_demo(data, folder)
+    files = "model/  gallery/  result.json  report.html  answers.png"
+    show(measured.result, as_json=as_json, text=lambda: f"{summary(measured.result)}\n\nin {out}/: {files}")
+    return skipped(split.dataset.problems)

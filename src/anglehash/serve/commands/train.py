@@ -1,0 +1,90 @@
+"""``anglehash train``."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anglehash.serve.console import data_options, force_option, json_option, show, skipped, split_options
+
+_SETTINGS = ("bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "threads")
+
+
+@click.command("train")
+@click.argument("data")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new model."
+)
+@click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
+@click.option("--method", help="Name of the loss.  [default: andsh]")
+@click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
+@click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
+@click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")
+@click.option("--fine-tune/--frozen", default=None, help="Train the backbone too, or keep it.")
+@click.option("--epochs", type=int, help="Passes over the images.")
+@click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
+@click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
+@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
+@split_options
+@data_options
+@click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
+@force_option
+@json_option
+def command(
+    data: str,
+    output: Path,
+    config: Path | None,
+    root: Path | None,
+    download: bool,
+    resume: bool,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Train a hasher on DATA and save it.
+
+    DATA is a folder with one folder a class, a manifest (.csv, .jsonl, .parquet), or a known set's name.
+    With --protocol only that split's training part is learned from.
+
+    \b
+    Example:
+        anglehash train photos/ -o model/ --bits 32
+    """
+    from anglehash.config import TrainConfig
+    from anglehash.data.dataset import Dataset
+    from anglehash.data.sources import open_dataset
+    from anglehash.data.split import RetrievalSplit
+    from anglehash.files import cache_dir, refuse_existing
+    from anglehash.learn.checkpoint import working_folder
+    from anglehash.learn.fitting import fit
+    from anglehash.progress import Console
+    from anglehash.serve.splits import brings_split, split_of
+
+    refuse_existing(output, force=force)
+    given = {name: options[name] for name in _SETTINGS if options[name] is not None}
+    given["unlabelled"] = options["unlabelled"]
+    settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
+    work = working_folder(output, resume=resume, force=force)
+    dataset = open_dataset(data, root=root, download=download)
+    source: Dataset | RetrievalSplit = dataset
+    if options["protocol"] or brings_split(dataset):
+        source = split_of(dataset, **{**options, "protocol": options["protocol"] or "given"})
+    click.echo(f"{data}: input {settings.size} px (--size), {settings.bits} bits (--bits)", err=True)
+    model = fit(source, settings, work=work, cache=cache_dir() / "features", report=Console())
+    model.save(output, force=force)
+    shutil.rmtree(work, ignore_errors=True)
+    last = model.log[-1]
+    facts = {"model": str(output), **model.facts(), "training": last}
+    show(
+        facts,
+        as_json=as_json,
+        text=lambda: (
+            f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes, "
+            f"{len(model.log)} epochs"
+            + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")
+        ),
+    )
+    return skipped(model.problems)

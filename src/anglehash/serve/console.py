@@ -1,0 +1,108 @@
+"""What the commands share: options, output, and the exit code for skipped inputs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from anglehash.data.dataset import Problem
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+EXIT_SKIPPED = 3
+EXIT_IO = 74
+EXIT_PERMISSION = 77
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
+
+
+def data_options(command: F) -> F:
+    """``--root``, ``--download``: where the images of a known set or a manifest are."""
+    command = click.option(
+        "--download", is_flag=True, help="Fetch a known set from its official address if it is not here."
+    )(command)
+    return click.option(
+        "--root", type=click.Path(path_type=Path), help="Folder of a known set, or of a manifest's images."
+    )(command)
+
+
+def split_options(command: F) -> F:
+    """``--protocol`` and what belongs to it."""
+    for option in (
+        click.option(
+            "--unlabelled",
+            type=click.Choice(["refuse", "skip"]),
+            default="refuse",
+            show_default=True,
+            help="What to do with images without a label.",
+        ),
+        click.option(
+            "--draw", type=int, help="Protocol unseen: which draw of classes, 0 to 4.  [default: 0]"
+        ),
+        click.option(
+            "--unseen", type=int, help="Protocol unseen: how many classes are kept out of training."
+        ),
+        click.option("--drop-label", multiple=True, help="Protocol coco: leave a label out; repeatable."),
+        click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the split."),
+        click.option("--protocol", help="Named split: holdout, given, cifar10-I, coco, ..."),
+    ):
+        command = option(command)
+    return command
+
+
+def show(value: dict[str, Any], *, as_json: bool, text: Callable[[], str]) -> None:
+    """Print a result: one JSON object, or text for people."""
+    if as_json:
+        click.echo(json.dumps(value, allow_nan=False))
+    else:
+        click.echo(text())
+
+
+def skipped(problems: Sequence[Problem], *, most: int = 20) -> int:
+    """List skipped images on standard error; the exit code that goes with them."""
+    if not problems:
+        return 0
+    click.echo(f"skipped {len(problems)} images:", err=True)
+    for problem in problems[:most]:
+        click.echo(f"  {printable(problem.id)}: {problem.reason} ({printable(problem.detail)})", err=True)
+    if len(problems) > most:
+        click.echo(f"  ... and {len(problems) - most} more", err=True)
+    return EXIT_SKIPPED
+
+
+def table(rows: Sequence[Sequence[object]]) -> str:
+    """Rows as aligned columns; numbers to the right.
+
+    >>> print(table([["bits", "mAP"], [32, "0.7"]]))
+    bits  mAP
+      32  0.7
+    """
+    text = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[i]) for row in text) for i in range(len(text[0]))]
+    numeric = [_is_number(row[i] for row in text[1:]) for i in range(len(widths))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ).rstrip()
+        for row in text
+    )
+
+
+def _is_number(cells: Any) -> bool:
+    values = [cell for cell in cells if cell not in ("", "-")]
+    return bool(values) and all(cell.replace(".", "", 1).replace(",", "").isdigit() for cell in values)
+
+
+def printable(line: str) -> str:
+    r"""A line that any terminal can show: control characters and undecodable bytes are escaped.
+
+    >>> printable("a" + chr(10) + "b" + chr(0xDCE9))
+    'a\\nb\\udce9'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)

@@ -1,0 +1,57 @@
+"""The demo: the whole of anglehash once, on scans of digits or on a user's own images."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from anglehash.config import TrainConfig
+from anglehash.data.protocols import make_split
+from anglehash.data.sources import open_dataset
+from anglehash.data.split import RetrievalSplit
+from anglehash.files import write_json
+from anglehash.learn.fitting import fit
+from anglehash.learn.measure import Measured, measure
+from anglehash.progress import Console
+from anglehash.search.gallery import Gallery
+from anglehash.serve.pictures import answers_png
+from anglehash.serve.report import write_report
+from anglehash.serve.results import picture_rows
+from anglehash.serve.splits import brings_split
+
+DIGITS = TrainConfig(
+    bits=32, backbone="tiny", size=16, epochs=12, learning_rate=3e-3, dropout=0.2, flip=False
+)
+PHOTOS = TrainConfig(bits=32)
+
+
+def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
+    """Train, index, search and evaluate into ``folder``.
+
+    Args:
+        data: a user's images, or ``None`` for scikit-learn's scanned digits.
+        folder: an empty folder; it is given model/, gallery/, result.json, report.html and answers.png.
+    """
+    report = Console()
+    dataset = open_dataset(data or "digits")
+    split = make_split(dataset, "given" if brings_split(dataset) else "holdout")
+    cache = folder / "features"
+    model = fit(split, PHOTOS if data else DIGITS, cache=cache, report=report)
+    model.save(folder / "model")
+    measured = measure(model, split, cache=cache, report=report)
+    shutil.rmtree(cache, ignore_errors=True)
+    database = split.dataset.select(split.database)
+    Gallery.create(
+        folder / "gallery",
+        codes=measured.database,
+        ids=database.ids,
+        labels=database.label_names,
+        bits=model.config.bits,
+        model_id=model.id,
+        model=folder / "model",
+    )
+    rows = picture_rows(measured, split)
+    answers_png(folder / "answers.png", rows)
+    write_json(folder / "result.json", measured.result)
+    write_report(folder / "report.html", measured.result, rows)
+    return measured, split

@@ -1,0 +1,62 @@
+"""A measured result, for people: the table of ``evaluate`` and ``demo``, and pictures of some answers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from anglehash.codes import hamming
+from anglehash.data.images import Preprocessing
+from anglehash.data.split import RetrievalSplit
+from anglehash.learn.measure import Measured
+from anglehash.serve.console import table
+from anglehash.serve.pictures import Row, Tile
+
+THUMBNAIL = Preprocessing(size=112)
+
+
+def summary(result: dict[str, Any]) -> str:
+    """The headline numbers as a table.
+
+    >>> print(summary({"map": 0.5, "bits": 32, "method": "andsh", "protocol": "holdout", "queries": 9,
+    ...                "database": 90, "map_features": None}).splitlines()[-1])
+    codes (Hamming, exact under ties)             0.500
+    """
+    head = (
+        f"{result['method']}, {result['bits']} bits, protocol {result['protocol']}: "
+        f"{result['queries']} queries in {result['database']} images"
+    )
+    names = {
+        "map": "codes (Hamming, exact under ties)",
+        "map_convention": "codes (the papers' convention)",
+        "map_features": "real-valued codes (cosine)",
+        "class_id_map": "class-id code (a classifier's answer)",
+        "ceiling": "posterior agreement (the reference)",
+    }
+    rows = [
+        [text.ljust(44), f"{result[key]:.3f}"] for key, text in names.items() if result.get(key) is not None
+    ]
+    return f"{head}\n\n{table([['mAP', ''], *rows])}"
+
+
+def picture_rows(
+    measured: Measured, split: RetrievalSplit, *, queries: int = 8, answers: int = 8
+) -> list[Row]:
+    """Some queries, evenly spaced, with the images that their codes find."""
+    rows = []
+    for place in np.linspace(0, len(split.query) - 1, min(queries, len(split.query))).astype(int):
+        distances = hamming(measured.query[place : place + 1], measured.database)[0]
+        nearest = np.argsort(distances, kind="stable")[:answers]
+        query = int(split.query[place])
+        tiles = [_tile(split, int(split.database[i]), query, int(distances[i])) for i in nearest]
+        rows.append(Row(_tile(split, query), tiles))
+    return rows
+
+
+def _tile(split: RetrievalSplit, row: int, query: int | None = None, distance: int | None = None) -> Tile:
+    dataset = split.dataset
+    labels = tuple(dataset.class_names[c] for c in np.flatnonzero(dataset.labels[row]))
+    correct = None if query is None else bool((dataset.labels[row] & dataset.labels[query]).any())
+    pixels = THUMBNAIL(dataset.images.read(row))
+    return Tile(pixels=pixels, labels=labels, id=dataset.ids[row], distance=distance, correct=correct)

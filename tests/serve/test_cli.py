@@ -1,0 +1,381 @@
+"""The command line as people use it: on folders, by exit codes, with JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import pytest
+from PIL import Image
+
+from anglehash.serve import cli as cli_module
+from anglehash.serve.cli import COMMANDS, cli, main
+
+TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
+
+
+class Outcome:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.out)
+        return found
+
+
+@pytest.fixture
+def anglehash(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["anglehash", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    monkeypatch.setattr(cli_module.signal, "signal", lambda *_: None)  # pytest keeps its own
+    return run
+
+
+def write_images(folder: Path, classes: Sequence[str], each: int, *, seed: int = 0) -> Path:
+    """Class folders of small noisy images, each class in a grey of its own."""
+    rng = np.random.default_rng(seed)
+    for c, name in enumerate(classes):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for i in range(each):
+            pixels = rng.integers(0, 60, (14, 12, 3)) + 180 * c // max(1, len(classes) - 1)
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("data") / "photos", ["cat", "dog", "owl"], 20)
+
+
+@pytest.fixture(scope="module")
+def trained(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of the holdout split, trained once for the module."""
+    model = tmp_path_factory.mktemp("models") / "m"
+    arguments = ["train", str(photos), "-o", str(model), "--protocol", "holdout", *TRAIN]
+    assert cli.main(arguments, standalone_mode=False) == 0
+    return model
+
+
+@pytest.mark.parametrize("name", list(COMMANDS))
+def test_every_command_explains_itself(name: str) -> None:
+    command: click.Command = COMMANDS[name].command
+    assert command.name == name
+    assert command.help
+    assert "Example:" in command.help
+    assert f"anglehash {name}" in command.help
+    assert "json" in {p.name for p in command.params} | {
+        p.name.removeprefix("as_") for p in command.params if p.name
+    }
+
+
+def test_train_evaluate_index_search(photos: Path, trained: Path, tmp_path: Path, anglehash: Any) -> None:
+    out = tmp_path / "r.json"
+    done = anglehash(
+        "evaluate",
+        trained,
+        photos,
+        "--protocol",
+        "holdout",
+        "-o",
+        out,
+        "--html",
+        tmp_path / "r.html",
+        "--json",
+    )
+    assert done.code == 0, done.err
+    wanted = {
+        "method", "bits", "protocol", "split_hash", "split_seed", "seed", "backbone", "size", "map", "map_convention",
+        "map_features", "ceiling", "class_id_map", "precision_at", "per_class", "unique_codes", "queries", "database",
+        "dropped_queries", "seconds",
+    }  # fmt: skip
+    assert wanted <= done.json.keys()
+    assert done.json["map"] > 0.6
+    assert set(done.json["per_class"]) == {"cat", "dog", "owl"}
+    assert json.loads(out.read_text()) == done.json
+    assert "<html" in (tmp_path / "r.html").read_text()
+
+    gallery = tmp_path / "g"
+    assert anglehash("index", trained, photos, "-o", gallery).code == 0
+    query = photos / "dog" / "03.png"
+    found = anglehash("search", gallery, query, "-k", 5, "--json")
+    assert found.code == 0, found.err
+    assert (found.json["query"], found.json["k"], len(found.json["results"])) == (str(query), 5, 5)
+    first = found.json["results"][0]
+    assert (first["rank"], first["distance"]) == (1, 0)
+    assert {"rank", "id", "distance", "labels"} <= first.keys()
+    assert (
+        any(r["id"] == "dog/03.png" and r["labels"] == ["dog"] for r in found.json["results"])
+        or first["distance"] == 0
+    )
+    by_radius = anglehash("search", gallery, query, "--radius", 0, "--json").json["results"]
+    assert by_radius
+    assert {r["distance"] for r in by_radius} == {0}
+    assert "dog" in anglehash("search", gallery, query).out
+
+
+def test_a_gallery_moves_and_answers_on_its_own(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(trained, model)
+    anglehash("index", model, photos, "-o", tmp_path / "g")
+    shutil.rmtree(model)
+    (tmp_path / "elsewhere").mkdir()
+    moved = shutil.move(tmp_path / "g", tmp_path / "elsewhere" / "g")
+    assert anglehash("search", moved, photos / "cat" / "00.png").code == 0
+
+
+def test_encode_writes_sorted_ids_and_packed_codes(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    assert anglehash("encode", trained, photos, "-o", tmp_path / "c.npz").code == 0
+    with np.load(tmp_path / "c.npz", allow_pickle=False) as arrays:
+        codes, ids, bits = arrays["codes"], arrays["ids"], int(arrays["bits"])
+    assert (codes.dtype, codes.shape, bits) == (np.uint8, (60, 2), 16)
+    assert ids.dtype.kind == "U"
+    assert ids.tolist() == sorted(ids.tolist())
+    assert ids[0] == "cat/00.png"
+
+
+def test_bad_images_are_skipped_listed_and_shift_nothing(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    damaged = tmp_path / "photos"
+    shutil.copytree(photos, damaged)
+    bad = [damaged / "cat" / f"{i:02d}.png" for i in (0, 7, 13)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    (damaged / "dog" / "x.jpg").write_text("<html>")
+    good = anglehash("encode", trained, photos, "-o", tmp_path / "good.npz")
+    done = anglehash("encode", trained, damaged, "-o", tmp_path / "bad.npz", "--json")
+    assert (good.code, done.code) == (0, 3)
+    assert done.json["skipped"] == 4
+    assert "cat/07.png" in done.err
+    with np.load(tmp_path / "good.npz") as a, np.load(tmp_path / "bad.npz") as b:
+        codes = dict(zip(a["ids"].tolist(), a["codes"].tolist(), strict=True))
+        kept = dict(zip(b["ids"].tolist(), b["codes"].tolist(), strict=True))
+    assert len(kept) == 57
+    assert all(codes[name] == code for name, code in kept.items())
+    trained_on_bad = anglehash("train", damaged, "-o", tmp_path / "m", *TRAIN)
+    assert trained_on_bad.code == 3
+    assert "skipped 4 images" in trained_on_bad.err
+
+
+def test_a_fifth_of_unreadable_files_does_not_stop_the_main_job(tmp_path: Path, anglehash: Any) -> None:
+    folder = write_images(tmp_path / "p", ["a", "b"], 20)
+    for path in sorted(folder.rglob("*.png"))[::5]:
+        path.write_bytes(b"\xff\xd8\xff broken")
+    assert anglehash("train", folder, "-o", tmp_path / "m", *TRAIN).code == 3
+    assert anglehash("index", tmp_path / "m", folder, "-o", tmp_path / "g").code == 3
+    assert anglehash("search", tmp_path / "g", folder / "a" / "01.png").code == 0
+    checked = anglehash("check", folder, "--json")
+    assert checked.code == 3
+    assert checked.json["problems"]["images"] == 8
+
+
+def test_queries_that_were_trained_on_are_refused(photos: Path, trained: Path, anglehash: Any) -> None:
+    done = anglehash("evaluate", trained, photos, "--protocol", "holdout", "--split-seed", 1)
+    assert done.code == 1
+    assert "were seen in training" in done.err
+    assert done.err.count("\n") == 1 or "Error" in done.err.splitlines()[-1]
+
+
+def test_two_folders(photos: Path, trained: Path, tmp_path: Path, anglehash: Any) -> None:
+    new = write_images(tmp_path / "new", ["cat", "dog", "owl"], 4, seed=9)
+    done = anglehash("evaluate", trained, "--query", new, "--database", photos, "--json")
+    assert done.code == 0, done.err
+    assert (done.json["queries"], done.json["database"], done.json["protocol"]) == (12, 60, "given")
+    leak = anglehash("evaluate", trained, "--query", photos, "--database", photos)
+    assert leak.code == 1
+    assert "inflated" in leak.err
+    assert anglehash("evaluate", trained, photos).code == 1
+    assert anglehash("evaluate", trained, photos, "--query", new).code == 1
+
+
+def test_data_may_bring_their_split(tmp_path: Path, anglehash: Any) -> None:
+    for seed, (part, each) in enumerate((("train", 8), ("query", 2), ("database", 5))):
+        write_images(tmp_path / "d" / part, ["a", "b"], each, seed=seed)
+    assert anglehash("train", tmp_path / "d", "-o", tmp_path / "m", *TRAIN).code == 0
+    done = anglehash("evaluate", tmp_path / "m", tmp_path / "d", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["protocol"], done.json["queries"], done.json["database"]) == ("given", 4, 10)
+
+
+def test_outputs_are_replaced_only_with_force(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    for command in (["encode", trained, photos], ["index", trained, photos], ["train", photos, *TRAIN]):
+        output = tmp_path / str(command[0])
+        assert anglehash(*command, "-o", output).code == 0
+        again = anglehash(*command, "-o", output)
+        assert again.code == 1
+        assert "--force" in again.err
+        assert anglehash(*command, "-o", output, "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("classes", "each", "code", "message"),
+    [
+        (["only"], 8, 1, "another class"),
+        (["a", "b"], 1, 0, ""),  # a class of one image trains
+        (["a", "b"], 3, 0, ""),
+    ],
+)
+def test_small_folders_train_or_explain_themselves(
+    tmp_path: Path, anglehash: Any, classes: list[str], each: int, code: int, message: str
+) -> None:
+    folder = write_images(tmp_path / "p", classes, each)
+    done = anglehash("train", folder, "-o", tmp_path / "m", *TRAIN)
+    assert done.code == code, done.err
+    assert message in done.err
+
+
+def test_classes_of_very_different_sizes(tmp_path: Path, anglehash: Any) -> None:
+    write_images(tmp_path / "p", ["few"], 3)
+    write_images(tmp_path / "p", ["many", "more"], 60, seed=1)
+    assert anglehash("train", tmp_path / "p", "-o", tmp_path / "m", "--protocol", "holdout", *TRAIN).code == 0
+    done = anglehash("evaluate", tmp_path / "m", tmp_path / "p", "--protocol", "holdout", "--json")
+    assert done.code == 0, done.err
+
+
+def test_settings_come_from_a_file_and_the_command_line_wins(
+    photos: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    (tmp_path / "run.toml").write_text(
+        'backbone = "tiny"\nsize = 12\nepochs = 1\nbits = 48\n[loss]\ngamma = 1.0\n'
+    )
+    done = anglehash(
+        "train", photos, "-o", tmp_path / "m", "--config", tmp_path / "run.toml", "--bits", 8, "--json"
+    )
+    assert done.code == 0, done.err
+    assert (done.json["bits"], done.json["config"]["loss"]["gamma"], done.json["config"]["epochs"]) == (
+        8,
+        1.0,
+        1,
+    )
+    assert anglehash("train", photos, "-o", tmp_path / "n", "--config", tmp_path / "no.toml").code == 1
+
+
+def test_info_knows_what_anglehash_writes(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    anglehash("index", trained, photos, "-o", tmp_path / "g")
+    anglehash("encode", trained, photos, "-o", tmp_path / "c.npz")
+    anglehash("evaluate", trained, photos, "--protocol", "holdout", "-o", tmp_path / "r.json")
+    kinds = [anglehash("info", p, "--json").json["kind"] for p in (trained, *sorted(tmp_path.glob("*")))]
+    assert kinds == ["model", "codes", "gallery", "result"]
+    (tmp_path / "x.txt").write_text("hello")
+    assert anglehash("info", tmp_path / "x.txt").code == 1
+    assert anglehash("info", tmp_path / "nothing").code == 74
+
+
+def test_check_warns_before_training(tmp_path: Path, anglehash: Any) -> None:
+    folder = write_images(tmp_path / "p", ["a", "b"], 4)
+    shutil.copy(folder / "a" / "00.png", folder / "b" / "copy.png")
+    done = anglehash("check", folder)
+    assert done.code == 0
+    assert "different labels" in done.out
+
+
+def test_unknown_names_are_met_with_suggestions(photos: Path, tmp_path: Path, anglehash: Any) -> None:
+    assert "did you mean" in anglehash("train", "digts", "-o", tmp_path / "m").err
+    assert "holdout" in anglehash("train", photos, "-o", tmp_path / "m", "--protocol", "holdot", *TRAIN).err
+    assert anglehash("nonsense").code == 2
+    assert anglehash("train", photos).code == 2
+
+
+def test_hostile_names_cannot_drive_the_terminal(trained: Path, tmp_path: Path, anglehash: Any) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    os.close(os.open(os.fsencode(folder) + b"/\x1b[31m\n\xe9.png", os.O_CREAT | os.O_WRONLY))
+    done = anglehash("encode", trained, folder, "-o", tmp_path / "c.npz")
+    assert done.code == 3
+    assert "\x1b" not in done.err
+    assert "\\x1b[31m\\n\\udce9.png" in done.err
+
+
+def test_a_full_disk_and_missing_rights_have_codes_of_their_own(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for error, code in (
+        (OSError(28, "No space left on device"), 74),
+        (PermissionError(13, "denied", "/x"), 77),
+    ):
+
+        def fail(*_: object, error: OSError = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr("anglehash.files.write_atomic", fail)
+        done = anglehash("encode", trained, photos, "-o", tmp_path / "c.npz")
+        assert done.code == code
+        assert done.err.splitlines()[-1].startswith("Error: ")
+        assert not (tmp_path / "c.npz").exists()
+
+
+def test_the_demo_does_everything(tmp_path: Path, anglehash: Any, photos: Path) -> None:
+    done = anglehash("demo", "--out", tmp_path / "d", "--json")
+    assert done.code == 0, done.err
+    assert (done.json["bits"], done.json["protocol"], done.json["dataset"]) == (32, "holdout", "digits")
+    assert done.json["map"] > 0.9
+    names = {p.name for p in (tmp_path / "d").iterdir()}
+    assert names == {"model", "gallery", "result.json", "report.html", "answers.png"}
+    with Image.open(tmp_path / "d" / "answers.png") as picture:
+        assert picture.width > 500
+    digit = Image.fromarray(np.zeros((8, 8), np.uint8))
+    digit.save(tmp_path / "q.png")
+    assert anglehash("search", tmp_path / "d" / "gallery", tmp_path / "q.png").code == 0
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["search", "/nowhere", "x.png"]])
+def test_as_a_process(arguments: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "anglehash", *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == (1 if arguments[0] == "search" else 0)
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_signals_end_a_training_that_can_be_resumed(
+    photos: Path, tmp_path: Path, number: int, code: int
+) -> None:
+    model = tmp_path / "m"
+    command = [
+        sys.executable,
+        "-m",
+        "anglehash",
+        "train",
+        str(photos),
+        "-o",
+        str(model),
+        *TRAIN,
+        "--epochs",
+        "4000",
+    ]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    checkpoint = tmp_path / "m.training" / "checkpoint.safetensors"
+    while process.poll() is None and not checkpoint.exists():
+        pass
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in err
+    assert checkpoint.exists()
+    assert not model.exists()

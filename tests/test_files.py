@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from anglehash.errors import OutputExistsError
+from anglehash.files import cache_dir, new_folder, sha256_file, sha256_json, write_atomic, write_json
+
+
+def test_an_atomic_write_replaces_the_whole_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b.txt"
+    write_atomic(path, b"old and long")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert os.listdir(path.parent) == ["b.txt"]
+
+
+def test_a_failed_folder_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with new_folder(path) as folder:
+        (folder / "x").write_text("first")
+    with pytest.raises(RuntimeError, match="boom"), new_folder(path, force=True) as folder:
+        (folder / "x").write_text("second")
+        raise RuntimeError("boom")
+    assert (path / "x").read_text() == "first"
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_folder_is_replaced_only_with_force(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.mkdir()
+    (path / "stale").touch()
+    with pytest.raises(OutputExistsError, match="--force"), new_folder(path):
+        pass
+    with new_folder(path, force=True) as folder:
+        (folder / "fresh").touch()
+    assert os.listdir(path) == ["fresh"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_json_hash_is_that_of_the_value_not_of_its_spelling() -> None:
+    assert sha256_json({"a": [1, 2], "b": None}) == sha256_json({"b": None, "a": [1, 2]})
+    assert sha256_json({"a": 1}) != sha256_json({"a": 2})
+
+
+def test_json_keeps_names_that_are_not_utf8(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "x.json", {"id": name})
+    assert b"caf\xe9.png" in (tmp_path / "x.json").read_bytes()
+
+
+def test_sha256_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    expected = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert sha256_file(tmp_path / "empty") == expected
+
+
+def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANGLEHASH_CACHE", "/somewhere")
+    assert cache_dir() == Path("/somewhere")
+    monkeypatch.delenv("ANGLEHASH_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
+    assert cache_dir() == Path("/xdg/anglehash")
