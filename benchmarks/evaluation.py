@@ -2,17 +2,20 @@
 
     python benchmarks/evaluation.py [--out result.json]
 
-The rival is the usual per-query loop, written here from its definition and held to one thread and float32 like
-us: distances by ``0.5 * (bits - database @ query)``, an argsort of them, and precision at every relevant rank. It
-is given its codes and labels as float32; we start from packed codes and bool labels. It answers a
-sample of the queries (its time per query does not depend on which), and its time for all is extrapolated.
-The codes are those of a hasher that has learned something: 10 classes, and each bit of the code of its class
-flipped with a probability of 0.2. Both are timed in turn, in CPU seconds, after a warm-up.
+The rival is the usual per-query loop, written here from its definition: relevance and distances
+``0.5 * (bits - database @ query)`` by matrix products, an argsort, and the precision at every relevant
+rank. It is given codes and labels as float32, which suits it best; ours starts from packed codes and bool
+labels. Both have one thread and are timed in turn, in CPU seconds, after a warm-up (the first call of ours
+compiles, and is reported beside). The rival answers a sample of the queries in each round; its time for all
+is extrapolated from that, since its time per query does not depend on the query.
 
-The mAP differs by the tie rule: the rival's argsort breaks ties as it likes, ours is the expectation; ours is
-checked here against an independent exact computation on the sample.
+The codes are those of a hasher that has learned something: 10 classes, each bit of an image flipped from the
+code of its class with a probability of 0.2. The two mAP differ by the tie rule: an argsort breaks ties as it
+likes, ours is the expectation, and is checked against a second exact computation on the sample.
 
-RESULT
+Result (commit of this file, Python 3.11, numpy 2.4.6, numba 0.68.1, AVX-512, 5 rounds on a busy machine): 0.41 s
+against 12.3 s, 30 times faster (26 in the worst pairing of rounds), peak memory 249 MB of which 179 MB are there
+before the call: interpreter, libraries and data.
 """
 
 from __future__ import annotations
@@ -44,6 +47,8 @@ CLASSES = 10
 
 
 class Part(NamedTuple):
+    """Packed codes and multi-hot labels."""
+
     codes: Codes
     labels: NDArray[np.bool_]
 
@@ -62,10 +67,11 @@ def research_loop(
 ) -> float:
     precisions = []
     for code, label in zip(query, query_labels, strict=True):
-        relevant = database_labels @ label > 0
+        relevant = (database_labels @ label > 0).astype(np.float32)
         distances = 0.5 * (len(code) - database @ code)
-        ranks = np.flatnonzero(relevant[np.argsort(distances)]) + 1
-        precisions.append((np.arange(1, len(ranks) + 1) / ranks).mean() if len(ranks) else 0.0)
+        relevant = relevant[np.argsort(distances)]
+        ranks = np.flatnonzero(relevant == 1) + 1
+        precisions.append(float(np.mean(np.arange(1, len(ranks) + 1) / ranks)) if len(ranks) else 0.0)
     return float(np.mean(precisions))
 
 

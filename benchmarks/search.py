@@ -1,4 +1,4 @@
-"""CPU milliseconds a query of every engine, and of faiss left to itself, for the 10 nearest of a million codes.
+"""CPU milliseconds a query for the 10 nearest of a million codes: every engine, and faiss left to itself.
 
     python benchmarks/search.py [--out result.json]
 
@@ -10,7 +10,15 @@ Random codes are the worst case: no two are equal, so an engine that searches ea
 passes over parts of them, gains nothing. Learned codes repeat; ``repeated`` are codes of ten classes
 with every bit flipped with a probability of 0.02.
 
-RESULT
+Result (1,000,000 codes of 64 bits, k = 10, 100 queries, faiss 1.15.1, x86_64, busy machine; median, then p99,
+each the range over 3 runs):
+
+    codes                   random                     repeated (147,000 distinct)
+    faiss itself     1.07-1.09    1.3-1.6             1.07-1.08    1.4-1.5
+    faiss            1.20-1.27    1.6-1.8             1.38-1.44    1.7-1.9
+    exact            16.9-18.4     32-48               8.4-9.6      9-11
+
+faiss left to itself was in order for every query, in this version. So the certain order costs 0.1 to 0.4 ms.
 """
 
 from __future__ import annotations

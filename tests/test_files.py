@@ -21,9 +21,8 @@ def test_a_failed_folder_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with new_folder(path) as folder:
         (folder / "x").write_text("first")
-    with pytest.raises(RuntimeError, match="boom"), new_folder(path, force=True) as folder:
-        (folder / "x").write_text("second")
-        raise RuntimeError("boom")
+    with pytest.raises(ZeroDivisionError), new_folder(path, force=True) as folder:
+        (folder / "x").write_text(f"{1 / 0}")
     assert (path / "x").read_text() == "first"
     assert os.listdir(tmp_path) == ["model"]
 
@@ -38,6 +37,15 @@ def test_a_folder_is_replaced_only_with_force(tmp_path: Path) -> None:
         (folder / "fresh").touch()
     assert os.listdir(path) == ["fresh"]
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_folder_of_somebody_elses_is_never_replaced(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    (photos / "holiday.jpg").touch()
+    with pytest.raises(OutputExistsError, match="was not written by this command"):
+        new_folder(photos, force=True, ours=lambda folder: (folder / "manifest.json").exists()).__enter__()
+    assert os.listdir(photos) == ["holiday.jpg"]
 
 
 def test_json_hash_is_that_of_the_value_not_of_its_spelling() -> None:

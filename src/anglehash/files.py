@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -88,15 +88,26 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def new_folder(path: Path, *, force: bool = False) -> Iterator[Path]:
+def new_folder(
+    path: Path, *, force: bool = False, ours: Callable[[Path], bool] = lambda folder: True
+) -> Iterator[Path]:
     """A folder that appears whole: fill the yielded one, and it is renamed to ``path`` at the end.
 
     On an error nothing appears, and what was at ``path`` before stays.
 
+    Args:
+        path: the folder.
+        force: replace what is at ``path``.
+        ours: whether a folder that is there may be replaced at all: somebody's photographs may not.
+
     Raises:
-        OutputExistsError: ``path`` exists and ``force`` is not set.
+        OutputExistsError: ``path`` exists, and ``force`` is not set or the folder is not ``ours``.
     """
     refuse_existing(path, force=force)
+    if os.path.lexists(path) and not (path.is_dir() and (ours(path) or not any(path.iterdir()))):
+        raise OutputExistsError(
+            f"{path} was not written by this command before, so it is not replaced: choose another name"
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent))
     try:

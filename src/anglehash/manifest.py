@@ -48,22 +48,27 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
         ModelError: no such folder, another kind, a newer version, a damaged manifest, or a file that is
             missing or does not have the sha256 that the manifest states.
     """
-    try:
-        raw = (folder / NAME).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise ModelError(f"{folder} is not an anglehash {kind}: it has no {NAME}") from None
+    path = folder / NAME
+    if not path.is_file():
+        raise ModelError(f"{folder} is not an anglehash {kind}: it has no {NAME}")
+    raw = path.read_bytes()
     try:
         content = json.loads(raw)
         if not isinstance(content, dict):
             raise TypeError
+        content.pop("seal", None)
+        intact = raw == _text(content)
     except (ValueError, TypeError, RecursionError):
-        raise ModelError(f"{folder / NAME} is damaged: it is not a JSON object") from None
-    content.pop("seal", None)
+        raise ModelError(f"{path} is damaged: it is not a JSON object of finite values") from None
     found = str(content.get("format"))
     if not found.startswith("anglehash-"):
         raise ModelError(f"{folder} is not an anglehash {kind}: {NAME} belongs to another program")
-    if raw != _text(content):
-        raise ModelError(f"{folder / NAME} is damaged: its content does not match its seal")
+    if (
+        not intact
+        or not isinstance(content.get("version"), int)
+        or not isinstance(content.get("files"), dict)
+    ):
+        raise ModelError(f"{path} is damaged: its content does not match its seal")
     if found != f"anglehash-{kind}":
         raise ModelError(f"{folder} is an {found}, but an anglehash-{kind} is wanted")
     if content["version"] > version:
@@ -95,6 +100,7 @@ def kind_of(folder: Path) -> str | None:
     """What a folder says it is, without checking it: ``model``, ``gallery``, or ``None``."""
     try:
         content = json.loads((folder / NAME).read_bytes())
-        return str(content["format"]).removeprefix("anglehash-")
+        found = str(content["format"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+    return found.removeprefix("anglehash-") if found.startswith("anglehash-") else None

@@ -111,7 +111,7 @@ def test_unlabelled_images_are_counted(synthetic: Make) -> None:
     ([0] * 30, None, "learnt from the difference between classes"),
     ([0, 1, 2], None, "no image can be spared for a query"),
     ([-1] * 3, None, "no labelled image at all"),
-    ([0, 1, 0, 1], ["train"] * 4, "no labelled image in part query or test"),
+    ([0, 1, 0, 1], ["train"] * 3 + ["database"], "no labelled image in part query or test"),
     ([0, 1, 0, 1], ["train", "train", "query", "query"], "no labelled image in part database"),
     ([0, 1, 0, 1], ["train", "train", "query", ""], "1 of 4 images name no part"),
     ([0, 1, 0, 1], ["train", "train", "query", "database"], "1 classes have queries but no database image"),

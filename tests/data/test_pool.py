@@ -87,6 +87,13 @@ def test_a_tenth_never_takes_the_last_image_of_a_class(
     assert (hot[rest].any(axis=0) == hot[rows].any(axis=0)).all()
 
 
+def test_a_class_that_lost_its_last_image_to_others_gets_one_back(synthetic: Make) -> None:
+    # c0 and c1 give one of their two images each; these may be the two that make up c2.
+    hot = np.array([[1, 0, 1], [1, 0, 0], [0, 1, 1], [0, 1, 0]], dtype=np.bool_)
+    drawn = [pool(synthetic(hot), seed).draw_tenth(np.arange(4)).tolist() for seed in range(40)]
+    assert {tuple(rows) for rows in drawn} == {(2,), (0, 3), (1, 2), (1, 3)}
+
+
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=200), st.integers(0, 3))
 @settings(max_examples=50, deadline=None)
 def test_of_single_labels_it_is_exactly_a_tenth_of_each_class(

@@ -224,7 +224,7 @@ def test_holdout_takes_a_tenth_of_each_class(synthetic: Make) -> None:
 
 
 @pytest.mark.parametrize(("labels", "message"), [
-    ([0] * 50, r"all 50 images to learn from are of 1 class \(c0\): add images of another"),
+    ([0] * 50, r"all of 50 images to learn from are of 1 class \(c0\): add others"),
     (range(20), "no image can be spared for a query"),
     ([-1] * 5, "no labelled image at all"),
 ])  # fmt: skip
@@ -234,10 +234,16 @@ def test_holdout_explains_what_it_cannot_split(synthetic: Make, labels: list[int
 
 
 def test_fit_split_refuses_one_class_and_unlabelled_images(synthetic: Make) -> None:
-    with pytest.raises(DataError, match="add images of another"):
+    with pytest.raises(DataError, match="are of 1 class"):
         fit_split(synthetic([0, 0, 0]), seed=0)
     with pytest.raises(DataError, match="1 of 3 images of synthetic have no label"):
         fit_split(synthetic([0, 1, -1]), seed=0)
+
+
+def test_a_split_tells_that_unlabelled_images_were_skipped(synthetic: Make) -> None:
+    split = by_ids(synthetic([0, 1, -1, 0, 1]), "holdout", unlabelled="skip")
+    assert split.unlabelled == "skip"
+    assert not any(2 in split.part(part) for part in PARTS)
 
 
 def test_given_takes_the_parts_as_they_are(synthetic: Make) -> None:

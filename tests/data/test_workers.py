@@ -70,7 +70,7 @@ class Words:
     """Images that are words; remembers which were read."""
 
     words: list[str]
-    read_rows: list[int] = field(default_factory=list)
+    read_rows: list[int] = field(default_factory=list)  # noted by read()
 
     def __len__(self) -> int:
         return len(self.words)
@@ -79,6 +79,8 @@ class Words:
         self.read_rows.append(row)
         if self.words[row] == "absent":
             raise ImageError("unreadable-file", "it vanished")
+        if self.words[row] == "slow":
+            time.sleep(0.6)
         return f"{self.words[row]} {row}".encode()
 
 
@@ -137,6 +139,26 @@ def test_the_details_say_what_happened(act: Function) -> None:
         "decoder-died: decoding ended its process twice (exit code 7)",
         "decoder-timeout: not done within 0.5 s",
     ]
+
+
+def test_the_time_limit_holds_for_the_decoder_and_not_for_the_disk(act: Function) -> None:
+    assert results(words(r5="slow"), act, workers=1, timeout=0.3)[5] == b"SLOW 5"
+
+
+def test_the_time_limit_holds_in_a_program_that_ignores_alarms(act: Function) -> None:
+    before = signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    try:
+        assert results(words(r5="hang"), act, workers=1, timeout=0.3)[5] == "decoder-timeout"
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
+def test_errors_do_not_hold_on_to_the_image(act: Function) -> None:
+    for workers in (0, 1):
+        error = dict(map_images(words(r5="refuse"), range(FEW), act, workers=workers))[5]
+        assert isinstance(error, ImageError)
+        assert error.__traceback__ is None
+        assert error.__context__ is None
 
 
 def test_an_image_is_believed_guilty_only_the_second_time(act: Function, tmp_path: Path) -> None:
@@ -217,6 +239,7 @@ def test_workers_end_with_the_run(act: Function, ending: str) -> None:
     run = map_images(images, range(len(images)), act, workers=1)
     pid = int(bytes(next(run)[1]))  # type: ignore[arg-type]
     assert is_running(pid)
+    assert os.getpgid(pid) != os.getpgid(0)  # Ctrl-C goes to a whole group
     started = time.monotonic()
     if ending == "close":
         run.close()
@@ -245,25 +268,34 @@ print("started", flush=True)
 class Images:
     def read(self, row): return b"pid" if row == 0 else b"hang"
 
-for row, result in map_images(Images(), range(40), faulty.act, workers=1, timeout=TIMEOUT):
+run = map_images(Images(), range(40), faulty.act, workers=1, timeout=TIMEOUT)
+for row, result in run:
     print(result.decode() if row == 0 else result.reason, flush=True)
-    if row == 2: break
+    if row == LAST: raise SystemExit(5)
 """
 
 
 @pytest.mark.usefixtures("act")
 def test_a_script_needs_no_guard(tmp_path: Path) -> None:
-    with script(tmp_path / "user", SCRIPT.replace("TIMEOUT", "0.3")) as process:
+    with script(tmp_path / "user", SCRIPT.replace("TIMEOUT", "0.3").replace("LAST", "2")) as process:
         lines = process.communicate(timeout=20)[0].split()
     assert lines[0] == "started"
     assert lines[2:] == ["decoder-timeout", "decoder-timeout"]
-    assert process.returncode == 0
-    assert not is_running(int(lines[1]))
+    assert process.returncode == 5
+    assert ends_within(2, int(lines[1]))
+
+
+@pytest.mark.usefixtures("act")
+def test_a_script_can_end_while_an_image_hangs(tmp_path: Path) -> None:
+    with script(tmp_path / "user", SCRIPT.replace("TIMEOUT", "9").replace("LAST", "0")) as process:
+        started, pid = process.communicate(timeout=5)[0].split()
+    assert (started, process.returncode) == ("started", 5)
+    os.kill(int(pid), signal.SIGKILL)  # else it would end by itself after 9 seconds
 
 
 @pytest.mark.usefixtures("act")
 def test_workers_of_a_killed_parent_end_by_themselves(tmp_path: Path) -> None:
-    with script(tmp_path / "user", SCRIPT.replace("TIMEOUT", "1.5")) as process:
+    with script(tmp_path / "user", SCRIPT.replace("TIMEOUT", "1.5").replace("LAST", "2")) as process:
         assert process.stdout
         assert process.stdout.readline() == "started\n"
         pid = int(process.stdout.readline())

@@ -169,9 +169,3 @@ def test_codes_longer_than_their_bits_never_reach_the_kernel() -> None:
 def test_a_cut_is_a_positive_whole_number() -> None:
     with pytest.raises(ConfigError):
         next(shuffled_average_precision(*random_parts(12), k=0))
-
-
-def test_a_kernel_compiles_where_no_cache_can_be_written() -> None:
-    source: dict[str, Any] = {}
-    exec("def double(x): return 2 * x", source)  # a function without a file has no place for a cache
-    assert ranking._kernel(source["double"])(21) == 42

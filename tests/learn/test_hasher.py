@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_every_way_to_hand_over_an_image_gives_the_same_code(fitted: Hasher, tmp
     pixels = colours(1, seed=3)[0][0]
     path = tmp_path / "a.png"
     Image.fromarray(pixels).save(path)
-    ways = [pixels, Image.fromarray(pixels), path, str(path), path.read_bytes()]
+    ways: list[Any] = [pixels, Image.fromarray(pixels), path, str(path), path.read_bytes()]
     codes = fitted.encode(ways)
     assert (codes == codes[0]).all()
     assert np.array_equal(fitted.encode(tmp_path), codes[:1])
@@ -129,7 +130,7 @@ def test_labels_may_be_numbers() -> None:
     [
         ([np.zeros((9, 9, 3), np.uint8)] * 4, None, "give y"),
         ([np.zeros((9, 9, 3), np.uint8)] * 4, ["a"], "4 images need as many labels, got 1"),
-        ([np.full((9, 9, 3), i, np.uint8) for i in range(4)], ["a"] * 4, "add images of another class"),
+        ([np.full((9, 9, 3), i, np.uint8) for i in range(4)], ["a"] * 4, "of 1 class"),
         ([3, 4], ["a", "b"], "image 0 is a int"),
         (np.zeros((4, 9, 9, 3)), [0, 1, 0, 1], "uint8"),
         ([np.zeros((9, 9, 3), np.uint8)] * 2, np.array([[2, 0], [0, 1]]), "multi-hot"),

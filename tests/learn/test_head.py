@@ -11,8 +11,8 @@ def test_a_linear_head_is_what_it_says() -> None:
     head.standardise(torch.tensor([[0.0, 10.0], [2.0, 30.0]]))  # mean 1, 20; deviation 1, 10
     with torch.no_grad():
         linear = head.layers[1]
-        linear.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1], [-1, 0]]))  # type: ignore[operator, union-attr]
-        linear.bias.zero_()  # type: ignore[operator, union-attr]
+        linear.weight.copy_(torch.tensor([[1.0, 0], [0, 1], [1, 1], [-1, 0]]))  # type: ignore[operator]
+        linear.bias.zero_()  # type: ignore[operator]
         logits = head(torch.tensor([[3.0, 40.0]]))  # standardised: 2, 2
     assert logits.tolist() == [[2.0, 2.0, 4.0, -2.0]]
 

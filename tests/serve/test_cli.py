@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anglehash.serve import cli as cli_module
 from anglehash.serve.cli import COMMANDS, cli, main
 
 TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
@@ -44,7 +44,7 @@ def anglehash(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
         captured = capsys.readouterr()
         return Outcome(int(ended.value.code or 0), captured.out, captured.err)
 
-    monkeypatch.setattr(cli_module.signal, "signal", lambda *_: None)  # pytest keeps its own
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own
     return run
 
 
@@ -101,9 +101,9 @@ def test_train_evaluate_index_search(photos: Path, trained: Path, tmp_path: Path
     )
     assert done.code == 0, done.err
     wanted = {
-        "method", "bits", "protocol", "split_hash", "split_seed", "seed", "backbone", "size", "map", "map_convention",
-        "map_features", "ceiling", "class_id_map", "precision_at", "per_class", "unique_codes", "queries", "database",
-        "dropped_queries", "seconds",
+        "method", "bits", "protocol", "split_hash", "split_seed", "seed", "backbone", "size", "map",
+        "map_convention", "map_features", "ceiling", "class_id_map", "precision_at", "per_class", "unique_codes",
+        "queries", "database", "dropped_queries", "seconds",
     }  # fmt: skip
     assert wanted <= done.json.keys()
     assert done.json["map"] > 0.6
@@ -233,7 +233,7 @@ def test_outputs_are_replaced_only_with_force(
 @pytest.mark.parametrize(
     ("classes", "each", "code", "message"),
     [
-        (["only"], 8, 1, "another class"),
+        (["only"], 8, 1, "of 1 class"),
         (["a", "b"], 1, 0, ""),  # a class of one image trains
         (["a", "b"], 3, 0, ""),
     ],

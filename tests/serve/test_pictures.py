@@ -105,7 +105,7 @@ def test_long_labels_end_inside_their_tile() -> None:
 
 
 def test_caption() -> None:
-    assert caption(["\u202egnp.exe"]) == "?gnp.exe"  # a right-to-left override would rewrite the line
+    assert caption(["\u202egnp.exe"]) == "�gnp.exe"  # a right-to-left override would rewrite the line
     assert caption([""]) == "no label"
 
 

@@ -173,7 +173,7 @@ def _of_images(report: dict[str, Any]) -> Iterator[str]:
 
 def _of_split(images: Dataset, keys: Keys) -> Iterator[str]:
     """What would happen to these data under the split they bring, or else under ``holdout``."""
-    protocol = "given" if _per_part(images) else "holdout"
+    protocol = "given" if np.isin(images.parts, ("query", "test", "database")).any() else "holdout"
     try:
         split = make_split(images, protocol, keys=keys, unlabelled="skip")
     except DataError as error:

@@ -45,14 +45,14 @@ def as_images(images: Any) -> ImageStore:
         DataError: not such a list.
     """
     if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or images.dtype != np.uint8):
-        raise DataError(f"an array of images is uint8 of shape (n, h, w, 3), got {images.dtype} {images.shape}")
+        raise DataError(f"an array of images is uint8 (n, h, w, 3), got {images.dtype} {images.shape}")
     if not isinstance(images, np.ndarray | Sequence) or isinstance(images, str | bytes):
-        raise DataError(f"images are a list of paths, PIL images or uint8 arrays, got {type(images).__name__}")
+        raise DataError(f"images are a list of paths, PIL images or arrays, got {type(images).__name__}")
     kinds = (bytes, str, PathLike, Image.Image, np.ndarray)
     for place, item in enumerate(images):
         if not isinstance(item, kinds):
-            raise DataError(f"image {place} is a {type(item).__name__}: give a path, PIL image or uint8 array")
-    return _Mixed(images)
+            raise DataError(f"image {place} is a {type(item).__name__}: give a path, PIL image or array")
+    return _Mixed(list(images))
 
 
 def with_labels(images: ImageStore, y: Any) -> Dataset:
@@ -66,7 +66,7 @@ def with_labels(images: ImageStore, y: Any) -> Dataset:
         DataError: no labels, or not ``n`` of them.
     """
     if y is None:
-        raise DataError("fit(images, y) needs the label of each image: give y, or a folder with class folders")
+        raise DataError("fit(images, y) needs a label for each image: give y, or a folder of class folders")
     if len(y) != len(images):
         raise DataError(f"{len(images)} images need as many labels, got {len(y)}")
     if isinstance(y, np.ndarray) and y.ndim == 2:
@@ -74,9 +74,8 @@ def with_labels(images: ImageStore, y: Any) -> Dataset:
             raise DataError("a two-dimensional y is multi-hot: only 0 and 1")
         hot, names = y.astype(np.bool_), tuple(str(c) for c in range(y.shape[1]))
     else:
-        sets = [
-            [v] if isinstance(v, str) or not isinstance(v, Sequence | set | np.ndarray) else list(v) for v in y
-        ]
+        many = (Sequence, set, np.ndarray)
+        sets = [[v] if isinstance(v, str) or not isinstance(v, many) else list(v) for v in y]
         found = sorted({value for row in sets for value in row}, key=lambda v: (isinstance(v, str), v))
         place = {value: c for c, value in enumerate(found)}
         hot = np.zeros((len(sets), len(found)), dtype=np.bool_)

@@ -153,8 +153,8 @@ class Pool:
         if len(present) < 2:
             names = ", ".join(self.dataset.class_names[c] for c in present) or "none"
             raise DataError(
-                f"{self.dataset.name}: codes are learnt from the difference between classes, but all {len(rows)} "
-                f"images to learn from are of {len(present)} class ({names}): add images of another"
+                f"{self.dataset.name}: codes are learnt from the difference between classes, but all of "
+                f"{len(rows)} images to learn from are of {len(present)} class ({names}): add others"
             )
         return rows
 

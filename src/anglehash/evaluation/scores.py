@@ -44,8 +44,10 @@ def shared_label_agreement(queries: NDArray[Any], database: NDArray[Any]) -> NDA
     Returned without the leading 1, which would round the best of them to ties.
     """
     miss = np.ones((len(queries), len(database)))
-    for q, d in zip(queries.T.astype(np.float64), database.T, strict=True):
-        miss *= 1 - np.outer(q, d.astype(np.float64))
+    by_class = np.ascontiguousarray(database.T)
+    for row, probabilities in zip(miss, queries.astype(np.float64), strict=True):
+        for q, d in zip(probabilities, by_class, strict=True):
+            row *= 1 - q * d
     return -miss
 
 

@@ -121,6 +121,7 @@ def fit(
     *,
     work: Path | None = None,
     cache: Path | None = None,
+    like: Model | None = None,
     report: Report = silent,
 ) -> Model:
     """Train a model.
@@ -130,6 +131,8 @@ def fit(
         config: the settings.
         work: folder for checkpoints; a run that was begun there is taken up.
         cache: folder of cached features, or ``None``.
+        like: a model whose classifier is taken over where it was fitted to the same features of the same
+            images, to spare its cross-validation.
         report: told of the progress.
 
     Raises:
@@ -168,9 +171,13 @@ def fit(
         backbone, log = run.end_to_end(backbone)
     else:
         log = run.on_features(backbone)
-    posterior = PosteriorClassifier(backbone.width, len(names), multi_label=material.dataset.multi_label)
     known = np.sort(np.concatenate([material.train, material.validation]))
-    posterior.fit(run.features(backbone, known), labels[known], seed=config.seed)
+    seen = material.keys[known]
+    if like and like.backbone.identity == backbone.identity and np.array_equal(like.seen, seen):
+        posterior = like.classifier
+    else:
+        posterior = PosteriorClassifier(backbone.width, len(names), multi_label=material.dataset.multi_label)
+        posterior.fit(run.features(backbone, known), labels[known], seed=config.seed)
     class_vectors = getattr(loss, "weight", torch.zeros(0, config.bits))
     return Model(
         config=config,
@@ -180,7 +187,7 @@ def fit(
         head=head,
         classifier=posterior,
         class_vectors=class_vectors.detach().numpy(),
-        seen=material.keys[known],
+        seen=seen,
         split=material.split,
         log=log,
         problems=material.dataset.problems,

@@ -99,8 +99,9 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: a folder with one folder a class, a manifest, the name of a known set, a
-                :class:`~anglehash.data.dataset.Dataset`, a :class:`~anglehash.data.split.RetrievalSplit` (its training
-                part is used), or images: paths, PIL images, encoded bytes or ``(h, w, 3)`` ``uint8`` arrays.
+                :class:`~anglehash.data.dataset.Dataset`, a :class:`~anglehash.data.split.RetrievalSplit`
+                (its training part is used), or images: paths, PIL images, encoded bytes or ``(h, w, 3)``
+                ``uint8`` arrays.
             y: labels of images: a name or number each, a list of them each, or a ``(n, classes)``
                 multi-hot array. Not given where ``X`` has labels.
             work: folder for checkpoints; a run that was begun there is taken up.
@@ -190,8 +191,8 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if found.problems:
             row, reason, detail = found.problems[0]
             raise DataError(
-                f"{len(found.problems)} of {len(names)} images cannot be encoded (first: {names[row]}: {reason}, "
-                f"{detail}): leave them out, or use the command line, which skips and lists them"
+                f"{len(found.problems)} of {len(names)} images cannot be encoded (first: {names[row]}: "
+                f"{reason}, {detail}): leave them out, or use the command line, which skips and lists them"
             )
         return found
 

@@ -30,7 +30,7 @@ from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.training import logits_of
-from anglehash.manifest import read_manifest, write_manifest
+from anglehash.manifest import kind_of, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
 VERSION = 1
@@ -125,7 +125,7 @@ class Model:
         Raises:
             OutputExistsError: ``path`` exists and ``force`` is not set.
         """
-        with new_folder(path, force=force) as folder:
+        with new_folder(path, force=force, ours=lambda old: kind_of(old) == "model") as folder:
             self.backbone.save(folder)
             _save(self.head, folder / "head.safetensors")
             _save(self.classifier, folder / "classifier.safetensors")

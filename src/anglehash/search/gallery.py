@@ -33,9 +33,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_bits, check_codes, width
-from anglehash.errors import ConfigError, DataError, ModelError, OutputExistsError
+from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.files import new_folder
-from anglehash.manifest import NAME, read_manifest, write_manifest
+from anglehash.manifest import kind_of, read_manifest, write_manifest
 from anglehash.search.engines import CodeIndex, check_radius, make_index
 
 KIND, VERSION = "gallery", 1
@@ -129,9 +129,7 @@ class Gallery:
             twice = Counter(ids).most_common(1)[0][0]
             raise DataError(f"ids are unique in a gallery, but {twice!r} comes twice")
         path = Path(path)
-        if force and path.exists() and not (path / NAME).is_file():
-            raise OutputExistsError(f"{path} is not a gallery, so it is not replaced: choose another name")
-        with new_folder(path, force=force) as folder:
+        with new_folder(path, force=force, ours=lambda old: kind_of(old) == KIND) as folder:
             (folder / _CODES).write_bytes(codes.tobytes())
             with (folder / _ITEMS).open("w", encoding="ascii", newline="\n") as lines:
                 for name, own in zip(ids, labels, strict=True):

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from anglehash.errors import DataError
 from anglehash.files import refuse_existing, write_atomic
+from anglehash.serve.markup import printable
 
 _PAPER, _MAT = "#ffffff", "#eef0f3"
 _INK, _FAINT = "#1c2430", "#6b7480"
@@ -114,10 +115,9 @@ def caption(labels: Sequence[str]) -> str:
     """Labels as one line of printable text.
 
     >>> caption(["cat", "pet"]), caption([]), caption(["a" + chr(10) + "b"])
-    ('cat, pet', 'no label', 'a?b')
+    ('cat, pet', 'no label', 'a�b')
     """
-    text = ", ".join(labels) or "no label"
-    return "".join(character if character.isprintable() else "?" for character in text)
+    return printable(", ".join(labels)) or "no label"
 
 
 def _tile(canvas: Image.Image, x: int, y: int, tile: Tile) -> None:

@@ -58,5 +58,6 @@ def _tile(split: RetrievalSplit, row: int, query: int | None = None, distance: i
     dataset = split.dataset
     labels = tuple(dataset.class_names[c] for c in np.flatnonzero(dataset.labels[row]))
     correct = None if query is None else bool((dataset.labels[row] & dataset.labels[query]).any())
-    pixels = THUMBNAIL(dataset.images.read(row))
+    image = dataset.images.read(row)
+    pixels = THUMBNAIL(image) if isinstance(image, bytes) else image  # small scans are drawn as they are
     return Tile(pixels=pixels, labels=labels, id=dataset.ids[row], distance=distance, correct=correct)

@@ -21,7 +21,9 @@ def text(data: bytes) -> bytes:
     return b"T" + struct.pack("<i", len(data)) + data
 
 
-def python2_batch(pixels: NDArray[np.uint8], labels: list[int], dtype: bytes = b"u1") -> bytes:
+def python2_batch(
+    pixels: NDArray[np.uint8], labels: list[int], dtype: bytes = b"u1", by_columns: bytes = b"\x89"
+) -> bytes:
     """A batch as the official files have it: protocol 2, written by Python 2 and its NumPy."""
     n, m = pixels.shape
     shape = b"(J" + struct.pack("<i", n) + b"J" + struct.pack("<i", m) + b"t"
@@ -33,7 +35,7 @@ def python2_batch(pixels: NDArray[np.uint8], labels: list[int], dtype: bytes = b
         + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
     )
     array = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + text(b"b") + b"tR"
-    state = b"(K\x01" + shape + kind + b"\x89" + text(pixels.tobytes()) + b"tb"
+    state = b"(K\x01" + shape + kind + by_columns + text(pixels.tobytes()) + b"tb"
     numbers = b"](" + b"".join(b"K" + bytes([label]) for label in labels) + b"e"
     return (
         b"\x80\x02}(" + text(b"batch_label") + text(b"a batch") + text(b"labels") + numbers
@@ -146,6 +148,7 @@ def test_every_cut_of_a_batch_is_refused(tmp_path: Path, batches: dict[str, byte
         (python2_batch(np.zeros((2, 3072), np.uint8), [0]), "cannot reshape"),
         (python2_batch(np.zeros((2, 3000), np.uint8), [0, 1]), "cannot reshape"),
         (python2_batch(np.zeros((2, 3072), np.uint8), [0, 1], b"O8"), "rows of uint8"),
+        (python2_batch(np.zeros((2, 3072), np.uint8), [0, 1], by_columns=b"\x88"), "rows of uint8"),
     ],
 )
 def test_wrong_batches(tmp_path: Path, batches: dict[str, bytes], batch: bytes, message: str) -> None:
