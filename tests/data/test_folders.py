@@ -88,10 +88,10 @@ def test_a_folder_of_refused_files_names_the_first(tmp_path: Path) -> None:
         read_folder(tmp_path)
 
 
-def test_list_folder_takes_any_shape_and_gives_no_labels(tmp_path: Path) -> None:
+def test_list_folder_takes_any_shape_and_labels_what_is_in_a_class_folder(tmp_path: Path) -> None:
     make(tmp_path, "top.png", "a/b/c.png", "train/1.png")
     data = list_folder(tmp_path)
     assert data.ids == ("a/b/c.png", "top.png", "train/1.png")
-    assert data.labels.shape == (3, 0)
+    assert data.label_names == (("a",), (), ("train",))
     assert data.labels.dtype == np.bool_
     assert set(data.parts) == {""}

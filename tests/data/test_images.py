@@ -216,10 +216,12 @@ def png_of_size(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
     ],
 )
 def test_sizes_that_are_refused_from_the_header(size: tuple[int, int], expected: str) -> None:
-    data = png_of_size(*size)
-    start = time.perf_counter()
-    assert reason(data) == expected
-    assert time.perf_counter() - start < 0.05
+    data, seconds = png_of_size(*size), []
+    for _ in range(3):  # the machine may be busy
+        start = time.perf_counter()
+        assert reason(data) == expected
+        seconds.append(time.perf_counter() - start)
+    assert min(seconds) < 0.05
 
 
 def test_sizes_at_the_limits_are_decoded() -> None:

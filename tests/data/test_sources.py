@@ -59,7 +59,7 @@ def test_list_images_needs_no_labels_and_sorts(folder: Path) -> None:
     (folder / "top.png").write_bytes(b"")
     listed = list_images(folder)
     assert listed.ids == ("cat/1.png", "cat/2.png", "dog/1.png", "top.png")
-    assert listed.class_names == ()
+    assert listed.label_names == (("cat",), ("cat",), ("dog",), ())
     (folder / "names.jsonl").write_text('{"file_name": "top.png"}\n{"file_name": "cat/1.png"}\n')
     assert list_images(folder / "names.jsonl").ids == ("cat/1.png", "top.png")
     assert list_images(folder / "labels.csv").class_names == ("cat", "dog")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,38 +26,18 @@ def read_folder(root: Path) -> Dataset:
         DataError: there is no image, or none of them is in a class folder.
     """
     listing = walk(root)
-    tops = {name.split("/")[0] for name in listing.names if "/" in name}
-    split_given = bool(tops) and all(part_name(top) for top in tops)
-    depth = 1 if split_given else 0  # of the class folder's name in a path
-    names, classes, stray = [], [], []
-    for name in listing.names:
-        folders = name.split("/")[:-1]
-        if len(folders) > depth:
-            names.append(name)
-            classes.append((folders[depth],))
-        else:
-            stray.append(Problem(name, "no-class", "it is in no class folder"))
+    classes = _classes(listing)
+    stray = [
+        Problem(name, "no-class", "it is in no class folder") for name in listing.names if not classes[name]
+    ]
+    names = [name for name in listing.names if classes[name]]
     if not names:
         raise _no_images(root, listing)
-    labels, class_names = multi_hot(classes)
-    folders_of_classes = {path.split("/")[depth] for path in listing.folders if path.count("/") >= depth}
-    return Dataset(
-        name=str(root),
-        ids=tuple(names),
-        images=Files(root, tuple(names)),
-        labels=labels,
-        class_names=class_names,
-        parts=np.array([part_name(name.split("/")[0]) or "" if split_given else "" for name in names]),
-        problems=tuple(sorted(listing.problems + stray)),
-        facts={
-            "ignored_files": listing.ignored,
-            "empty_classes": sorted(folders_of_classes - {"", *class_names}),
-        },
-    )
+    return _dataset(root, listing, names, classes, stray)
 
 
 def list_folder(root: Path) -> Dataset:
-    """Every image below a folder, without labels.
+    """Every image below a folder; one that is in a class folder has its label, as in :func:`read_folder`.
 
     Raises:
         DataError: there is none.
@@ -64,16 +45,43 @@ def list_folder(root: Path) -> Dataset:
     listing = walk(root)
     if not listing.names:
         raise _no_images(root, listing)
-    n = len(listing.names)
+    return _dataset(root, listing, listing.names, _classes(listing), [])
+
+
+def _depth(listing: Listing) -> int:
+    """Where in a path the class folder is: 0, or 1 where the top folders are the parts of a split."""
+    tops = {name.split("/")[0] for name in listing.names if "/" in name}
+    return 1 if tops and all(part_name(top) for top in tops) else 0
+
+
+def _classes(listing: Listing) -> dict[str, tuple[str, ...]]:
+    """The class of each image, by its folder; none for an image that is in no class folder."""
+    depth = _depth(listing)
+    return {name: tuple(name.split("/")[:-1][depth : depth + 1]) for name in listing.names}
+
+
+def _dataset(
+    root: Path,
+    listing: Listing,
+    names: Sequence[str],
+    classes: Mapping[str, tuple[str, ...]],
+    stray: list[Problem],
+) -> Dataset:
+    depth = _depth(listing)
+    labels, class_names = multi_hot([classes[name] for name in names])
+    folders_of_classes = {path.split("/")[depth] for path in listing.folders if path.count("/") >= depth}
     return Dataset(
         name=str(root),
-        ids=tuple(listing.names),
-        images=Files(root, tuple(listing.names)),
-        labels=np.zeros((n, 0), dtype=np.bool_),
-        class_names=(),
-        parts=np.full(n, ""),
-        problems=tuple(listing.problems),
-        facts={"ignored_files": listing.ignored},
+        ids=tuple(names),
+        images=Files(root, tuple(names)),
+        labels=labels,
+        class_names=class_names,
+        parts=np.array([part_name(name.split("/")[0]) or "" if depth else "" for name in names]),
+        problems=tuple(sorted(listing.problems + stray)),
+        facts={
+            "ignored_files": listing.ignored,
+            "empty_classes": sorted(folders_of_classes - {"", *class_names}),
+        },
     )
 
 

@@ -49,7 +49,7 @@ def list_images(
     """The images that ``data`` names, sorted by id, whether they have labels or not.
 
     Takes what :func:`open_dataset` takes, a folder of any shape, and a manifest without labels. Labels that
-    a table or a known set states are kept; the folders of a folder are not taken for classes.
+    a class folder, a table or a known set states are kept.
     """
     return _sorted(_open(data, root=root, download=download, labelled=False))
 

@@ -20,8 +20,7 @@ from anglehash.data.protocols import fit_split
 from anglehash.data.split import RetrievalSplit
 from anglehash.data.workers import prepare
 from anglehash.errors import DataError, unknown
-from anglehash.evaluation.metrics import average_precision_from_histograms
-from anglehash.evaluation.ranking import histograms
+from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
@@ -280,14 +279,14 @@ class _Run:
 
     def validation_map(self, held: NDArray[np.float32], known: NDArray[np.float32]) -> float:
         """Mean average precision of the validation images as queries among the training images."""
-        items, relevant = histograms(
+        scores = average_precision_of_codes(
             pack(held),
             pack(known),
             self.labels[self.material.validation],
             self.labels[self.material.train],
             bits=self.config.bits,
         )
-        return float(average_precision_from_histograms(items, relevant).mean())
+        return float(scores.mean())
 
 
 def logits_of_images(network: EndToEnd, pixels: NDArray[np.uint8], *, block: int = 64) -> NDArray[np.float32]:

@@ -37,7 +37,7 @@ def summary(result: dict[str, Any]) -> str:
     rows = [
         [text.ljust(44), f"{result[key]:.3f}"] for key, text in names.items() if result.get(key) is not None
     ]
-    return f"{head}\n\n{table([['mAP', ''], *rows])}"
+    return f"{head}\n\n{table([['', 'mAP'], *rows])}"
 
 
 def picture_rows(

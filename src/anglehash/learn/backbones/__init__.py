@@ -2,7 +2,7 @@
 
 A backbone is one name. Its network takes raw RGB, 0 to 255, and normalises inside, so that training,
 command line and service cannot disagree on it. Features of a network that does not learn any more are
-computed by ONNX Runtime, three times as fast as torch on a processor; torch trains. Whatever computes
+computed by ONNX Runtime, over three times as fast as torch on a processor; torch trains. Whatever computes
 them, an image has the same features, to the last digit, alone and in any batch: so are its codes.
 
 A member is a file of this folder with a function that is registered under its name; a name that ends
