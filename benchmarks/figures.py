@@ -110,11 +110,11 @@ class Bench:
         """Train and evaluate one cell."""
         started = time.perf_counter()
         config = TrainConfig.from_dict(cell["config"])
-        model = fit(self._split, config, cache=cache_dir() / "features", like=self._frozen)
+        model = fit(self._split, config, cache=cache_dir(), like=self._frozen)
         if not config.fine_tune and self._frozen is None:
             self._frozen = model
         trained = time.perf_counter()
-        cache = None if config.fine_tune else cache_dir() / "features"
+        cache = None if config.fine_tune else cache_dir()
         result = measure(model, self._split, cache=cache).result
         return {
             **cell,

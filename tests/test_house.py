@@ -16,7 +16,7 @@ SOURCE = Path(anglehash.__file__).parent
 FLOORS = [  # a room may import from lower floors only; rooms on one floor are strangers
     {"errors"},
     {"codes", "files", "registry", "progress"},
-    {"config", "manifest"},
+    {"config", "manifest", "sealed"},
     {"data"},
     {"evaluation"},
     {"learn", "search"},

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 import anglehash.learn.features as features
 from anglehash.data.dataset import Arrays
 from anglehash.data.images import Preprocessing
+from anglehash.data.keys import content_key
 from anglehash.errors import ImageError, ModelError
 from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
-from anglehash.learn.features import FeatureCache, cache_folder, content_key, extract
+from anglehash.learn.features import FeatureCache, cache_folder, extract
 
 
 @dataclass
@@ -68,7 +69,7 @@ def run(images: Any, backbone: Means | None = None, **options: Any) -> features.
 
 
 def shards(cache: Path) -> list[Path]:
-    return sorted(cache.glob("*/*.safetensors"))
+    return sorted(cache.rglob("*.safetensors"))
 
 
 @pytest.fixture(autouse=True)
@@ -135,7 +136,7 @@ def test_the_cache_of_another_backbone_is_not_used(tmp_path: Path) -> None:
     for other in (Means(name="other"), Means(size=16), Means(engine="another version")):
         run(Arrays(images), other, cache=tmp_path)
         assert other.seen == 40
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list((tmp_path / "features").iterdir())) == 4
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["failed", "killed"])

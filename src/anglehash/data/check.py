@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from anglehash.data.dataset import Dataset
 from anglehash.data.keys import Keys, as_items, readable
 from anglehash.data.protocols import make_split
 from anglehash.errors import DataError
+from anglehash.progress import Report, silent
 
 TINY_CLASS = 10
 """A class with fewer images gives no query part that could be trusted."""
@@ -23,8 +25,13 @@ SHOWN = 20
 _PAIRED = 4_000  # at most so many images are paired: their matrix takes 64 MB
 
 
-def check(dataset: Dataset) -> dict[str, Any]:
+def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silent) -> dict[str, Any]:
     """Decode every image and count what a user should know before training.
+
+    Args:
+        dataset: the listed images.
+        cache: see :func:`~anglehash.data.keys.pixel_keys`.
+        report: told of the progress.
 
     Returns:
         JSON values: ``name``, ``images`` (readable ones), ``classes``, ``per_class`` and ``per_part``
@@ -32,9 +39,9 @@ def check(dataset: Dataset) -> dict[str, Any]:
         (images with the same pixels), ``labels_per_image``, ``relevant_pairs`` (the share of image pairs
         with a label in common: about the mAP of a random ranking) and ``warnings``, one sentence each.
     """
-    images, keys = readable(dataset)
+    images, keys = readable(dataset, cache=cache, report=report)
     per_class = _per_class(images)
-    report: dict[str, Any] = {
+    found: dict[str, Any] = {
         "name": images.name,
         "images": len(images),
         "classes": sum(counts["images"] > 0 for counts in per_class.values()),
@@ -53,9 +60,7 @@ def check(dataset: Dataset) -> dict[str, Any]:
         "labels_per_image": _labels_per_image(images.labels),
         "relevant_pairs": _relevant_pairs(images.labels),
     }
-    return report | {
-        "warnings": [*_of_classes(report, images), *_of_images(report), *_of_split(images, keys)]
-    }
+    return found | {"warnings": [*_of_classes(found, images), *_of_images(found), *_of_split(images, keys)]}
 
 
 def _parts(images: Dataset) -> NDArray[np.str_]:

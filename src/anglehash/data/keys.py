@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from anglehash.data.dataset import Dataset, ImageStore, Problem
 from anglehash.data.images import decode, pixel_key
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
+from anglehash.progress import Report, silent
+from anglehash.sealed import read_sealed, write_sealed
 
 Keys = NDArray[np.uint8]  # (n, 32)
 
@@ -33,29 +37,105 @@ def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
+def content_key(data: bytes | NDArray[np.uint8]) -> bytes:
+    """32 bytes that stand for an undecoded image: the sha256 of its file's bytes, or of its shape and pixels."""
+    if isinstance(data, bytes):
+        return hashlib.sha256(data).digest()
+    digest = hashlib.sha256(f"pixels {data.shape}".encode())
+    digest.update(np.ascontiguousarray(data).data)
+    return digest.digest()
+
+
 def pixel_keys(
-    images: ImageStore, rows: NDArray[np.integer[Any]] | None = None
+    images: ImageStore,
+    rows: NDArray[np.int64] | None = None,
+    *,
+    cache: Path | None = None,
+    report: Report = silent,
 ) -> tuple[Keys, list[tuple[int, str, str]]]:
     """The keys of these rows (of all rows when none are named).
+
+    Args:
+        images: where they are.
+        rows: which of them.
+        cache: folder that remembers the key of a file by its bytes, so that it is decoded once.
+        report: told of the progress.
 
     Returns:
         ``(keys, problems)``: ``keys`` is aligned with ``rows`` and zero where an image is unreadable;
         ``problems`` holds ``(row, reason, detail)`` of each of those.
     """
-    rows = np.arange(len(images)) if rows is None else np.asarray(rows, dtype=np.int64)
+    rows = np.asarray(np.arange(len(images)) if rows is None else rows, dtype=np.int64)
     keys = np.zeros((len(rows), KEY_BYTES), dtype=np.uint8)
+    known = _Known(cache) if cache else None
+    lacking = known.fill(images, rows, keys) if known else np.arange(len(rows))
     problems: list[tuple[int, str, str]] = []
-    for i, (row, key) in enumerate(map_images(images, rows, key_of)):
-        if isinstance(key, ImageError):
-            problems.append((row, key.reason, key.detail))
+    report("decoding", len(rows) - len(lacking), len(rows), "")
+    found = map_images(images, rows[lacking], _both_keys)
+    for done, (place, (row, both)) in enumerate(zip(lacking, found, strict=True), start=1):
+        if isinstance(both, ImageError):
+            problems.append((row, both.reason, both.detail))
         else:
-            keys[i] = np.frombuffer(key, dtype=np.uint8)
+            pair = np.frombuffer(both, dtype=np.uint8)
+            keys[place] = pair[KEY_BYTES:]
+            if known:
+                known.add(pair)
+        note = f"{len(problems)} unreadable" if problems else ""
+        report("decoding", len(rows) - len(lacking) + done, len(rows), note)
+    if known:
+        known.write()
     return keys, problems
 
 
-def readable(dataset: Dataset) -> tuple[Dataset, Keys]:
-    """The images that can be decoded, in their order, with their keys; the others become problems."""
-    keys, found = pixel_keys(dataset.images)
+def _both_keys(data: bytes | NDArray[np.uint8]) -> bytes:
+    """Content key and pixel key of the same bytes."""
+    return content_key(data) + key_of(data)
+
+
+class _Known:
+    """Keys of files that were decoded before, by the sha256 of their bytes: sealed files of 64-byte pairs."""
+
+    def __init__(self, cache: Path) -> None:
+        self._folder = cache / f"pillow-{version('pillow')}"  # another decoder may give other pixels
+        self._fresh: list[NDArray[np.uint8]] = []
+
+    def fill(self, images: ImageStore, rows: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
+        """Copy what is known into ``keys``; the places of the others."""
+        known: dict[bytes, bytes] = {}
+        for path in sorted(self._folder.glob("*.keys")):
+            data = read_sealed(path) or b""
+            known |= {data[i : i + 32]: data[i + 32 : i + 64] for i in range(0, len(data), 2 * KEY_BYTES)}
+        lacking = []
+        for place, row in enumerate(rows.tolist()):
+            try:
+                key = known.get(content_key(images.read(row))) if known else None
+            except ImageError:
+                key = None  # whoever decodes it says why
+            if key is None:
+                lacking.append(place)
+            else:
+                keys[place] = np.frombuffer(key, dtype=np.uint8)
+        return np.array(lacking, dtype=np.int64)
+
+    def add(self, pair: NDArray[np.uint8]) -> None:
+        """Remember a content key and its pixel key; they are written by thousands."""
+        self._fresh.append(pair)
+        if len(self._fresh) >= 4096:
+            self.write()
+
+    def write(self) -> None:
+        """Write what is not written yet."""
+        if self._fresh:
+            write_sealed(self._folder, "part", ".keys", np.concatenate(self._fresh).tobytes())
+            self._fresh = []
+
+
+def readable(dataset: Dataset, *, cache: Path | None = None, report: Report = silent) -> tuple[Dataset, Keys]:
+    """The images that can be decoded, in their order, with their keys; the others become problems.
+
+    Arguments are those of :func:`pixel_keys`.
+    """
+    keys, found = pixel_keys(dataset.images, cache=cache, report=report)
     if not found:
         return dataset, keys
     bad = [row for row, _, _ in found]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from anglehash.data.keys import Keys, check_keys, readable
 from anglehash.data.pool import Pool, Rows, without
 from anglehash.data.split import RetrievalSplit, held_out_columns, only_held_out, same_image
 from anglehash.errors import DataError, unknown
+from anglehash.progress import Report, silent
 from anglehash.registry import Registry
 
 
@@ -58,6 +60,8 @@ def make_split(
     seed: int = 0,
     keys: Keys | None = None,
     unlabelled: str = "refuse",
+    cache: Path | None = None,
+    report: Report = silent,
     **options: Any,
 ) -> RetrievalSplit:
     """Split a data set by a named protocol.
@@ -72,6 +76,8 @@ def make_split(
         keys: the keys of the images; computed from their pixels when not given. Where the images are not
             at hand, :func:`~anglehash.data.keys.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
+        cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.pixel_keys`.
+        report: told of the progress while keys are computed.
         options: the protocol's own settings; ``None`` stands for the default.
 
     Raises:
@@ -79,7 +85,10 @@ def make_split(
         DataError: the data do not have what the protocol needs.
     """
     settings = _settings(protocol, options)
-    dataset, keys = readable(dataset) if keys is None else (dataset, check_keys(keys, len(dataset)))
+    if keys is None:
+        dataset, keys = readable(dataset, cache=cache, report=report)
+    else:
+        keys = check_keys(keys, len(dataset))
     parts = PROTOCOLS[protocol](Pool.seeded(dataset, seed, unlabelled), **settings)
     query = parts.query
     if parts.drop_leaks:

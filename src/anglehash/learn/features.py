@@ -8,7 +8,6 @@ writers do not disturb each other, and a damaged shard is computed again.
 
 from __future__ import annotations
 
-import hashlib
 from contextlib import closing
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -21,12 +20,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from anglehash.data.dataset import ImageStore
+from anglehash.data.keys import content_key
 from anglehash.data.workers import prepare
 from anglehash.errors import ImageError
 from anglehash.files import sha256_json
 from anglehash.learn.backbones import BATCH, Backbone
-from anglehash.learn.sealed import read_sealed, write_sealed
 from anglehash.progress import Report, silent
+from anglehash.sealed import read_sealed, write_sealed
 
 SHARD = 512
 """Images in a shard: what a killed run computes again, at most."""
@@ -153,15 +153,6 @@ class _Chosen:
         return data
 
 
-def content_key(data: bytes | NDArray[np.uint8]) -> bytes:
-    """32 bytes that stand for an image: the sha256 of its file's bytes, or of its shape and pixels."""
-    if isinstance(data, bytes):
-        return hashlib.sha256(data).digest()
-    digest = hashlib.sha256(f"pixels {data.shape}".encode())
-    digest.update(np.ascontiguousarray(data).data)
-    return digest.digest()
-
-
 def _keys(chosen: _Chosen, out: _Result, report: Report) -> NDArray[np.uint8]:
     """The key of every image that can be read; the others become problems."""
     keys = np.zeros((len(chosen), 32), dtype=np.uint8)
@@ -178,7 +169,7 @@ def _keys(chosen: _Chosen, out: _Result, report: Report) -> NDArray[np.uint8]:
 def cache_folder(cache: Path, backbone: Backbone) -> Path:
     """Where the features of a backbone are: what changes a digit of them changes the name."""
     meaning = [backbone.identity, backbone.engine, version("pillow")]
-    return cache / f"{sha256_json(meaning)[:16]}-{backbone.size}"
+    return cache / "features" / f"{sha256_json(meaning)[:16]}-{backbone.size}"
 
 
 class FeatureCache:

@@ -52,12 +52,14 @@ class Material:
     split: dict[str, Any]
 
     @classmethod
-    def of(cls, data: Dataset | RetrievalSplit, config: TrainConfig) -> Material:
+    def of(
+        cls, data: Dataset | RetrievalSplit, config: TrainConfig, *, cache: Path | None, report: Report
+    ) -> Material:
         """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
         if isinstance(data, RetrievalSplit):
             facts = {"protocol": data.protocol, "seed": data.seed, "hash": data.hash}
             return cls(data.dataset, data.keys, data.train, data.validation, facts)
-        dataset, keys = readable(data)
+        dataset, keys = readable(data, cache=cache and cache / "keys", report=report)
         rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
         content = [[keys[r].tobytes().hex() for r in part] for part in (rows, validation)]
         facts = {"protocol": None, "seed": config.seed, "hash": sha256_json(content)}
@@ -68,6 +70,8 @@ class Material:
         train, validation = self.train, self.validation
         if config.use_validation:
             train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
+        if not len(train):
+            raise DataError(f"{self.dataset.name}: there is no training part: name the images to learn from")
         classes = int(self.dataset.labels[train].any(axis=0).sum())
         if classes < 2:
             raise DataError(
@@ -96,7 +100,7 @@ COMMON = {
     "batch_norm": False,
     "dropout": 0.5,
     "epochs": 30,
-    "learning_rate": 1e-3,
+    "learning_rate": 3e-3,
     "weight_decay": 5e-4,
 }
 """Settings that a preset leaves open."""
@@ -129,7 +133,7 @@ def fit(
         data: labelled images (a tenth is kept for validation), or a split (its training part is used).
         config: the settings.
         work: folder for checkpoints; a run that was begun there is taken up.
-        cache: folder of cached features, or ``None``.
+        cache: folder of cached features and keys, or ``None``.
         like: a model whose classifier is taken over where it was fitted to the same features of the same
             images, to spare its cross-validation.
         report: told of the progress.
@@ -139,7 +143,7 @@ def fit(
         TrainingError: the loss is not finite, or ``work`` holds another run.
     """
     config = settled(config)
-    material = Material.of(data, config).checked(config)
+    material = Material.of(data, config, cache=cache, report=report).checked(config)
     learned = np.flatnonzero(material.dataset.labels[material.train].any(axis=0))
     labels = material.dataset.labels[:, learned]
     names = tuple(material.dataset.class_names[i] for i in learned)

@@ -122,7 +122,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise DataError(
                 "labels come with the folder, manifest or split: give y with a list of images only"
             )
-        self.model_ = fit(data, self.config, work=work, cache=cache_dir() / "features", report=report)
+        self.model_ = fit(data, self.config, work=work, cache=cache_dir(), report=report)
         return self
 
     @property

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from anglehash.errors import MissingExtraError, ModelError
 from anglehash.files import cache_dir, sha256_json
 from anglehash.learn.networks import first_line
-from anglehash.learn.sealed import read_sealed, write_sealed
+from anglehash.sealed import read_sealed, write_sealed
 
 DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
 """Operators that the ONNX standard defines; all others need code that is not in the file."""

@@ -34,8 +34,8 @@ def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
     """
     report = Console()
     dataset = open_dataset(data or "digits")
-    split = make_split(dataset, "given" if brings_split(dataset) else "holdout")
-    cache = folder / "features"
+    split = make_split(dataset, "given" if brings_split(dataset) else "holdout", report=report)
+    cache = folder / "cache"
     model = fit(split, PHOTOS if data else DIGITS, cache=cache, report=report)
     model.save(folder / "model")
     measured = measure(model, split, cache=cache, report=report)

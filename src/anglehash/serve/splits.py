@@ -13,6 +13,8 @@ from anglehash.data.protocols import make_split
 from anglehash.data.sources import SETS, open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
+from anglehash.files import cache_dir
+from anglehash.progress import Report, silent
 
 
 def brings_split(dataset: Dataset) -> bool:
@@ -29,14 +31,23 @@ def split_of(
     drop_label: tuple[str, ...] = (),
     draw: int | None = None,
     unseen: int | None = None,
+    report: Report = silent,
     **others: Any,
 ) -> RetrievalSplit:
     """The split that the options name; options of other protocols are left at ``None``."""
     options: dict[str, Any] = {"drop_labels": list(drop_label) or None, "draw": draw, "unseen": unseen}
-    return make_split(dataset, protocol, seed=split_seed, unlabelled=unlabelled, **options)
+    return make_split(
+        dataset,
+        protocol,
+        seed=split_seed,
+        unlabelled=unlabelled,
+        cache=cache_dir() / "keys",
+        report=report,
+        **options,
+    )
 
 
-def two_folders(query: Path, database: Path, *, unlabelled: str) -> RetrievalSplit:
+def two_folders(query: Path, database: Path, *, unlabelled: str, report: Report = silent) -> RetrievalSplit:
     """The split of a query folder and a database folder (or manifests) with classes in common.
 
     Raises:
@@ -55,7 +66,7 @@ def two_folders(query: Path, database: Path, *, unlabelled: str) -> RetrievalSpl
         parts=np.repeat(list(parts), [len(part) for part in parts.values()]),
         problems=tuple(problem for part in parts.values() for problem in part.problems),
     )
-    return make_split(both, "given", unlabelled=unlabelled)
+    return split_of(both, protocol="given", unlabelled=unlabelled, report=report)
 
 
 def _labels_over(dataset: Dataset, names: list[str]) -> NDArray[np.bool_]:

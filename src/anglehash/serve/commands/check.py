@@ -23,8 +23,11 @@ def command(data: str, root: Path | None, download: bool, as_json: bool) -> int:
     """
     from anglehash.data.check import check
     from anglehash.data.sources import open_dataset
+    from anglehash.files import cache_dir
+    from anglehash.progress import Console
 
-    found = check(open_dataset(data, root=root, download=download))
+    dataset = open_dataset(data, root=root, download=download)
+    found = check(dataset, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0
 

@@ -56,18 +56,18 @@ def command(
     for path in (output, html):
         if path:
             refuse_existing(path, force=force)
-    opened = Model.load(model)
+    opened, report = Model.load(model), Console()
     if query and database and not data:
-        split = two_folders(query, database, unlabelled=options["unlabelled"])
+        split = two_folders(query, database, unlabelled=options["unlabelled"], report=report)
     elif data and not (query or database):
         dataset = open_dataset(data, root=root, download=download)
         protocol = options["protocol"] or ("given" if brings_split(dataset) else None)
         if not protocol:
             raise ConfigError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")
-        split = split_of(dataset, **{**options, "protocol": protocol})
+        split = split_of(dataset, report=report, **{**options, "protocol": protocol})
     else:
         raise ConfigError("give DATA with --protocol, or --query and --database")
-    measured = measure(opened, split, cache=cache_dir() / "features", report=Console())
+    measured = measure(opened, split, cache=cache_dir(), report=report)
     if output:
         write_json(output, measured.result)
     if html:

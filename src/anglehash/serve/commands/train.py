@@ -68,12 +68,13 @@ def command(
     given["unlabelled"] = options["unlabelled"]
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
     work = working_folder(output, resume=resume, force=force)
+    report = Console()
     dataset = open_dataset(data, root=root, download=download)
     source: Dataset | RetrievalSplit = dataset
     if options["protocol"] or brings_split(dataset):
-        source = split_of(dataset, **{**options, "protocol": options["protocol"] or "given"})
+        source = split_of(dataset, report=report, **{**options, "protocol": options["protocol"] or "given"})
     click.echo(f"{data}: input {settings.size} px (--size), {settings.bits} bits (--bits)", err=True)
-    model = fit(source, settings, work=work, cache=cache_dir() / "features", report=Console())
+    model = fit(source, settings, work=work, cache=cache_dir(), report=report)
     model.save(output, force=force)
     shutil.rmtree(work, ignore_errors=True)
     last = model.log[-1]

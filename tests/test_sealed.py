@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from anglehash.learn.sealed import read_sealed, write_sealed
+from anglehash.sealed import read_sealed, write_sealed
 
 
 def test_a_name_holds_the_hash_of_the_content(tmp_path: Path) -> None:
