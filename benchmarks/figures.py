@@ -9,7 +9,8 @@ cache, and the calibrated classifier, which depends on the split alone, is fitte
 The settings of a run file:
 
     data, protocol, [options]     what is learned and judged, and the protocol's own options
-    split_seeds, seeds, bits      lists; the headline is split seed 0
+    split_seeds, seeds, bits      lists; the headline is the first split seed
+    other_seeds                   training seeds on the other splits, which tell the spread over draws
     [settings]                    settings of every cell (TrainConfig)
     [[variants]]                  name, and the settings in which it differs
 """
@@ -59,6 +60,7 @@ def main() -> None:
     done = json.loads(output.read_text(encoding="utf-8"))["cells"] if output.exists() else []
     kept = {cell["hash"]: cell for cell in done}
     cells: list[dict[str, Any]] = []
+    total = sum(len(list(cells_of(run, split_seed))) for split_seed in run["split_seeds"])
     for split_seed in run["split_seeds"]:
         todo = list(cells_of(run, split_seed))
         fresh = [cell for cell in todo if cell["hash"] not in kept]
@@ -69,16 +71,18 @@ def main() -> None:
                 continue
             assert bench is not None
             cells.append(bench.compute(cell))
-            say(cells[-1], len(cells), len(todo) * len(run["split_seeds"]))
+            say(cells[-1], len(cells), total)
             write_json(output, {"run": run, "circumstances": circumstances(), "cells": cells})
 
 
 def cells_of(run: dict[str, Any], split_seed: int) -> Iterator[dict[str, Any]]:
     """The cells of a run on one split, each with a hash of all it depends on."""
+    first = split_seed == run["split_seeds"][0]
+    seeds = run["seeds"] if first else run.get("other_seeds", run["seeds"])
     for variant in run["variants"]:
         for bits in variant.get("bits", run["bits"]):
-            for seed in variant.get("seeds", run["seeds"]):
-                own = {k: v for k, v in variant.items() if k not in ("name", "bits", "seeds")}
+            for seed in seeds:
+                own = {k: v for k, v in variant.items() if k not in ("name", "bits")}
                 base = run.get("settings", {})
                 loss = {**base.get("loss", {}), **own.get("loss", {})}
                 config = settled(

@@ -25,6 +25,7 @@ from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.classifier import PosteriorClassifier
+from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
@@ -144,10 +145,22 @@ def fit(
     """
     config = settled(config)
     material = Material.of(data, config, cache=cache, report=report).checked(config)
+    with torch_threads(config.threads):
+        run, backbone = _begin(material, config, work, cache, report)
+        if config.fine_tune or not backbone.pretrained:
+            backbone, log = run.end_to_end(backbone)
+        else:
+            log = run.on_features(backbone)
+        return run.model(backbone, log, like)
+
+
+def _begin(
+    material: Material, config: TrainConfig, work: Path | None, cache: Path | None, report: Report
+) -> tuple[_Run, Backbone]:
+    """The parts of a run, their weights drawn by its seed."""
     learned = np.flatnonzero(material.dataset.labels[material.train].any(axis=0))
-    labels = material.dataset.labels[:, learned]
     names = tuple(material.dataset.class_names[i] for i in learned)
-    torch.set_num_threads(config.threads)
+    identity = {"config": config.to_dict(), "split": material.split["hash"], "classes": list(names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
@@ -159,42 +172,18 @@ def fit(
             dropout=config.dropout or 0.0,
         )
         loss = LOSSES[config.method](config.bits, len(names), **config.loss)
-    identity = {"config": config.to_dict(), "split": material.split["hash"], "classes": list(names)}
     run = _Run(
         config=config,
         material=material,
-        labels=labels,
+        class_names=names,
+        labels=material.dataset.labels[:, learned],
         head=head,
         loss=loss,
         checkpoint=Checkpoint(work / "checkpoint.safetensors" if work else None, identity),
         cache=cache,
         report=report,
     )
-    if config.fine_tune or not backbone.pretrained:
-        backbone, log = run.end_to_end(backbone)
-    else:
-        log = run.on_features(backbone)
-    known = np.sort(np.concatenate([material.train, material.validation]))
-    seen = material.keys[known]
-    if like and like.backbone.identity == backbone.identity and np.array_equal(like.seen, seen):
-        posterior = like.classifier
-    else:
-        posterior = PosteriorClassifier(backbone.width, len(names), multi_label=material.dataset.multi_label)
-        posterior.fit(run.features(backbone, known), labels[known], seed=config.seed)
-    class_vectors = getattr(loss, "weight", torch.zeros(0, config.bits))
-    return Model(
-        config=config,
-        class_names=names,
-        multi_label=material.dataset.multi_label,
-        backbone=backbone,
-        head=head,
-        classifier=posterior,
-        class_vectors=class_vectors.detach().numpy(),
-        seen=seen,
-        split=material.split,
-        log=log,
-        problems=material.dataset.problems,
-    )
+    return run, backbone
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -203,12 +192,41 @@ class _Run:
 
     config: TrainConfig
     material: Material
+    class_names: tuple[str, ...]
     labels: NDArray[np.bool_]
     head: HashHead
     loss: nn.Module
     checkpoint: Checkpoint
     cache: Path | None
     report: Report
+
+    def model(self, backbone: Backbone, log: list[dict[str, Any]], like: Model | None) -> Model:
+        """What was learned, with the calibrated classifier beside it."""
+        dataset = self.material.dataset
+        known = np.sort(np.concatenate([self.material.train, self.material.validation]))
+        seen = self.material.keys[known]
+        if like and like.backbone.identity == backbone.identity and np.array_equal(like.seen, seen):
+            posterior = like.classifier
+        else:
+            rows = known[self.labels[known].any(axis=1)]
+            posterior = PosteriorClassifier(
+                backbone.width, len(self.class_names), multi_label=dataset.multi_label
+            )
+            posterior.fit(self.features(backbone, rows), self.labels[rows], seed=self.config.seed)
+        class_vectors = getattr(self.loss, "weight", torch.zeros(0, self.config.bits))
+        return Model(
+            config=self.config,
+            class_names=self.class_names,
+            multi_label=dataset.multi_label,
+            backbone=backbone,
+            head=self.head,
+            classifier=posterior,
+            class_vectors=class_vectors.detach().numpy(),
+            seen=seen,
+            split=self.material.split,
+            log=log,
+            problems=dataset.problems,
+        )
 
     def features(self, backbone: Backbone, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         """Features of images that are known to be readable, ``(len(rows), width)``."""
@@ -298,7 +316,7 @@ def logits_of_images(network: EndToEnd, pixels: NDArray[np.uint8], *, block: int
     network.eval()
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(pixels), block):
-            images = torch.from_numpy(pixels[start : start + block]).permute(0, 3, 1, 2).float()
-            parts.append(network(images.contiguous(memory_format=torch.channels_last)).numpy())
+        for images in torch.from_numpy(pixels).split(block):  # type: ignore[no-untyped-call]
+            planes = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+            parts.append(network(planes).numpy())
     return np.concatenate(parts)

@@ -27,6 +27,7 @@ from anglehash.errors import ModelError
 from anglehash.files import new_folder, sha256_json
 from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
+from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.training import logits_of
@@ -111,13 +112,14 @@ class Model:
         Raises:
             ModelError: the logits of an image are not finite.
         """
-        found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
-        logits = logits_of(self.head, found.values) if len(found.rows) else np.zeros((0, self.config.bits))
+        with torch_threads(self.config.threads):
+            found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
+            logits = logits_of(self.head, found.values)
         if not np.isfinite(logits).all():
             raise ModelError(
                 "the model gives NaN or infinite logits: its weights are unusable, train it again"
             )
-        return Encoding(found.rows, pack(logits), logits.astype(np.float32), found.values, found.problems)
+        return Encoding(found.rows, pack(logits), logits, found.values, found.problems)
 
     def save(self, path: Path, *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.
