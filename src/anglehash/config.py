@@ -38,6 +38,7 @@ class TrainConfig:
         weight_decay: decoupled weight decay.
         use_validation: learn from the validation images too; no validation mAP is then reported.
         unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
+        salvage: accept JPEG files whose end is missing, in training and when encoding.
         seed: seed of the weights, the order of images, dropout and augmentation.
         threads: CPU threads of the network; two busy threads can be slower than one.
     """
@@ -60,10 +61,13 @@ class TrainConfig:
     weight_decay: float | None = None
     use_validation: bool = False
     unlabelled: str = "refuse"
+    salvage: bool = False
     seed: int = 0
     threads: int = 1
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            _check_type(f.name, getattr(self, f.name), str(f.type))
         check_bits(self.bits)
         _within("size", self.size, 8, 1024)
         _within("batch_size", self.batch_size, 2, 65536)
@@ -81,8 +85,6 @@ class TrainConfig:
                 _within(name, getattr(self, name), low, high)
         if self.unlabelled not in ("refuse", "skip"):
             raise ConfigError(f"unlabelled must be 'refuse' or 'skip', got {self.unlabelled!r}")
-        if not isinstance(self.loss, Mapping):
-            raise ConfigError(f"loss must be a table of options, got {self.loss!r}")
 
     @classmethod
     def from_toml(cls, path: str | PathLike[str], **overrides: Any) -> Self:
@@ -129,6 +131,24 @@ class TrainConfig:
         return {**asdict(self), "loss": dict(self.loss)}
 
 
-def _within(name: str, value: Any, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+_KINDS: dict[str, tuple[type, str]] = {
+    "int": (int, "a whole number"),
+    "float": (float, "a number"),
+    "bool": (bool, "true or false"),
+    "str": (str, "a text"),
+    "Mapping[str, Any]": (Mapping, "a table"),
+}
+
+
+def _check_type(name: str, value: Any, declared: str) -> None:
+    kind, words = _KINDS[declared.removesuffix(" | None")]
+    if value is None and declared.endswith(" | None"):
+        return
+    fits = isinstance(value, (int, float) if kind is float else kind)
+    if not fits or (isinstance(value, bool) and kind is not bool):
+        raise ConfigError(f"{name} must be {words}, got {value!r}")
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
         raise ConfigError(f"{name} must be in {low}..{high}, got {value!r}")

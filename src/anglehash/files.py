@@ -39,14 +39,26 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def refuse_existing(path: Path, *, force: bool) -> None:
-    """Raise where an output is there already.
+def refuse_existing(path: Path, *, force: bool, ours: Callable[[Path], bool] | None = None) -> None:
+    """Raise where an output is there already and may not be replaced.
+
+    Args:
+        path: the output; a folder where ``ours`` is given, else a file.
+        force: it may be replaced.
+        ours: whether a folder that is there may be replaced at all: somebody's photographs may not.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``force`` is not set.
+        OutputExistsError: ``path`` exists, and ``force`` is not set, or it is not ``ours``.
     """
-    if not force and os.path.lexists(path):
+    if not os.path.lexists(path):
+        return
+    if not force:
         raise OutputExistsError(f"{path} exists already: choose another name, or add --force to replace it")
+    replaceable = path.is_dir() and (ours(path) or not any(path.iterdir())) if ours else not path.is_dir()
+    if not replaceable:
+        raise OutputExistsError(
+            f"{path} was not written by this command before, so it is not replaced: choose another name"
+        )
 
 
 def _sync_directory(path: Path) -> None:
@@ -83,8 +95,10 @@ def _umask() -> int:
 
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented JSON, atomically."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(path, text.encode("utf-8", "surrogateescape"))
+    text = (
+        json.dumps(value, indent=2, allow_nan=False) + "\n"
+    )  # ASCII: any name survives, even one not in UTF-8
+    write_atomic(path, text.encode("ascii"))
 
 
 @contextmanager
@@ -103,11 +117,7 @@ def new_folder(
     Raises:
         OutputExistsError: ``path`` exists, and ``force`` is not set or the folder is not ``ours``.
     """
-    refuse_existing(path, force=force)
-    if os.path.lexists(path) and not (path.is_dir() and (ours(path) or not any(path.iterdir()))):
-        raise OutputExistsError(
-            f"{path} was not written by this command before, so it is not replaced: choose another name"
-        )
+    refuse_existing(path, force=force, ours=ours)
     path.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent))
     try:

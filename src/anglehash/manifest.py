@@ -7,6 +7,7 @@ file is found when the folder is opened, and named.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -35,14 +36,13 @@ def write_manifest(folder: Path, kind: str, version: int, facts: dict[str, Any])
     write_atomic(folder / NAME, _text(content))
 
 
-def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True) -> dict[str, Any]:
+def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
     """The manifest of ``folder``, after checking it and every file that it names.
 
     Args:
         folder: where to look.
         kind: what the folder should be.
         version: the newest format version that the caller can read.
-        verify: check the sha256 of every file too, not only the manifest.
 
     Raises:
         ModelError: no such folder, another kind, a newer version, a damaged manifest, or a file that is
@@ -76,9 +76,8 @@ def read_manifest(folder: Path, kind: str, version: int, *, verify: bool = True)
             f"{folder} has the {kind} format {content['version']}, this anglehash reads up to {version}: "
             "upgrade anglehash"
         )
-    if verify:
-        for name, expected in content["files"].items():
-            verify_file(folder / name, expected)
+    for name, expected in content["files"].items():
+        verify_file(folder / name, expected)
     return content
 
 
@@ -94,6 +93,11 @@ def verify_file(path: Path, expected: str) -> None:
         raise ModelError(
             f"{path} is damaged: its sha256 is not the manifest's. Restore it, or make the folder again"
         )
+
+
+def is_a(kind: str) -> Callable[[Path], bool]:
+    """Tells folders of one kind from all others: what ``--force`` may replace."""
+    return lambda folder: kind_of(folder) == kind
 
 
 def kind_of(folder: Path) -> str | None:

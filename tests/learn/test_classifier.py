@@ -58,7 +58,9 @@ def test_cross_validated_losses_equal_scikit_learns(blobs: Problem) -> None:
         expected.append(total)
     x, y = torch.from_numpy(scaled), torch.from_numpy(np.eye(3, dtype=np.float32)[classes])
     ours = PosteriorClassifier(6, 3, multi_label=False)
-    np.testing.assert_allclose(ours.cross_validate(x, y, seed=5, strengths=STRENGTHS), expected, rtol=1e-3)
+    losses = ours.cross_validate(x, y, seed=5, strengths=STRENGTHS)
+    np.testing.assert_allclose(losses, expected[: len(losses)], rtol=1e-3)
+    assert len(losses) in (len(expected), int(np.argmin(expected)) + 2)
 
     chosen = ours.fit(features, np.eye(3, dtype=bool)[classes], seed=5).posterior(features)
     best = STRENGTHS[int(np.argmin(expected))]

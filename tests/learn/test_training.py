@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from anglehash.config import TrainConfig
-from anglehash.errors import OutputExistsError, TrainingError
-from anglehash.learn.checkpoint import Checkpoint, working_folder
+from anglehash.errors import TrainingError
+from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.training import FeatureInputs, ImageInputs, train
@@ -101,13 +101,13 @@ class NanAfter(nn.Module):
 def test_nan_stops_at_its_step_and_the_last_epoch_is_kept(tmp_path: Path) -> None:
     head = HashHead(10, 8)
     path = tmp_path / "c"
-    with pytest.raises(TrainingError, match="nan at epoch 3, step 2"):
+    with pytest.raises(TrainingError, match="nan at epoch 2, step 3"):
         train(head, NanAfter(9), FeatureInputs(FEATURES), LABELS, CONFIG, checkpoint=Checkpoint(path, {}))
     fresh = HashHead(10, 8)
     optimizer = torch.optim.AdamW([{"params": fresh.parameters()}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=24)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=42)
     log = Checkpoint(path, {}).load({"network": fresh, "loss": NanAfter(0)}, optimizer, schedule)
-    assert len(log) == 2
+    assert len(log) == 1
     assert all(bool(torch.isfinite(p).all()) for p in fresh.parameters())
 
 
@@ -142,17 +142,3 @@ def test_augmentation_shifts_and_mirrors_but_keeps_the_pixels() -> None:
     assert len(set(out[steps > 0][:, 0, 0, 8].tolist())) > 1
     still = ImageInputs(ramp, flip=False, shift=0).batch(torch.zeros(2, dtype=torch.long))
     assert torch.equal(still[0, 0, 0], torch.arange(16.0))
-
-
-def test_an_unfinished_training_is_neither_lost_nor_taken_for_another(tmp_path: Path) -> None:
-    output = tmp_path / "model"
-    with pytest.raises(TrainingError, match="nothing to resume"):
-        working_folder(output, resume=True, force=False)
-    work = working_folder(output, resume=False, force=False)
-    assert not work.exists()
-    work.mkdir()
-    (work / "checkpoint.safetensors").touch()
-    with pytest.raises(OutputExistsError, match="--resume"):
-        working_folder(output, resume=False, force=False)
-    assert (working_folder(output, resume=True, force=False) / "checkpoint.safetensors").exists()
-    assert not working_folder(output, resume=False, force=True).exists()

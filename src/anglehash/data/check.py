@@ -178,7 +178,8 @@ def _of_images(report: dict[str, Any]) -> Iterator[str]:
 
 def _of_split(images: Dataset, keys: Keys) -> Iterator[str]:
     """What would happen to these data under the split they bring, or else under ``holdout``."""
-    protocol = "given" if np.isin(images.parts, ("query", "test", "database")).any() else "holdout"
+    searched = images.brings_split and bool(np.isin(images.parts, ("query", "test", "database")).any())
+    protocol = "given" if searched else "holdout"
     try:
         split = make_split(images, protocol, keys=keys, unlabelled="skip")
     except DataError as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -126,6 +125,7 @@ class Dataset:
             ``train`` or ``test``, or ``""``.
         problems: images that could not be listed or read, none of which is a row.
         facts: what else the set states about itself (JSON values).
+        known: a known set, whose parts are the official ones and ask for a protocol that says how to use them.
     """
 
     name: str
@@ -136,6 +136,7 @@ class Dataset:
     parts: NDArray[np.str_]
     problems: tuple[Problem, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
+    known: bool = False
 
     def __post_init__(self) -> None:
         n = len(self.ids)
@@ -156,6 +157,16 @@ class Dataset:
     def multi_label(self) -> bool:
         """True where any image has several labels."""
         return bool((self.labels.sum(axis=1) > 1).any())
+
+    @property
+    def brings_split(self) -> bool:
+        """True where users' own data say which part an image is in."""
+        return not self.known and bool((self.parts != "").any())
+
+    @property
+    def brings_queries(self) -> bool:
+        """True where users' own data say which images are queries."""
+        return self.brings_split and bool(np.isin(self.parts, ("query", "test")).any())
 
     @property
     def unlabelled(self) -> NDArray[np.int64]:
@@ -191,11 +202,6 @@ def one_hot(indices: NDArray[np.integer] | Sequence[int], classes: int) -> NDArr
     """
     hot: NDArray[np.bool_] = np.asarray(indices, dtype=np.int64)[:, None] == np.arange(classes)
     return hot
-
-
-def natural_path(path: Path, root: Path) -> str:
-    """A file's id: its path under ``root``, with ``/``."""
-    return path.relative_to(root).as_posix()
 
 
 def numbered_ids(name: str, parts: Sequence[str]) -> tuple[str, ...]:

@@ -264,8 +264,7 @@ class Preprocessing:
                 image = as_rgb(upright(data, heard), self.background)
             notes = tuple(heard)
         else:
-            image = _from_array(data)
-            self.limits.check_size(*image.size)
+            image = Image.fromarray(rgb_pixels(data))
         return np.array(self._square(image)), notes
 
     def _square(self, image: Image.Image) -> Image.Image:
@@ -298,13 +297,19 @@ class Preprocessing:
             raise ModelError(f"preprocessing settings are not what version 1 has: {error}") from error
 
 
-def _from_array(pixels: Pixels) -> Image.Image:
+def rgb_pixels(pixels: Pixels) -> Pixels:
+    """Pixels that came as an array, as ``(h, w, 3)``.
+
+    Raises:
+        ImageError: not ``uint8``, another shape, or a size that is refused.
+    """
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or pixels.shape[2:] not in ((), (3,)):
         raise ImageError(
             "unsupported-format",
             f"pixels must be uint8 of shape (h, w, 3) or (h, w), got {pixels.dtype} {pixels.shape}",
         )
-    return Image.fromarray(pixels).convert("RGB")
+    _LIMITS.check_size(pixels.shape[1], pixels.shape[0])
+    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
 
 
 def read_file(path: str | os.PathLike[str], limits: Limits = _LIMITS) -> bytes:

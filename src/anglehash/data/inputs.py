@@ -76,12 +76,16 @@ def with_labels(images: ImageStore, y: Any) -> Dataset:
     else:
         many = (Sequence, set, np.ndarray)
         sets = [[v] if isinstance(v, str) or not isinstance(v, many) else list(v) for v in y]
+        if any(value is None or value != value for row in sets for value in row):  # None, NaN
+            raise DataError("every label must be a name or a number, but one is missing (None or NaN)")
         found = sorted({value for row in sets for value in row}, key=lambda v: (isinstance(v, str), v))
         place = {value: c for c, value in enumerate(found)}
         hot = np.zeros((len(sets), len(found)), dtype=np.bool_)
         for row, values in enumerate(sets):
             hot[row, [place[v] for v in values]] = True
         names = tuple(str(value) for value in found)
+        if len(set(names)) < len(names):
+            raise DataError("labels of one name, such as 1 and '1', cannot be told apart: give one kind")
     return Dataset(
         name="images",
         ids=tuple(f"{row:06d}" for row in range(len(images))),

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.images import decode, pixel_key
+from anglehash.data.images import decode, pixel_key, rgb_pixels
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
 from anglehash.progress import Report, silent
@@ -27,14 +27,13 @@ Keys = NDArray[np.uint8]  # (n, 32)
 KEY_BYTES = 32
 
 
-def key_of(data: bytes | NDArray[np.uint8]) -> bytes:
-    """The key of one image, encoded or already pixels."""
-    return pixel_key(decode(data).pixels if isinstance(data, bytes) else _rgb(data))
+def key_of(data: bytes | NDArray[np.uint8], *, salvage: bool = False) -> bytes:
+    """The key of one image, encoded or already pixels; a grey array has the key of its file.
 
-
-def _rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Grey pixels as RGB, so that a grey array and its file have one key."""
-    return np.repeat(pixels[:, :, None], 3, axis=2) if pixels.ndim == 2 else pixels
+    Raises:
+        ImageError: the image is refused.
+    """
+    return pixel_key(decode(data, salvage=salvage).pixels if isinstance(data, bytes) else rgb_pixels(data))
 
 
 def content_key(data: bytes | NDArray[np.uint8]) -> bytes:
@@ -50,6 +49,7 @@ def pixel_keys(
     images: ImageStore,
     rows: NDArray[np.int64] | None = None,
     *,
+    salvage: bool = False,
     cache: Path | None = None,
     report: Report = silent,
 ) -> tuple[Keys, list[tuple[int, str, str]]]:
@@ -58,6 +58,7 @@ def pixel_keys(
     Args:
         images: where they are.
         rows: which of them.
+        salvage: accept JPEG files whose end is missing.
         cache: folder that remembers the key of a file by its bytes, so that it is decoded once.
         report: told of the progress.
 
@@ -67,11 +68,11 @@ def pixel_keys(
     """
     rows = np.asarray(np.arange(len(images)) if rows is None else rows, dtype=np.int64)
     keys = np.zeros((len(rows), KEY_BYTES), dtype=np.uint8)
-    known = _Known(cache) if cache else None
+    known = _Known(cache, salvage=salvage) if cache else None
     lacking = known.fill(images, rows, keys) if known else np.arange(len(rows))
     problems: list[tuple[int, str, str]] = []
     report("decoding", len(rows) - len(lacking), len(rows), "")
-    found = map_images(images, rows[lacking], _both_keys)
+    found = map_images(images, rows[lacking], _both_keys, settings={"salvage": salvage})
     for done, (place, (row, both)) in enumerate(zip(lacking, found, strict=True), start=1):
         if isinstance(both, ImageError):
             problems.append((row, both.reason, both.detail))
@@ -87,16 +88,17 @@ def pixel_keys(
     return keys, problems
 
 
-def _both_keys(data: bytes | NDArray[np.uint8]) -> bytes:
+def _both_keys(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
     """Content key and pixel key of the same bytes."""
-    return content_key(data) + key_of(data)
+    return content_key(data) + key_of(data, salvage=salvage)
 
 
 class _Known:
     """Keys of files that were decoded before, by the sha256 of their bytes: sealed files of 64-byte pairs."""
 
-    def __init__(self, cache: Path) -> None:
-        self._folder = cache / f"pillow-{version('pillow')}"  # another decoder may give other pixels
+    def __init__(self, cache: Path, *, salvage: bool) -> None:
+        decoder = f"pillow-{version('pillow')}"  # another one may give other pixels
+        self._folder = cache / (decoder + "-salvage" * salvage)
         self._fresh: list[NDArray[np.uint8]] = []
 
     def fill(self, images: ImageStore, rows: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
@@ -130,12 +132,14 @@ class _Known:
             self._fresh = []
 
 
-def readable(dataset: Dataset, *, cache: Path | None = None, report: Report = silent) -> tuple[Dataset, Keys]:
+def readable(
+    dataset: Dataset, *, salvage: bool = False, cache: Path | None = None, report: Report = silent
+) -> tuple[Dataset, Keys]:
     """The images that can be decoded, in their order, with their keys; the others become problems.
 
     Arguments are those of :func:`pixel_keys`.
     """
-    keys, found = pixel_keys(dataset.images, cache=cache, report=report)
+    keys, found = pixel_keys(dataset.images, salvage=salvage, cache=cache, report=report)
     if not found:
         return dataset, keys
     bad = [row for row, _, _ in found]

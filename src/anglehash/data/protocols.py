@@ -60,6 +60,7 @@ def make_split(
     seed: int = 0,
     keys: Keys | None = None,
     unlabelled: str = "refuse",
+    salvage: bool = False,
     cache: Path | None = None,
     report: Report = silent,
     **options: Any,
@@ -76,6 +77,7 @@ def make_split(
         keys: the keys of the images; computed from their pixels when not given. Where the images are not
             at hand, :func:`~anglehash.data.keys.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
+        salvage: accept JPEG files whose end is missing.
         cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.pixel_keys`.
         report: told of the progress while keys are computed.
         options: the protocol's own settings; ``None`` stands for the default.
@@ -86,7 +88,7 @@ def make_split(
     """
     settings = _settings(protocol, options)
     if keys is None:
-        dataset, keys = readable(dataset, cache=cache, report=report)
+        dataset, keys = readable(dataset, salvage=salvage, cache=cache, report=report)
     else:
         keys = check_keys(keys, len(dataset))
     parts = PROTOCOLS[protocol](Pool.seeded(dataset, seed, unlabelled), **settings)
@@ -125,14 +127,18 @@ def fit_split(dataset: Dataset, *, seed: int, unlabelled: str = "refuse") -> tup
     """Training and validation rows where no protocol is named: all of the data, a tenth to validate.
 
     The tenth is taken class by class and leaves every class in training; a class of one image is in
-    training only.
+    training only. Where users' data name their parts, only the training part is learned from, and a
+    validation part that they name takes the place of the tenth.
 
     Raises:
         DataError: fewer than two classes, or unlabelled images that are to be refused.
     """
     pool = Pool.seeded(dataset, seed, unlabelled)
-    rows = pool.of_two_classes(pool.rows())
-    validation = pool.draw_tenth(rows)
+    named = ("train",) if dataset.brings_split else ()
+    rows = pool.of_two_classes(pool.rows(*named))
+    validation = pool.rows_if_any("validation") if named else rows[:0]
+    if not len(validation):
+        validation = pool.draw_tenth(rows)
     return without(rows, validation), validation
 
 

@@ -8,6 +8,7 @@ from a folder and from a manifest; known sets keep their official order.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 
@@ -60,7 +61,7 @@ def _open(
     start = None if root is None else Path(root).expanduser()
     if isinstance(data, str) and data in SETS:
         known: Dataset = SETS[data].load(start, download=download)
-        return known
+        return replace(known, known=True)
     path = Path(data).expanduser()
     if path.is_dir():
         return read_folder(path) if labelled else list_folder(path)

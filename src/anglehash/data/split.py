@@ -135,10 +135,10 @@ class RetrievalSplit:
             digest.update(items.tobytes())
         return digest.hexdigest()
 
-    def save(self, path: Path) -> None:
-        """Write the split as a JSON manifest: the ids of each part, how they came about, and the hash."""
+    def manifest(self) -> dict[str, Any]:
+        """The split as JSON values: the ids of each part, how they came about, and the hash."""
         ids = self.dataset.ids
-        manifest = {
+        return {
             "format": FORMAT,
             "version": VERSION,
             "hash": self.hash,
@@ -146,7 +146,10 @@ class RetrievalSplit:
             "class_names": self.dataset.class_names,
             "parts": {name: [ids[row] for row in self.part(name)] for name in PARTS},
         }
-        write_json(path, manifest)
+
+    def save(self, path: Path) -> None:
+        """Write :meth:`manifest` as a JSON file, which :meth:`load` reads."""
+        write_json(path, self.manifest())
 
     @classmethod
     def load(cls, path: Path, dataset: Dataset, *, keys: Keys | None = None) -> RetrievalSplit:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from anglehash.errors import OutputExistsError, TrainingError
+from anglehash.errors import TrainingError
 from anglehash.files import write_atomic
-
-
-def working_folder(output: Path, *, resume: bool, force: bool) -> Path:
-    """The folder that a training towards ``output`` keeps its checkpoint in; made with the first checkpoint.
-
-    Raises:
-        OutputExistsError: an unfinished training is there, and neither ``resume`` nor ``force`` is set.
-        TrainingError: there is nothing to resume.
-    """
-    work = output.with_name(f"{output.name}.training")
-    if resume and not work.is_dir():
-        raise TrainingError(f"nothing to resume: there is no unfinished training at {work}")
-    if not resume and work.exists():
-        if not force:
-            raise OutputExistsError(
-                f"an unfinished training is at {work}: add --resume to go on, or --force to start again"
-            )
-        shutil.rmtree(work)
-    return work
+from anglehash.learn.workfolder import LOG
 
 
 class Checkpoint:
@@ -78,7 +59,7 @@ class Checkpoint:
         }
         write_atomic(self._path, save(tensors, metadata={"facts": json.dumps(facts)}))
         lines = "".join(json.dumps(record) + "\n" for record in log)
-        write_atomic(self._path.with_name("log.jsonl"), lines.encode())
+        write_atomic(self._path.with_name(LOG), lines.encode())
 
     def load(
         self,

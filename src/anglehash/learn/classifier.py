@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anglehash.progress import Report, silent
+
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 """Candidates of C, scikit-learn's inverse regularisation: ``|w|^2 / 2 + C * sum of losses``."""
 
@@ -62,6 +64,7 @@ class PosteriorClassifier(nn.Module):
         *,
         seed: int = 0,
         strengths: Sequence[float] = STRENGTHS,
+        report: Report = silent,
     ) -> PosteriorClassifier:
         """Fit to labelled features; the strength out of ``strengths`` with the least log loss wins.
 
@@ -69,7 +72,8 @@ class PosteriorClassifier(nn.Module):
             features: ``(n, width)``.
             labels: ``(n, classes)`` multi-hot; exactly one a row unless ``multi_label``.
             seed: seed of the folds.
-            strengths: candidates of C; a single one is taken without cross-validation.
+            strengths: candidates of C, ascending; a single one is taken without cross-validation.
+            report: told of the progress.
         """
         x, y = torch.from_numpy(features), torch.from_numpy(labels.astype(np.float32))
         self.mean.copy_(x.mean(dim=0))
@@ -77,7 +81,7 @@ class PosteriorClassifier(nn.Module):
         x = (x - self.mean) * self.scale
         best = strengths[0]
         if len(strengths) > 1:
-            losses = self.cross_validate(x, y, seed=seed, strengths=strengths)
+            losses = self.cross_validate(x, y, seed=seed, strengths=strengths, report=report)
             best = strengths[int(np.argmin(losses))]
         weight, bias = _solve(x, y, best, multi_label=self.multi_label)
         with torch.no_grad():
@@ -86,18 +90,33 @@ class PosteriorClassifier(nn.Module):
         return self
 
     def cross_validate(
-        self, x: Tensor, y: Tensor, *, seed: int, strengths: Sequence[float], folds: int = 5
+        self,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: int,
+        strengths: Sequence[float],
+        folds: int = 5,
+        report: Report = silent,
     ) -> list[float]:
-        """Held-out log loss, summed over images, of each strength."""
+        """Held-out log loss, summed over images, of each strength; ends with the first that rises."""
         order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
-        losses = [0.0] * len(strengths)
-        for fold in range(min(folds, len(x))):
-            held = torch.zeros(len(x), dtype=torch.bool)
-            held[order[fold::folds]] = True
-            start: tuple[Tensor, Tensor] | None = None
-            for i, strength in enumerate(strengths):  # each solution starts the next
-                start = _solve(x[~held], y[~held], strength, multi_label=self.multi_label, start=start)
-                losses[i] += float(_loss(x[held] @ start[0].T + start[1], y[held], self.multi_label))
+        folds = min(folds, len(x))
+        held = [torch.isin(torch.arange(len(x)), order[fold::folds]) for fold in range(folds)]
+        solved: list[tuple[Tensor, Tensor] | None] = [None] * folds
+        losses: list[float] = []
+        for strength in strengths:
+            total = 0.0
+            for fold, out in enumerate(held):  # each solution starts that of the next strength
+                solved[fold] = weight, bias = _solve(
+                    x[~out], y[~out], strength, multi_label=self.multi_label, start=solved[fold]
+                )
+                total += float(_loss(x[out] @ weight.T + bias, y[out], self.multi_label))
+                report("calibrating", len(losses) * folds + fold + 1, len(strengths) * folds, "")
+            losses.append(total)
+            if total > min(losses):  # past the least loss: more trust in the training images only hurts
+                break
+        report("calibrating", 1, 1, "")
         return losses
 
 

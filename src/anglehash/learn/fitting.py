@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.model import Model
 from anglehash.learn.training import FeatureInputs, ImageInputs, Inputs, logits_of, train
+from anglehash.learn.workfolder import CHECKPOINT
 from anglehash.progress import Report, silent
 
 
@@ -44,6 +46,7 @@ class Material:
         train: rows to learn from.
         validation: rows to choose settings on; may be empty.
         split: protocol, seed and hash, as JSON values.
+        split_manifest: the split itself, if a protocol made one.
     """
 
     dataset: Dataset
@@ -51,6 +54,7 @@ class Material:
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
     split: dict[str, Any]
+    split_manifest: dict[str, Any] | None = None
 
     @classmethod
     def of(
@@ -59,10 +63,11 @@ class Material:
         """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
         if isinstance(data, RetrievalSplit):
             facts = {"protocol": data.protocol, "seed": data.seed, "hash": data.hash}
-            return cls(data.dataset, data.keys, data.train, data.validation, facts)
-        dataset, keys = readable(data, cache=cache and cache / "keys", report=report)
+            return cls(data.dataset, data.keys, data.train, data.validation, facts, data.manifest())
+        dataset, keys = readable(data, salvage=config.salvage, cache=cache and cache / "keys", report=report)
         rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
-        content = [[keys[r].tobytes().hex() for r in part] for part in (rows, validation)]
+        names = dataset.label_names
+        content = [[[keys[r].tobytes().hex(), *names[r]] for r in part] for part in (rows, validation)]
         facts = {"protocol": None, "seed": config.seed, "hash": sha256_json(content)}
         return cls(dataset, keys, rows, validation, facts)
 
@@ -79,16 +84,33 @@ class Material:
                 f"{self.dataset.name}: training needs at least 2 classes, got {classes}: "
                 "put the images of each class into a folder of its own"
             )
-        return Material(self.dataset, self.keys, train, validation, self.split)
+        return replace(self, train=train, validation=validation)
 
 
 class EndToEnd(nn.Module):
-    """Images to logits through a backbone that learns too."""
+    """Images to logits through a backbone that learns too.
 
-    def __init__(self, backbone: nn.Module, head: HashHead) -> None:
+    Args:
+        backbone: images to features.
+        head: features to logits.
+        keep_statistics: the backbone's batch norms go on with the means and variances that they have learned:
+            a few epochs are too short to learn new ones, and those of batches are not what encoding will use.
+    """
+
+    def __init__(self, backbone: nn.Module, head: HashHead, *, keep_statistics: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.head = head
+        self._keep_statistics = keep_statistics
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, or evaluation mode; kept batch norms are always in the latter."""
+        super().train(mode)
+        if self._keep_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of ``(batch, 3, size, size)`` images in 0..255."""
@@ -126,6 +148,7 @@ def fit(
     work: Path | None = None,
     cache: Path | None = None,
     like: Model | None = None,
+    download: bool = False,
     report: Report = silent,
 ) -> Model:
     """Train a model.
@@ -137,6 +160,7 @@ def fit(
         cache: folder of cached features and keys, or ``None``.
         like: a model whose classifier is taken over where it was fitted to the same features of the same
             images, to spare its cross-validation.
+        download: weights of a backbone that are not on this machine may be fetched.
         report: told of the progress.
 
     Raises:
@@ -146,24 +170,37 @@ def fit(
     config = settled(config)
     material = Material.of(data, config, cache=cache, report=report).checked(config)
     with torch_threads(config.threads):
-        run, backbone = _begin(material, config, work, cache, report)
-        if config.fine_tune or not backbone.pretrained:
+        run, backbone = _begin(material, config, work, cache, report, download=download)
+        trained = config.fine_tune or not backbone.pretrained
+        if trained:
             backbone, log = run.end_to_end(backbone)
         else:
             log = run.on_features(backbone)
-        return run.model(backbone, log, like)
+        return run.model(backbone, log, like, trained=trained)
 
 
 def _begin(
-    material: Material, config: TrainConfig, work: Path | None, cache: Path | None, report: Report
+    material: Material,
+    config: TrainConfig,
+    work: Path | None,
+    cache: Path | None,
+    report: Report,
+    *,
+    download: bool,
 ) -> tuple[_Run, Backbone]:
     """The parts of a run, their weights drawn by its seed."""
+    _check_options(config)
     learned = np.flatnonzero(material.dataset.labels[material.train].any(axis=0))
     names = tuple(material.dataset.class_names[i] for i in learned)
-    identity = {"config": config.to_dict(), "split": material.split["hash"], "classes": list(names)}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
+        backbone = make_backbone(
+            config.backbone,
+            size=config.size,
+            salvage=config.salvage,
+            threads=config.threads,
+            download=download,
+        )
         head = HashHead(
             backbone.width,
             config.bits,
@@ -172,6 +209,12 @@ def _begin(
             dropout=config.dropout or 0.0,
         )
         loss = LOSSES[config.method](config.bits, len(names), **config.loss)
+    identity = {
+        "config": config.to_dict(),
+        "split": material.split["hash"],
+        "classes": list(names),
+        "backbone": backbone.identity if backbone.pretrained else backbone.name,
+    }
     run = _Run(
         config=config,
         material=material,
@@ -179,11 +222,27 @@ def _begin(
         labels=material.dataset.labels[:, learned],
         head=head,
         loss=loss,
-        checkpoint=Checkpoint(work / "checkpoint.safetensors" if work else None, identity),
+        checkpoint=Checkpoint(work / CHECKPOINT if work else None, identity),
         cache=cache,
         report=report,
     )
     return run, backbone
+
+
+def _check_options(config: TrainConfig) -> None:
+    """Refuse an option that the loss does not have.
+
+    Raises:
+        ConfigError: naming it, and the options that there are.
+    """
+    known = [
+        name
+        for name in inspect.signature(LOSSES[config.method]).parameters
+        if name not in ("bits", "classes")
+    ]
+    for name in config.loss:
+        if name not in known:
+            raise unknown(f"option of the loss {config.method}", name, known)
 
 
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
@@ -200,19 +259,23 @@ class _Run:
     cache: Path | None
     report: Report
 
-    def model(self, backbone: Backbone, log: list[dict[str, Any]], like: Model | None) -> Model:
+    def model(
+        self, backbone: Backbone, log: list[dict[str, Any]], like: Model | None, *, trained: bool
+    ) -> Model:
         """What was learned, with the calibrated classifier beside it."""
         dataset = self.material.dataset
         known = np.sort(np.concatenate([self.material.train, self.material.validation]))
         seen = self.material.keys[known]
-        if like and like.backbone.identity == backbone.identity and np.array_equal(like.seen, seen):
+        if like and like.backbone.identity == backbone.identity and like.split == self.material.split:
             posterior = like.classifier
         else:
             rows = known[self.labels[known].any(axis=1)]
             posterior = PosteriorClassifier(
                 backbone.width, len(self.class_names), multi_label=dataset.multi_label
             )
-            posterior.fit(self.features(backbone, rows), self.labels[rows], seed=self.config.seed)
+            cache = None if trained else self.cache  # of no use to any other model
+            features = self.features(backbone, rows, cache)
+            posterior.fit(features, self.labels[rows], seed=self.config.seed, report=self.report)
         class_vectors = getattr(self.loss, "weight", torch.zeros(0, self.config.bits))
         return Model(
             config=self.config,
@@ -224,15 +287,17 @@ class _Run:
             class_vectors=class_vectors.detach().numpy(),
             seen=seen,
             split=self.material.split,
+            split_manifest=self.material.split_manifest,
             log=log,
             problems=dataset.problems,
+            backbone_trained=trained,
         )
 
-    def features(self, backbone: Backbone, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    def features(
+        self, backbone: Backbone, rows: NDArray[np.int64], cache: Path | None
+    ) -> NDArray[np.float32]:
         """Features of images that are known to be readable, ``(len(rows), width)``."""
-        found = extract(
-            self.material.dataset.images, backbone, rows=rows, cache=self.cache, report=self.report
-        )
+        found = extract(self.material.dataset.images, backbone, rows=rows, cache=cache, report=self.report)
         if found.problems:
             row, reason, detail = found.problems[0]
             raise DataError(f"{self.material.dataset.ids[row]} changed while it was read: {reason}, {detail}")
@@ -241,7 +306,7 @@ class _Run:
     def on_features(self, backbone: Backbone) -> list[dict[str, Any]]:
         """Train the head on features that are computed once."""
         train_rows, validation_rows = self.material.train, self.material.validation
-        both = self.features(backbone, np.concatenate([train_rows, validation_rows]))
+        both = self.features(backbone, np.concatenate([train_rows, validation_rows]), self.cache)
         known, held = both[: len(train_rows)], both[len(train_rows) :]
         self.head.standardise(torch.from_numpy(known))
 
@@ -256,9 +321,9 @@ class _Run:
             self.pixels(backbone, self.material.train),
             self.pixels(backbone, self.material.validation),
         )
-        network = EndToEnd(backbone.trainable(), self.head)
+        network = EndToEnd(backbone.trainable(), self.head, keep_statistics=backbone.pretrained)
         if backbone.pretrained:
-            self.head.standardise(torch.from_numpy(self.features(backbone, self.material.train)))
+            self.head.standardise(torch.from_numpy(self.features(backbone, self.material.train, self.cache)))
 
         def validate() -> float:
             return self.validation_map(*(logits_of_images(network, images) for images in (held, known)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from anglehash.codes import Codes, pack
+from anglehash.codes import Codes, pack, width
 from anglehash.data.keys import as_items
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
@@ -90,6 +90,11 @@ def measure(
         "model": model.id,
         "trained_on": dict(model.split),
         "dataset": split.dataset.name,
+        "source": split.dataset.facts.get("source"),
+        "trains_on_database": split.trains_on_database,
+        "held_out": list(split.held_out),
+        "tie_rule": "exact expectation over all orders of tied items",
+        "bytes_per_item": width(model.config.bits),
         **scores.to_dict(),
         "class_codes": _class_codes(model),
         "dropped_queries": split.dropped_queries,

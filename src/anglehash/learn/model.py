@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,17 +24,18 @@ from anglehash.codes import Codes, pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
 from anglehash.errors import ModelError
-from anglehash.files import new_folder, sha256_json
+from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.training import logits_of
-from anglehash.manifest import kind_of, read_manifest, write_manifest
+from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
 VERSION = 1
+SPLIT = "split.json"
 LIBRARIES = ("anglehash", "numpy", "pillow", "torch", "onnxruntime")
 
 
@@ -71,8 +72,11 @@ class Model:
             Empty where a loss has none.
         seen: ``(n, 32)`` sha256 of the pixels of every image of training and validation.
         split: protocol, seed and hash of the split, as JSON values.
+        split_manifest: the split itself (:meth:`RetrievalSplit.manifest`), if a protocol made one; ``split.json``
+            in the folder, from which ``--protocol MODEL/split.json`` makes it again.
         log: one record an epoch.
         problems: images that were skipped when it was trained; only their number is kept.
+        backbone_trained: whether its backbone learned too, so that no other model has these features.
     """
 
     config: TrainConfig
@@ -84,8 +88,10 @@ class Model:
     class_vectors: NDArray[np.float32]
     seen: NDArray[np.uint8]
     split: dict[str, Any] = field(default_factory=dict)
+    split_manifest: dict[str, Any] | None = None
     log: list[dict[str, Any]] = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
+    backbone_trained: bool = False
 
     @property
     def id(self) -> str:
@@ -101,7 +107,7 @@ class Model:
         cache: Path | None = None,
         report: Report = silent,
     ) -> Encoding:
-        """Features, logits and codes of images.
+        """Features, logits and codes of images, all in memory: about 5 kB an image.
 
         Args:
             images: where they are.
@@ -112,6 +118,8 @@ class Model:
         Raises:
             ModelError: the logits of an image are not finite.
         """
+        if self.backbone_trained:
+            cache = None  # these features are of no other model
         with torch_threads(self.config.threads):
             found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
             logits = logits_of(self.head, found.values)
@@ -127,7 +135,7 @@ class Model:
         Raises:
             OutputExistsError: ``path`` exists and ``force`` is not set.
         """
-        with new_folder(path, force=force, ours=lambda old: kind_of(old) == "model") as folder:
+        with new_folder(path, force=force, ours=is_a("model")) as folder:
             self.backbone.save(folder)
             _save(self.head, folder / "head.safetensors")
             _save(self.classifier, folder / "classifier.safetensors")
@@ -136,6 +144,8 @@ class Model:
                 "class_vectors": torch.from_numpy(self.class_vectors),
             }
             save_file({k: v.contiguous() for k, v in rest.items()}, folder / "data.safetensors")
+            if self.split_manifest:
+                write_json(folder / SPLIT, self.split_manifest)
             lines = "".join(json.dumps(record) + "\n" for record in self.log)
             (folder / "log.jsonl").write_text(lines, encoding="utf-8")
             write_manifest(folder, "model", VERSION, self.facts())
@@ -155,6 +165,7 @@ class Model:
                 "width": self.backbone.width,
                 "identity": self.backbone.identity,
                 "engine": self.backbone.engine,
+                "trained": self.backbone_trained,
             },
             "preprocessing": self.backbone.preprocessing.to_dict(),
             "split": self.split,
@@ -170,6 +181,11 @@ class Model:
         Raises:
             ModelError: damaged, foreign, of a newer format, or its files do not fit together.
         """
+        if path.is_file():
+            raise ModelError(
+                f"{path} is a file, but a model is a folder that anglehash wrote. Weights in .pt, .pth, .pkl or .bin "
+                "hold pickled code and are never opened: export the network to ONNX and use --backbone onnx:FILE"
+            )
         facts = read_manifest(path, "model", VERSION)
         config = TrainConfig.from_dict(facts["config"])
         names = tuple(facts["classes"])
@@ -189,9 +205,10 @@ class Model:
                 f"{path}: its files do not fit together: {str(error).splitlines()[0]}"
             ) from error
         head.eval()
+        manifest = json.loads((path / SPLIT).read_bytes()) if SPLIT in facts["files"] else None
         log = [json.loads(line) for line in (path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
         return cls(
-            config=replace(config),
+            config=config,
             class_names=names,
             multi_label=facts["multi_label"],
             backbone=backbone,
@@ -200,7 +217,9 @@ class Model:
             class_vectors=rest["class_vectors"].numpy(),
             seen=rest["seen"].numpy(),
             split=facts["split"],
+            split_manifest=manifest,
             log=log,
+            backbone_trained=facts["backbone"]["trained"],
         )
 
 

@@ -7,9 +7,10 @@ from its own seed, so a run that was killed and resumed ends with the same weigh
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -113,7 +114,7 @@ def train(
     assert config.learning_rate is not None
     n, epochs = len(inputs), config.epochs
     targets = torch.from_numpy(labels)
-    steps = max(1, round(n / config.batch_size))  # equal batches: no image is left out, none is alone
+    steps = steps_of_epoch(n, config.batch_size)
     optimizer = _optimizer(network, loss, config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=epochs * steps
@@ -135,7 +136,7 @@ def train(
                 total += _step(value, optimizer, epoch, step) * len(rows)
                 schedule.step()
                 report("training", epoch * steps + step + 1, epochs * steps, f"epoch {epoch + 1}/{epochs}")
-            _check_finite(network, epoch)
+            _check_finite(state, epoch)
             network.eval()
             loss.eval()
             record: dict[str, Any] = {"epoch": epoch + 1, "loss": total / n}
@@ -147,6 +148,19 @@ def train(
             log.append(record)
             checkpoint.save(state, optimizer, schedule, log)
     return log
+
+
+def steps_of_epoch(n: int, batch_size: int) -> int:
+    """Batches of an epoch: equal ones, so that no image is left out and none is alone.
+
+    Few images are taken in up to 8 batches of 8 or more, since 30 steps in all would teach little.
+
+    >>> [steps_of_epoch(n, 128) for n in (1, 3, 20, 60, 300, 4500)]
+    [1, 1, 2, 7, 8, 35]
+    >>> steps_of_epoch(7, 2)
+    3
+    """
+    return max(1, min(n // 2, max(round(n / batch_size), min(8, n // 8))))
 
 
 def _optimizer(network: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -168,7 +182,7 @@ def _step(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int
     if not math.isfinite(number):
         raise TrainingError(
             f"the loss became {number} at epoch {epoch + 1}, step {step + 1}: training stopped and the last "
-            "whole epoch is kept. Try a lower learning rate, then --resume or --force"
+            "whole epoch, if there is one, is kept. Try a lower learning rate, and --force to start again"
         )
     optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
@@ -176,18 +190,22 @@ def _step(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int
     return number
 
 
-def _check_finite(network: nn.Module, epoch: int) -> None:
-    for name, parameter in network.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise TrainingError(
-                f"{name} holds a NaN or infinity after epoch {epoch + 1}: training stopped and the epoch "
-                "before is kept. Try a lower learning rate"
-            )
+def _check_finite(modules: Mapping[str, nn.Module], epoch: int) -> None:
+    for part, module in modules.items():
+        for name, values in module.state_dict().items():
+            if not bool(torch.isfinite(values).all()):
+                raise TrainingError(
+                    f"{part} {name} holds a NaN or infinity after epoch {epoch + 1}: training stopped and the "
+                    "epoch before, if there is one, is kept. Try a lower learning rate, and --force to start again"
+                )
 
 
 def logits_of(head: nn.Module, features: NDArray[np.float32], *, block: int = 8192) -> NDArray[np.float32]:
-    """Logits of cached features, ``(n, bits)``, with the head in evaluation mode."""
-    head.eval()
+    """Logits of cached features, ``(n, bits)``, with the head in evaluation mode.
+
+    Computed in float64, so that an image's code does not depend on the images beside it.
+    """
+    precise = copy.deepcopy(head).double().eval()
     blocks = torch.from_numpy(features).split(block)  # type: ignore[no-untyped-call]  # no image: one empty block
     with torch.inference_mode():
-        return np.concatenate([head(part).numpy() for part in blocks])
+        return np.concatenate([precise(part.double()).float().numpy() for part in blocks])

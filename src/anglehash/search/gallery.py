@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.files import new_folder
-from anglehash.manifest import kind_of, read_manifest, write_manifest
+from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.search.engines import CodeIndex, check_radius, make_index
 
 KIND, VERSION = "gallery", 1
@@ -129,7 +129,7 @@ class Gallery:
             twice = Counter(ids).most_common(1)[0][0]
             raise DataError(f"ids are unique in a gallery, but {twice!r} comes twice")
         path = Path(path)
-        with new_folder(path, force=force, ours=lambda old: kind_of(old) == KIND) as folder:
+        with new_folder(path, force=force, ours=is_a(KIND)) as folder:
             (folder / _CODES).write_bytes(codes.tobytes())
             with (folder / _ITEMS).open("w", encoding="ascii", newline="\n") as lines:
                 for name, own in zip(ids, labels, strict=True):

@@ -37,9 +37,7 @@ def split_options(command: F) -> F:
         click.option(
             "--unlabelled",
             type=click.Choice(["refuse", "skip"]),
-            default="refuse",
-            show_default=True,
-            help="What to do with images without a label.",
+            help="What to do with images without a label.  [default: refuse]",
         ),
         click.option(
             "--draw", type=int, help="Protocol unseen: which draw of classes, 0 to 4.  [default: 0]"
@@ -48,7 +46,7 @@ def split_options(command: F) -> F:
             "--unseen", type=int, help="Protocol unseen: how many classes are kept out of training."
         ),
         click.option("--drop-label", multiple=True, help="Protocol coco: leave a label out; repeatable."),
-        click.option("--split-seed", type=int, default=0, show_default=True, help="Seed of the split."),
+        click.option("--split-seed", type=int, help="Seed of the split.  [default: 0]"),
         click.option("--protocol", help="Named split: holdout, given, cifar10-I, coco, ..."),
     ):
         command = option(command)
@@ -60,7 +58,12 @@ def show(value: dict[str, Any], *, as_json: bool, text: Callable[[], str]) -> No
     if as_json:
         click.echo(json.dumps(value, allow_nan=False))
     else:
-        click.echo(text())
+        click.echo("\n".join(map(printable, text().splitlines())))
+
+
+def listed(problems: Sequence[Problem]) -> list[dict[str, str]]:
+    """Skipped images as JSON values."""
+    return [problem._asdict() for problem in problems]
 
 
 def skipped(problems: Sequence[Problem], *, most: int = 20) -> int:

@@ -17,7 +17,6 @@ from anglehash.search.gallery import Gallery
 from anglehash.serve.pictures import answers_png
 from anglehash.serve.report import write_report
 from anglehash.serve.results import picture_rows
-from anglehash.serve.splits import brings_split
 
 DIGITS = TrainConfig(
     bits=32, backbone="tiny", size=16, epochs=12, learning_rate=3e-3, dropout=0.2, flip=False
@@ -34,7 +33,7 @@ def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
     """
     report = Console()
     dataset = open_dataset(data or "digits")
-    split = make_split(dataset, "given" if brings_split(dataset) else "holdout", report=report)
+    split = make_split(dataset, "given" if dataset.brings_queries else "holdout", report=report)
     cache = folder / "cache"
     model = fit(split, PHOTOS if data else DIGITS, cache=cache, report=report)
     model.save(folder / "model")

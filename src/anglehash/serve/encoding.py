@@ -5,10 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from anglehash.codes import Codes
+import numpy as np
+
+from anglehash.codes import Codes, width
 from anglehash.data.dataset import Dataset, Problem
+from anglehash.files import cache_dir
 from anglehash.learn.model import Model, named_problems
 from anglehash.progress import Console
+
+BLOCK = 16_384
+"""Images whose features are in memory at once: 84 MB of 1,280 features."""
 
 
 class Listed(NamedTuple):
@@ -37,14 +43,19 @@ def encode_listed(model_path: Path, images: Dataset) -> Listed:
     Raises:
         ModelError: the model is damaged or foreign.
     """
-    model = Model.load(model_path)
-    found = model.encode(images.images, report=Console())
-    kept = images.select(found.rows)
+    model, report = Model.load(model_path), Console()
+    codes, kept, problems = [np.zeros((0, width(model.config.bits)), np.uint8)], [], list(images.problems)
+    for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // BLOCK))):
+        found = model.encode(images.images, rows=rows, cache=cache_dir(), report=report)
+        codes.append(found.codes)
+        kept.append(found.rows)
+        problems += named_problems(images.ids, found.problems)
+    listed = images.select(np.concatenate(kept))
     return Listed(
-        ids=kept.ids,
-        codes=found.codes,
-        labels=kept.label_names,
+        ids=listed.ids,
+        codes=np.concatenate(codes),
+        labels=listed.label_names,
         bits=model.config.bits,
         model_id=model.id,
-        problems=(*images.problems, *named_problems(images.ids, found.problems)),
+        problems=tuple(problems),
     )

@@ -5,49 +5,65 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import click
 import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, Joined
 from anglehash.data.protocols import make_split
-from anglehash.data.sources import SETS, open_dataset
+from anglehash.data.sources import open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
 from anglehash.files import cache_dir
 from anglehash.progress import Report, silent
 
 
-def brings_split(dataset: Dataset) -> bool:
-    """Whether the user's own data say which images are queries; a known set's official parts do not count."""
-    return dataset.name not in SETS and bool(np.isin(dataset.parts, ("query", "test")).any())
-
-
 def split_of(
     dataset: Dataset,
     *,
     protocol: str,
-    split_seed: int = 0,
-    unlabelled: str = "refuse",
+    split_seed: int | None = None,
+    unlabelled: str | None = None,
     drop_label: tuple[str, ...] = (),
     draw: int | None = None,
     unseen: int | None = None,
+    salvage: bool | None = None,
     report: Report = silent,
     **others: Any,
 ) -> RetrievalSplit:
-    """The split that the options name; options of other protocols are left at ``None``."""
+    """The split that the options name, or that a split manifest (``.json``) holds.
+
+    Options that were not given are ``None``.
+    """
+    if protocol.endswith(".json"):
+        return RetrievalSplit.load(Path(protocol), dataset)
     options: dict[str, Any] = {"drop_labels": list(drop_label) or None, "draw": draw, "unseen": unseen}
     return make_split(
         dataset,
         protocol,
-        seed=split_seed,
-        unlabelled=unlabelled,
+        seed=split_seed or 0,
+        unlabelled=unlabelled or "refuse",
+        salvage=bool(salvage),
         cache=cache_dir() / "keys",
         report=report,
         **options,
     )
 
 
-def two_folders(query: Path, database: Path, *, unlabelled: str, report: Report = silent) -> RetrievalSplit:
+def check_split_options(options: dict[str, Any], protocol: str | None) -> None:
+    """Refuse options of a split where there is none to apply them to.
+
+    Raises:
+        click.UsageError: naming the option.
+    """
+    for name in ("split_seed", "draw", "unseen", "drop_label"):
+        if protocol is None and options.get(name) not in (None, ()):
+            raise click.UsageError(f"--{name.replace('_', '-')} needs a --protocol to apply to")
+
+
+def two_folders(
+    query: Path, database: Path, *, unlabelled: str | None, report: Report = silent
+) -> RetrievalSplit:
     """The split of a query folder and a database folder (or manifests) with classes in common.
 
     Raises:

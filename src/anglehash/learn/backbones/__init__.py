@@ -207,7 +207,13 @@ class Backbone:
 
 
 def make_backbone(
-    name: str, *, size: int = 128, pretrained: bool = True, download: bool = False, threads: int = 1
+    name: str,
+    *,
+    size: int = 128,
+    pretrained: bool = True,
+    salvage: bool = False,
+    download: bool = False,
+    threads: int = 1,
 ) -> Backbone:
     """The backbone of a name.
 
@@ -215,6 +221,7 @@ def make_backbone(
         name: a member of :data:`BACKBONES`, with its argument.
         size: side of its images, in pixels.
         pretrained: take learned weights; else those of torch's random generator, which the caller seeds.
+        salvage: accept JPEG files whose end is missing.
         download: fetch weights that are not on this machine.
         threads: CPU threads that compute features.
 
@@ -225,7 +232,7 @@ def make_backbone(
     """
     request = Request(
         name=name,
-        preprocessing=Preprocessing(size=size),
+        preprocessing=Preprocessing(size=size, salvage=salvage),
         pretrained=pretrained,
         download=download,
         threads=threads,

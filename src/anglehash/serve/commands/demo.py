@@ -30,11 +30,11 @@ def command(data: str | None, out: Path, force: bool, as_json: bool) -> int:
         anglehash demo --data photos/ --out demo/
     """
     from anglehash.files import new_folder
-    from anglehash.manifest import kind_of
+    from anglehash.manifest import is_a
     from anglehash.serve.demo import run_demo
     from anglehash.serve.results import summary
 
-    with new_folder(out, force=force, ours=lambda old: kind_of(old / "gallery") == "gallery") as folder:
+    with new_folder(out, force=force, ours=lambda old: is_a("gallery")(old / "gallery")) as folder:
         measured, split = run_demo(data, folder)
     files = "model/  gallery/  result.json  report.html  answers.png"
     show(measured.result, as_json=as_json, text=lambda: f"{summary(measured.result)}\n\nin {out}/: {files}")

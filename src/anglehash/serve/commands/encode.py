@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import data_options, force_option, json_option, show, skipped
+from anglehash.serve.console import data_options, force_option, json_option, listed, show, skipped
 
 
 @click.command("encode")
@@ -42,7 +42,7 @@ def command(
     write_atomic(output, buffer.getvalue())
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
     show(
-        {**facts, "skipped": len(found.problems)},
+        {**facts, "skipped": len(found.problems), "problems": listed(found.problems)},
         as_json=as_json,
         text=lambda: f"{output}: {len(found.ids)} codes of {found.bits} bits",
     )

@@ -7,8 +7,15 @@ from typing import Any
 
 import click
 
-from anglehash.errors import ConfigError
-from anglehash.serve.console import data_options, force_option, json_option, show, skipped, split_options
+from anglehash.serve.console import (
+    data_options,
+    force_option,
+    json_option,
+    listed,
+    show,
+    skipped,
+    split_options,
+)
 
 
 @click.command("evaluate")
@@ -51,26 +58,30 @@ def command(
     from anglehash.progress import Console
     from anglehash.serve.report import write_report
     from anglehash.serve.results import picture_rows, summary
-    from anglehash.serve.splits import brings_split, split_of, two_folders
+    from anglehash.serve.splits import check_split_options, split_of, two_folders
 
+    if output and output == html:
+        raise click.UsageError("--output and --html name the same file")
     for path in (output, html):
         if path:
             refuse_existing(path, force=force)
+    if (query is None) != (database is None) or (data is None) == (query is None):
+        raise click.UsageError("give DATA with --protocol, or --query and --database")
     opened, report = Model.load(model), Console()
-    if query and database and not data:
+    if query and database:
+        check_split_options(options, options["protocol"])
         split = two_folders(query, database, unlabelled=options["unlabelled"], report=report)
-    elif data and not (query or database):
-        dataset = open_dataset(data, root=root, download=download)
-        protocol = options["protocol"] or ("given" if brings_split(dataset) else None)
-        if not protocol:
-            raise ConfigError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")
-        split = split_of(dataset, report=report, **{**options, "protocol": protocol})
     else:
-        raise ConfigError("give DATA with --protocol, or --query and --database")
+        dataset = open_dataset(str(data), root=root, download=download)
+        protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
+        if not protocol:
+            raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")
+        split = split_of(dataset, report=report, **{**options, "protocol": protocol})
     measured = measure(opened, split, cache=cache_dir(), report=report)
+    found = {**measured.result, "problems": listed(split.dataset.problems)}
+    show(found, as_json=as_json, text=lambda: summary(measured.result))
     if output:
-        write_json(output, measured.result)
+        write_json(output, found)
     if html:
-        write_report(html, measured.result, picture_rows(measured, split))
-    show(measured.result, as_json=as_json, text=lambda: summary(measured.result))
+        write_report(html, measured.result, picture_rows(measured, split), force=force)
     return skipped(split.dataset.problems)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import data_options, force_option, json_option, show, skipped
+from anglehash.serve.console import data_options, force_option, json_option, listed, show, skipped
 
 
 @click.command("index")
@@ -29,10 +29,11 @@ def command(
     """
     from anglehash.data.sources import list_images
     from anglehash.files import refuse_existing
+    from anglehash.manifest import is_a
     from anglehash.search.gallery import Gallery
     from anglehash.serve.encoding import encode_listed
 
-    refuse_existing(output, force=force)
+    refuse_existing(output, force=force, ours=is_a("gallery"))
     found = encode_listed(model, list_images(images, root=root, download=download))
     gallery = Gallery.create(
         output,
@@ -46,6 +47,6 @@ def command(
         model=model,
         force=force,
     )
-    facts = gallery.info()
+    facts = {**gallery.info(), "problems": listed(found.problems)}
     show(facts, as_json=as_json, text=lambda: f"{output}: {len(gallery)} images, {gallery.bits} bits")
     return skipped(found.problems)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import click
 
@@ -33,44 +34,49 @@ def describe(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is nothing.
         ModelError: it is nothing that anglehash wrote, or it is damaged.
     """
+    from anglehash.learn.model import VERSION
     from anglehash.manifest import kind_of, read_manifest
     from anglehash.search.gallery import Gallery
 
     if not path.exists():
         raise FileNotFoundError(2, "no such file or folder", str(path))
     if path.is_dir():
-        kind = kind_of(path)
-        if kind == "gallery":
+        if kind_of(path) == "gallery":
             return Gallery.open(path).info()
-        return {"kind": "model", **read_manifest(path, "model", 1)}
-    if path.suffix == ".npz":
-        return _codes(path)
+        return {"kind": "model", **read_manifest(path, "model", VERSION)}
+    if not path.is_file():
+        raise ModelError(f"{path} is neither a folder nor a regular file")
     try:
-        content = json.loads(path.read_bytes())
-    except ValueError:
-        raise ModelError(f"{path} is nothing that anglehash wrote: not a folder, .npz or .json") from None
-    if isinstance(content, dict) and content.get("format") == "anglehash-split":
-        sizes = {name: len(ids) for name, ids in content["parts"].items()}
-        return {"kind": "split", **{k: content[k] for k in ("protocol", "seed", "hash")}, **sizes}
-    if isinstance(content, dict) and "map" in content:
-        return {"kind": "result", **content}
-    raise ModelError(f"{path} is not a split or a result that anglehash wrote")
+        return _codes(path) if path.suffix == ".npz" else _json(path)
+    except (ValueError, KeyError, TypeError, AttributeError, EOFError, RecursionError, BadZipFile) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(
+            f"{path} is nothing that anglehash wrote, or it is damaged: {reason[:200]}"
+        ) from error
 
 
 def _codes(path: Path) -> dict[str, Any]:
     import numpy as np
 
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            codes, bits = arrays["codes"], int(arrays["bits"])
-    except (ValueError, KeyError, OSError) as error:
-        raise ModelError(f"{path} is not a file of codes: {error}") from error
+    with np.load(path, allow_pickle=False) as arrays:
+        codes, bits = arrays["codes"], int(arrays["bits"])
     return {
         "kind": "codes",
         "images": len(codes),
         "bits": bits,
         "unique_codes": len(np.unique(codes, axis=0)),
     }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_bytes())
+    json.dumps(content, allow_nan=False)
+    if content.get("format") == "anglehash-split":
+        sizes = {name: len(ids) for name, ids in content["parts"].items()}
+        return {"kind": "split", **{k: content[k] for k in ("protocol", "seed", "hash")}, **sizes}
+    if "map" in content and "protocol" in content:
+        return {"kind": "result", **content}
+    raise ValueError("neither a split nor a result")
 
 
 def _lines(facts: dict[str, Any], indent: str = "") -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.errors import ConfigError, ImageError
+from anglehash.errors import ImageError
 from anglehash.serve.console import json_option, printable, show, table
 
 
@@ -32,7 +32,7 @@ def command(
     from anglehash.search.gallery import Gallery
 
     if k is not None and k < 1:
-        raise ConfigError(f"k must be at least 1, got {k}")
+        raise click.UsageError(f"-k must be at least 1, got {k}")
     opened = Gallery.open(gallery)
     model = Model.load(opened.model_folder)
     opened.require_model(model.id)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 import click
 
-from anglehash.serve.console import data_options, force_option, json_option, show, skipped, split_options
+from anglehash.serve.console import (
+    data_options,
+    force_option,
+    json_option,
+    listed,
+    printable,
+    show,
+    skipped,
+    split_options,
+)
 
-_SETTINGS = ("bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "threads")
+_SETTINGS = (
+    "bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "threads", "unlabelled", "salvage",
+)  # fmt: skip
 
 
 @click.command("train")
@@ -27,6 +37,7 @@ _SETTINGS = ("bits", "method", "preset", "backbone", "size", "fine_tune", "epoch
 @click.option("--epochs", type=int, help="Passes over the images.")
 @click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
+@click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
 @click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
 @split_options
 @data_options
@@ -54,31 +65,35 @@ def command(
         anglehash train photos/ -o model/ --bits 32
     """
     from anglehash.config import TrainConfig
-    from anglehash.data.dataset import Dataset
     from anglehash.data.sources import open_dataset
-    from anglehash.data.split import RetrievalSplit
     from anglehash.files import cache_dir, refuse_existing
-    from anglehash.learn.checkpoint import working_folder
     from anglehash.learn.fitting import fit
+    from anglehash.learn.workfolder import working_folder
+    from anglehash.manifest import is_a
     from anglehash.progress import Console
-    from anglehash.serve.splits import brings_split, split_of
+    from anglehash.serve.splits import check_split_options, split_of
 
-    refuse_existing(output, force=force)
+    refuse_existing(output, force=force, ours=is_a("model"))
     given = {name: options[name] for name in _SETTINGS if options[name] is not None}
-    given["unlabelled"] = options["unlabelled"]
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
-    work = working_folder(output, resume=resume, force=force)
+    options["unlabelled"] = settings.unlabelled
     report = Console()
     dataset = open_dataset(data, root=root, download=download)
-    source: Dataset | RetrievalSplit = dataset
-    if options["protocol"] or brings_split(dataset):
-        source = split_of(dataset, report=report, **{**options, "protocol": options["protocol"] or "given"})
-    click.echo(f"{data}: input {settings.size} px (--size), {settings.bits} bits (--bits)", err=True)
-    model = fit(source, settings, work=work, cache=cache_dir(), report=report)
-    model.save(output, force=force)
-    shutil.rmtree(work, ignore_errors=True)
+    protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
+    check_split_options(options, protocol)
+    click.echo(
+        f"{printable(data)}: input {settings.size} px (--size; 224 is better on photos), {settings.bits} bits "
+        f"(--bits), {'protocol ' + protocol if protocol else 'all but a tenth for validation'}",
+        err=True,
+    )
+    with working_folder(output, resume=resume, force=force) as work:
+        source = (
+            split_of(dataset, report=report, **{**options, "protocol": protocol}) if protocol else dataset
+        )
+        model = fit(source, settings, work=work, cache=cache_dir(), download=download, report=report)
+        model.save(output, force=force)
     last = model.log[-1]
-    facts = {"model": str(output), **model.facts(), "training": last}
+    facts = {"model": str(output), **model.facts(), "training": last, "problems": listed(model.problems)}
     show(
         facts,
         as_json=as_json,
