@@ -88,16 +88,22 @@ def cells_of(run: dict[str, Any], split_seed: int) -> Iterator[dict[str, Any]]:
                 config = settled(
                     TrainConfig.from_dict({**base, **own, "loss": loss, "bits": bits, "seed": seed})
                 )
-                place = {"data": run["data"], "protocol": run["protocol"], "options": run.get("options", {})}
-                identity = {"config": config.to_dict(), "split_seed": split_seed, **place}
                 yield {
                     "variant": variant["name"],
                     "bits": bits,
                     "seed": seed,
                     "split_seed": split_seed,
-                    "hash": sha256_json(identity)[:16],
+                    "hash": identity(run, config, split_seed),
                     "config": config.to_dict(),
                 }
+
+
+def identity(run: dict[str, Any], config: TrainConfig, split_seed: int) -> str:
+    """What a cell depends on, as a hash; settings at their default do not count, so new ones change nothing."""
+    usual = TrainConfig().to_dict()
+    settings = {name: value for name, value in config.to_dict().items() if value != usual[name]}
+    place = {"data": run["data"], "protocol": run["protocol"], "options": run.get("options", {})}
+    return sha256_json({"config": settings, "split_seed": split_seed, **place})[:16]
 
 
 class Bench:

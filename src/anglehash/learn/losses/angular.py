@@ -35,8 +35,12 @@ from anglehash.learn.losses.separation import DISTANCES, hash_constraint, quanti
 EPSILON = 1e-6  # a vector shorter than this is not stretched to a unit: no division by 0
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    # chosen by cross-validation on training images of CIFAR-10 and COCO (docs/results.md)
-    "default": {"loss": {"margin": "asoftmax", "gamma": 3.0}, "batch_norm": True, "hidden": 512},
+    # chosen on training images of CIFAR-10 and COCO (docs/results.md)
+    "default": {
+        "loss": {"margin": "asoftmax", "gamma": 3.0, "multilabel": "partial"},
+        "batch_norm": True,
+        "hidden": 512,
+    },
     # as the paper and the survey describe it; m, alpha and beta are not known and are [R]
     "paper": {
         "loss": {
