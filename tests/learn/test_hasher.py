@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
@@ -23,6 +23,7 @@ from anglehash.errors import (
     NotFittedError,
     OutputExistsError,
 )
+from anglehash.learn.backbones import make_backbone
 from anglehash.learn.model import Model
 
 Pixels = NDArray[np.uint8]
@@ -132,6 +133,8 @@ def test_labels_may_be_numbers() -> None:
         ([np.zeros((9, 9, 3), np.uint8)] * 4, ["a"], "4 images need as many labels, got 1"),
         ([np.full((9, 9, 3), i, np.uint8) for i in range(4)], ["a"] * 4, "of 1 class"),
         ([3, 4], ["a", "b"], "image 0 is a int"),
+        ([np.full((9, 9, 3), i, np.uint8) for i in range(2)], [1, "1"], "cannot be told apart"),
+        ([np.full((9, 9, 3), i, np.uint8) for i in range(2)], ["a", None], "one is missing"),
         (np.zeros((4, 9, 9, 3)), [0, 1, 0, 1], "uint8"),
         ([np.zeros((9, 9, 3), np.uint8)] * 2, np.array([[2, 0], [0, 1]]), "multi-hot"),
     ],
@@ -212,7 +215,6 @@ def test_foreign_folders_are_refused(fitted: Hasher, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="not an anglehash model"):
         Hasher.load(tmp_path)
     fitted.save(tmp_path / "m")
-    shutil.rmtree(tmp_path / "m" / "nothing", ignore_errors=True)
     (tmp_path / "m" / "head.safetensors").unlink()
     with pytest.raises(ModelError, match=r"head\.safetensors is missing"):
         Hasher.load(tmp_path / "m")
@@ -245,6 +247,24 @@ def test_digits_are_found_through_the_known_set() -> None:
     digits = open_dataset("digits")
     hasher = small(bits=16, size=8, settings={"epochs": 1}).fit(digits.select(np.arange(200)))
     assert hasher.classes_ == tuple("0123456789")
+
+
+def test_fine_tuning_changes_a_pretrained_backbone_but_keeps_its_statistics() -> None:
+    images, labels = colours(24)
+    hasher = Hasher(bits=8, size=32, fine_tune=True, settings={"epochs": 1, "batch_size": 12}).fit(
+        images, labels
+    )
+    start = make_backbone("efficientnet_lite0", size=32)
+    assert hasher.model_.backbone.identity != start.identity
+    assert hasher.model_.backbone_trained
+    module, before = hasher.model_.backbone.module, start.module
+    assert module is not None
+    assert before is not None
+    old = dict(before.named_buffers())
+    for name, buffer in module.named_buffers():
+        if "running" in name:
+            assert torch.equal(buffer, old[name])
+    assert hasher.encode(images).shape == (24, 1)
 
 
 def test_all_errors_are_of_one_family() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
@@ -13,7 +14,7 @@ from anglehash.files import write_json
 from anglehash.learn.fitting import fit
 from anglehash.learn.measure import Measured, measure
 from anglehash.progress import Console
-from anglehash.search.gallery import Gallery
+from anglehash.search.gallery import Gallery, Hit
 from anglehash.serve.pictures import answers_png
 from anglehash.serve.report import write_report
 from anglehash.serve.results import picture_rows
@@ -24,7 +25,27 @@ DIGITS = TrainConfig(
 PHOTOS = TrainConfig(bits=32)
 
 
-def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
+class Demo(NamedTuple):
+    """What the demo found.
+
+    Attributes:
+        measured: the evaluation.
+        split: its images.
+        hits: the gallery's answers to the first query.
+    """
+
+    measured: Measured
+    split: RetrievalSplit
+    hits: list[Hit]
+
+    def search_line(self) -> str:
+        """The first query and its answers, in one line."""
+        names = self.split.dataset.label_names[int(self.split.query[0])]
+        answers = ", ".join(f"{'|'.join(hit.labels)} at {hit.distance} bits" for hit in self.hits)
+        return f"search for a {'|'.join(names)}: {answers}"
+
+
+def run_demo(data: str | None, folder: Path) -> Demo:
     """Train, index, search and evaluate into ``folder``.
 
     Args:
@@ -40,7 +61,7 @@ def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
     measured = measure(model, split, cache=cache, report=report)
     shutil.rmtree(cache, ignore_errors=True)
     database = split.dataset.select(split.database)
-    Gallery.create(
+    gallery = Gallery.create(
         folder / "gallery",
         codes=measured.database,
         ids=database.ids,
@@ -49,8 +70,9 @@ def run_demo(data: str | None, folder: Path) -> tuple[Measured, RetrievalSplit]:
         model_id=model.id,
         model=folder / "model",
     )
+    hits = gallery.search(measured.query[:1], k=5)[0]
     rows = picture_rows(measured, split)
     answers_png(folder / "answers.png", rows)
     write_json(folder / "result.json", measured.result)
     write_report(folder / "report.html", measured.result, rows)
-    return measured, split
+    return Demo(measured, split, hits)

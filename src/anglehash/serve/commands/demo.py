@@ -35,7 +35,11 @@ def command(data: str | None, out: Path, force: bool, as_json: bool) -> int:
     from anglehash.serve.results import summary
 
     with new_folder(out, force=force, ours=lambda old: is_a("gallery")(old / "gallery")) as folder:
-        measured, split = run_demo(data, folder)
+        demo = run_demo(data, folder)
     files = "model/  gallery/  result.json  report.html  answers.png"
-    show(measured.result, as_json=as_json, text=lambda: f"{summary(measured.result)}\n\nin {out}/: {files}")
-    return skipped(split.dataset.problems)
+    show(
+        demo.measured.result,
+        as_json=as_json,
+        text=lambda: f"{summary(demo.measured.result)}\n\n{demo.search_line()}\nin {out}/: {files}",
+    )
+    return skipped(demo.split.dataset.problems)
