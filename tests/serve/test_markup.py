@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from anglehash.serve.markup import Markup, join, printable, tag
+from anglehash.serve.markup import Markup, join, tag, visible
 
 
 class Reader(HTMLParser):
@@ -29,8 +29,8 @@ class Reader(HTMLParser):
 @given(st.text())
 def test_any_text_comes_back_as_text_and_as_attribute(text: str) -> None:
     read = Reader(tag("p", text, title=text))
-    assert read.elements == [("p", {"title": printable(text)})]
-    assert read.text == printable(text)
+    assert read.elements == [("p", {"title": visible(text)})]
+    assert read.text == visible(text)
 
 
 def test_markup_is_kept_and_text_is_not() -> None:
@@ -53,8 +53,8 @@ def test_attributes() -> None:
 
 @pytest.mark.parametrize("character", ["\0", "\x1b", "\n", "\u202e", "\udcff", "\u200b"])
 def test_what_cannot_be_seen_is_marked(character: str) -> None:
-    assert printable(f"a{character}b") == "a�b"
+    assert visible(f"a{character}b") == "a�b"
 
 
 def test_letters_of_every_script_are_kept() -> None:
-    assert printable("Straße 猫 кот 🦊 a b") == "Straße 猫 кот 🦊 a b"
+    assert visible("Straße 猫 кот 🦊 a b") == "Straße 猫 кот 🦊 a b"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
         JSON values: ``name``, ``images`` (readable ones), ``classes``, ``per_class`` and ``per_part``
         counts, ``tiny_classes``, ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates``
         (images with the same pixels), ``labels_per_image``, ``relevant_pairs`` (the share of image pairs
-        with a label in common: about the mAP of a random ranking) and ``warnings``, one sentence each.
+        with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``, one
+        sentence each.
     """
     images, keys = readable(dataset, cache=cache, report=report)
     per_class = _per_class(images)
@@ -59,8 +60,16 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
         "duplicates": _duplicates(images, keys),
         "labels_per_image": _labels_per_image(images.labels),
         "relevant_pairs": _relevant_pairs(images.labels),
+        "facts": images.facts,
     }
-    return found | {"warnings": [*_of_classes(found, images), *_of_images(found), *_of_split(images, keys)]}
+    return found | {
+        "warnings": [
+            *_of_classes(found, images),
+            *_of_images(found),
+            *_of_listing(images.facts),
+            *_of_split(images, keys),
+        ]
+    }
 
 
 def _parts(images: Dataset) -> NDArray[np.str_]:
@@ -174,6 +183,18 @@ def _of_images(report: dict[str, Any]) -> Iterator[str]:
             f"{doubles['conflicting_labels']} groups of images with the same pixels have different labels "
             f"(first: {' = '.join(doubles['first_conflicting'][0])})."
         )
+
+
+def _of_listing(facts: Mapping[str, Any]) -> Iterator[str]:
+    """What the folder or table holds that was not taken."""
+    if columns := facts.get("ignored_columns"):
+        yield f"{len(columns)} columns of the table are not used: {', '.join(columns[:SHOWN])}."
+    if repeated := facts.get("repeated_lines"):
+        yield f"{repeated} lines of the table repeat another and count once."
+    if unlisted := facts.get("unlisted_images"):
+        yield f"{unlisted} images lie beside the listed ones and are not used."
+    if ignored := facts.get("ignored_files"):
+        yield f"{ignored} other files were passed over."
 
 
 def _of_split(images: Dataset, keys: Keys) -> Iterator[str]:

@@ -47,14 +47,14 @@ class Ties(NamedTuple):
         """
         n, r, N, Q = self
         J = np.clip(k - N, 0, n)
-        harmonic = _harmonic_numbers(int((N + J).max(initial=0)))
+        harmonic = _harmonic_numbers(1 << int((N + J).max(initial=0)).bit_length())  # few sizes, so cached
         d = harmonic[N + J] - harmonic[N]
         others = np.where(n > 1, (r - 1) / np.maximum(n - 1, 1), 0.0)
         added: Floats = r / np.maximum(n, 1) * ((Q + 1) * d + others * (J - (N + 1) * d))
         return added
 
 
-@lru_cache(maxsize=4)  # one query after the other asks for the same database size
+@lru_cache(maxsize=32)
 def _harmonic_numbers(n: int) -> Floats:
     return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n + 1))])
 

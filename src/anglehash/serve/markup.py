@@ -17,10 +17,10 @@ class Markup(str):
     __slots__ = ()
 
 
-def printable(text: str) -> str:
+def visible(text: str) -> str:
     """The text with a mark in place of what cannot be seen: controls, lone surrogates, changes of direction.
 
-    >>> printable("a" + chr(10) + "b")
+    >>> visible("a" + chr(10) + "b")
     'a�b'
     """
     return "".join(character if character.isprintable() else "�" for character in text)
@@ -55,4 +55,4 @@ def join(*parts: str) -> Markup:
 
 
 def _escaped(text: str) -> str:
-    return escape(printable(text))
+    return escape(visible(text))

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from anglehash.errors import DataError
 from anglehash.files import refuse_existing, write_atomic
-from anglehash.serve.markup import printable
+from anglehash.serve.markup import visible
 
 _PAPER, _MAT = "#ffffff", "#eef0f3"
 _INK, _FAINT = "#1c2430", "#6b7480"
@@ -117,7 +117,7 @@ def caption(labels: Sequence[str]) -> str:
     >>> caption(["cat", "pet"]), caption([]), caption(["a" + chr(10) + "b"])
     ('cat, pet', 'no label', 'a�b')
     """
-    return printable(", ".join(labels)) or "no label"
+    return visible(", ".join(labels)) or "no label"
 
 
 def _tile(canvas: Image.Image, x: int, y: int, tile: Tile) -> None:
