@@ -58,7 +58,7 @@ def main() -> None:
             "train again (features cached)": ["train", "cifar10", "-o", model, *protocol, *bits, "--force"],
             "evaluate (features of 60,000 images)": ["evaluate", model, "cifar10", *protocol],
             "evaluate again (features cached)": ["evaluate", model, "cifar10", *protocol],
-            "index (encode 60,000 images)": ["index", model, "cifar10", "-o", gallery],
+            "index 60,000 images (features cached)": ["index", model, "cifar10", "-o", gallery],
             "search (one image)": ["search", gallery, query],
         }
         rows = [run(stage, command) for stage, command in stages.items()]

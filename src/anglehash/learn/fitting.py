@@ -6,117 +6,33 @@ import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import Dataset
-from anglehash.data.keys import readable
-from anglehash.data.protocols import fit_split
 from anglehash.data.split import RetrievalSplit
 from anglehash.data.workers import prepare
 from anglehash.errors import DataError, unknown
 from anglehash.evaluation.ranking import average_precision_of_codes
-from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
+from anglehash.learn.end_to_end import EndToEnd, logits_of_images
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
+from anglehash.learn.material import Material
 from anglehash.learn.model import Model
 from anglehash.learn.training import FeatureInputs, ImageInputs, Inputs, logits_of, train
 from anglehash.learn.workfolder import CHECKPOINT
 from anglehash.progress import Report, silent
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Material:
-    """What a run learns from.
-
-    Attributes:
-        dataset: readable images.
-        keys: ``(n, 32)`` pixel hashes of the dataset's images.
-        train: rows to learn from.
-        validation: rows to choose settings on; may be empty.
-        split: protocol, seed and hash, as JSON values.
-        split_manifest: the split itself, if a protocol made one.
-    """
-
-    dataset: Dataset
-    keys: NDArray[np.uint8]
-    train: NDArray[np.int64]
-    validation: NDArray[np.int64]
-    split: dict[str, Any]
-    split_manifest: dict[str, Any] | None = None
-
-    @classmethod
-    def of(
-        cls, data: Dataset | RetrievalSplit, config: TrainConfig, *, cache: Path | None, report: Report
-    ) -> Material:
-        """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
-        if isinstance(data, RetrievalSplit):
-            facts = {"protocol": data.protocol, "seed": data.seed, "hash": data.hash}
-            return cls(data.dataset, data.keys, data.train, data.validation, facts, data.manifest())
-        dataset, keys = readable(data, salvage=config.salvage, cache=cache and cache / "keys", report=report)
-        rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
-        names = dataset.label_names
-        content = [[[keys[r].tobytes().hex(), *names[r]] for r in part] for part in (rows, validation)]
-        facts = {"protocol": None, "seed": config.seed, "hash": sha256_json(content)}
-        return cls(dataset, keys, rows, validation, facts)
-
-    def checked(self, config: TrainConfig) -> Material:
-        """The same, validation moved to training where asked; refused where nothing can be learned."""
-        train, validation = self.train, self.validation
-        if config.use_validation:
-            train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
-        if not len(train):
-            raise DataError(f"{self.dataset.name}: there is no training part: name the images to learn from")
-        classes = int(self.dataset.labels[train].any(axis=0).sum())
-        if classes < 2:
-            raise DataError(
-                f"{self.dataset.name}: training needs at least 2 classes, got {classes}: "
-                "put the images of each class into a folder of its own"
-            )
-        return replace(self, train=train, validation=validation)
-
-
-class EndToEnd(nn.Module):
-    """Images to logits through a backbone that learns too.
-
-    Args:
-        backbone: images to features.
-        head: features to logits.
-        keep_statistics: the backbone's batch norms go on with the means and variances that they have learned:
-            a few epochs are too short to learn new ones, and those of batches are not what encoding will use.
-    """
-
-    def __init__(self, backbone: nn.Module, head: HashHead, *, keep_statistics: bool = False) -> None:
-        super().__init__()
-        self.backbone = backbone
-        self.head = head
-        self._keep_statistics = keep_statistics
-
-    def train(self, mode: bool = True) -> Self:
-        """Training mode, or evaluation mode; kept batch norms are always in the latter."""
-        super().train(mode)
-        if self._keep_statistics:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits of ``(batch, 3, size, size)`` images in 0..255."""
-        logits: Tensor = self.head(self.backbone(images))
-        return logits
-
 
 COMMON = {
     "hidden": 0,
@@ -374,14 +290,3 @@ class _Run:
             bits=self.config.bits,
         )
         return float(scores.mean())
-
-
-def logits_of_images(network: EndToEnd, pixels: NDArray[np.uint8], *, block: int = 64) -> NDArray[np.float32]:
-    """Logits of prepared images, without augmentation, in evaluation mode."""
-    network.eval()
-    parts = []
-    with torch.inference_mode():
-        for images in torch.from_numpy(pixels).split(block):  # type: ignore[no-untyped-call]
-            planes = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-            parts.append(network(planes).numpy())
-    return np.concatenate(parts)
