@@ -115,8 +115,8 @@ class PosteriorClassifier(nn.Module):
                 report("calibrating", len(losses) * folds + fold + 1, len(strengths) * folds, "")
             losses.append(total)
             if total > min(losses):  # past the least loss: more trust in the training images only hurts
+                report("calibrating", len(strengths) * folds, len(strengths) * folds, "")
                 break
-        report("calibrating", 1, 1, "")
         return losses
 
 
