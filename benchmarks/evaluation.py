@@ -13,8 +13,9 @@ The codes are those of a hasher that has learned something: 10 classes, each bit
 code of its class with a probability of 0.2. The two mAP differ by the tie rule: an argsort breaks ties as it
 likes, ours is the expectation, and is checked against a second exact computation on the sample.
 
-Result (Python 3.11, numpy 2.4.6, numba 0.68.1, x86-64 with AVX-512, 5 rounds): 0.34 s against 11.0 s,
-32 times faster (31 in the worst pairing of rounds); peak memory 227 MB, of which 158 MB are there before the call: interpreter, libraries and data.
+Result (Python 3.11, numpy 2.4.6, numba 0.68.1, x86-64 with AVX-512, 5 rounds): 0.34 s against 11.0 s, 32 times
+faster (31 in the worst pairing of rounds); peak memory 227 MB, of which 158 MB are there before the call:
+interpreter, libraries and data.
 """
 
 from __future__ import annotations

@@ -28,6 +28,15 @@ def test_a_failed_folder_leaves_what_was_there(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["model"]
 
 
+@pytest.mark.skipif(os.name != "posix", reason="no file modes there")
+def test_files_in_a_new_folder_can_be_read_by_others(tmp_path: Path) -> None:
+    with new_folder(tmp_path / "model") as folder:
+        (folder / "weights").touch(mode=0o600)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "model" / "weights").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def test_a_folder_is_replaced_only_with_force(tmp_path: Path) -> None:
     path = tmp_path / "model"
     path.mkdir()

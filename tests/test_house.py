@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,3 +79,12 @@ def test_importing_is_light(what: str) -> None:
 def test_a_misspelt_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="Hashr"):
         anglehash.Hashr  # noqa: B018
+
+
+def test_nothing_is_kept_or_told_behind_the_users_back(tmp_path: Path) -> None:
+    code = "import anglehash.data.worker, onnxruntime as o; o.get_device(); o.SessionOptions()"
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", f"import anglehash; {code}"], check=True, env=environment)
+    assert not list(tmp_path.rglob("*"))
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"

@@ -5,10 +5,15 @@ Importing this package is light: torch is loaded when a name that needs it is fi
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from anglehash.errors import AnglehashError
+
+os.environ.setdefault(
+    "ORT_DISABLE_TELEMETRY", "1"
+)  # ONNX Runtime would keep a device id; nothing here reports
 
 if TYPE_CHECKING:
     from anglehash.codes import hamming, pack, unpack

@@ -125,6 +125,7 @@ def new_folder(
         yield work
         for file in work.rglob("*"):
             if file.is_file():
+                os.chmod(file, 0o666 & ~_umask())  # some writers leave files that only their owner can read
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
         if os.path.lexists(path):

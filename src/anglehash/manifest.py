@@ -49,6 +49,8 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
             missing or does not have the sha256 that the manifest states.
     """
     path = folder / NAME
+    if not folder.exists():
+        raise ModelError(f"there is no folder {folder}: name an anglehash {kind}")
     if not path.is_file():
         raise ModelError(f"{folder} is not an anglehash {kind}: it has no {NAME}")
     raw = path.read_bytes()

@@ -81,6 +81,7 @@ def test_every_way_to_hand_over_an_image_gives_the_same_code(fitted: Hasher, tmp
     assert (codes == codes[0]).all()
     assert np.array_equal(fitted.encode(tmp_path), codes[:1])
     assert np.array_equal(fitted.encode(np.stack([pixels])), codes[:1])
+    assert np.array_equal(fitted.encode(np.array([str(path)])), codes[:1])
 
 
 def test_equal_settings_and_data_give_equal_codes_and_another_seed_others(fitted: Hasher) -> None:

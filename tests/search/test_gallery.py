@@ -255,3 +255,9 @@ def test_newer_galleries_say_upgrade(gallery: Gallery) -> None:
         Gallery.open(gallery.path)
     with pytest.raises(ModelError, match="is not an anglehash gallery"):
         Gallery.open(gallery.path.parent)
+
+
+def test_a_text_in_place_of_a_list_of_labels_is_refused(tmp_path: Path) -> None:
+    codes = np.zeros((1, 1), np.uint8)
+    with pytest.raises(DataError, match="a list for each item"):
+        Gallery.create(tmp_path / "g", codes=codes, ids=["a"], labels=["cat"], bits=8, model_id="m")

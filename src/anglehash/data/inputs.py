@@ -44,6 +44,8 @@ def as_images(images: Any) -> ImageStore:
     Raises:
         DataError: not such a list.
     """
+    if isinstance(images, np.ndarray) and images.ndim == 1:
+        images = images.tolist()  # paths, as scikit-learn hands them on
     if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or images.dtype != np.uint8):
         raise DataError(f"an array of images is uint8 (n, h, w, 3), got {images.dtype} {images.shape}")
     if not isinstance(images, np.ndarray | Sequence) or isinstance(images, str | bytes):

@@ -104,7 +104,7 @@ class Pool:
             first = data.ids[without(asked, labelled)[0]]
             raise DataError(
                 f"{len(asked) - len(labelled)} of {len(asked)} images of {data.name} have no label "
-                f"(first: {first}): label them, or leave them out with unlabelled = skip"
+                f"(first: {first}): label them, or leave them out with --unlabelled skip"
             )
         if not len(labelled):
             wanted = f"in part {' or '.join(parts)}" if parts else "at all"

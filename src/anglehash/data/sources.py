@@ -58,6 +58,8 @@ def list_images(
 def _open(
     data: str | PathLike[str], *, root: str | PathLike[str] | None, download: bool, labelled: bool
 ) -> Dataset:
+    if not str(data):
+        raise DataError("an empty name names no data: give a folder, a manifest or a known set")
     start = None if root is None else Path(root).expanduser()
     if isinstance(data, str) and data in SETS:
         known: Dataset = SETS[data].load(start, download=download)

@@ -10,6 +10,7 @@ import json
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -129,13 +130,13 @@ class Model:
             )
         return Encoding(found.rows, pack(logits), logits, found.values, found.problems)
 
-    def save(self, path: Path, *, force: bool = False) -> None:
+    def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.
 
         Raises:
             OutputExistsError: ``path`` exists and ``force`` is not set.
         """
-        with new_folder(path, force=force, ours=is_a("model")) as folder:
+        with new_folder(Path(path), force=force, ours=is_a("model")) as folder:
             self.backbone.save(folder)
             _save(self.head, folder / "head.safetensors")
             _save(self.classifier, folder / "classifier.safetensors")
@@ -175,12 +176,13 @@ class Model:
         }
 
     @classmethod
-    def load(cls, path: Path) -> Model:
+    def load(cls, path: str | PathLike[str]) -> Model:
         """Read a model's folder, after checking every file's sha256.
 
         Raises:
             ModelError: damaged, foreign, of a newer format, or its files do not fit together.
         """
+        path = Path(path)
         if path.is_file():
             raise ModelError(
                 f"{path} is a file, but a model is a folder that anglehash wrote. Weights in .pt, .pth, .pkl or .bin "

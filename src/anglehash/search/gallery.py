@@ -125,6 +125,10 @@ class Gallery:
             raise DataError(
                 f"{len(codes)} codes need as many ids and labels, got {len(ids)} and {len(labels)}"
             )
+        if any(isinstance(own, str) for own in labels):
+            raise DataError(
+                "labels are a list for each item, such as [['cat'], ['dog', 'grass']], not one text each"
+            )
         if len(set(ids)) < len(ids):
             twice = Counter(ids).most_common(1)[0][0]
             raise DataError(f"ids are unique in a gallery, but {twice!r} comes twice")

@@ -54,7 +54,8 @@ def main() -> NoReturn:
     try:
         result = cli.main(prog_name="anglehash", standalone_mode=False)
         code = result if isinstance(result, int) else 0
-        sys.stdout.flush()
+        if sys.stdout:  # it may have been closed
+            sys.stdout.flush()
     except click.exceptions.Abort:
         code = _say("stopped", 130)
     except KeyboardInterrupt:
@@ -80,5 +81,5 @@ def _terminated(number: int, frame: object) -> NoReturn:
 
 
 def _say(line: str, code: int) -> int:
-    click.echo(printable(line), err=True)
+    click.echo("\n".join(map(printable, line.splitlines())), err=True)
     return code

@@ -17,6 +17,8 @@ EXIT_SKIPPED = 3
 EXIT_IO = 74
 EXIT_PERMISSION = 77
 
+PATH = click.Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
 
@@ -27,7 +29,9 @@ def data_options(command: F) -> F:
         "--download", is_flag=True, help="Fetch a known set from its official address if it is not here."
     )(command)
     return click.option(
-        "--root", type=click.Path(path_type=Path), help="Folder of a known set, or of a manifest's images."
+        "--root",
+        type=PATH,
+        help="Folder of a known set, or of a manifest's images.",
     )(command)
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import force_option, json_option, show, skipped
+from anglehash.serve.console import PATH, force_option, json_option, show, skipped
 
 
 @click.command("demo")
 @click.option("--data", help="Your own images instead: a folder with one folder a class, or a manifest.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=PATH,
     default=Path("anglehash-demo"),
     show_default=True,
     help="Folder for model, gallery, report and picture.",

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import data_options, force_option, json_option, listed, show, skipped
+from anglehash.serve.console import PATH, data_options, force_option, json_option, listed, show, skipped
 
 
 @click.command("encode")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.argument("images")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="The .npz file.")
+@click.option("-o", "--output", type=PATH, required=True, help="The .npz file.")
 @data_options
 @force_option
 @json_option

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from anglehash.serve.console import (
+    PATH,
     data_options,
     force_option,
     json_option,
@@ -19,14 +20,14 @@ from anglehash.serve.console import (
 
 
 @click.command("evaluate")
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=PATH)
 @click.argument("data", required=False)
-@click.option("--query", type=click.Path(path_type=Path), help="Folder or manifest of query images.")
-@click.option("--database", type=click.Path(path_type=Path), help="Folder or manifest to search in.")
+@click.option("--query", type=PATH, help="Folder or manifest of query images.")
+@click.option("--database", type=PATH, help="Folder or manifest to search in.")
 @split_options
 @data_options
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the result as JSON.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a report, one self-contained page.")
+@click.option("-o", "--output", type=PATH, help="Write the result as JSON.")
+@click.option("--html", type=PATH, help="Write a report, one self-contained page.")
 @force_option
 @json_option
 def command(

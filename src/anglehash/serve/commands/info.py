@@ -10,11 +10,11 @@ from zipfile import BadZipFile
 import click
 
 from anglehash.errors import ModelError
-from anglehash.serve.console import json_option, show
+from anglehash.serve.console import PATH, json_option, show
 
 
 @click.command("info")
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=PATH)
 @json_option
 def command(path: Path, as_json: bool) -> None:
     """Say what PATH is: a model, a gallery, or a file that anglehash wrote.

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 from anglehash.errors import ImageError
-from anglehash.serve.console import json_option, printable, show, table
+from anglehash.serve.console import PATH, json_option, printable, show, table
 
 
 @click.command("search")
-@click.argument("gallery", type=click.Path(path_type=Path))
-@click.argument("query", type=click.Path(path_type=Path))
+@click.argument("gallery", type=PATH)
+@click.argument("query", type=PATH)
 @click.option("-k", type=int, help="At most so many answers.  [default: 10, without --radius]")
 @click.option("--radius", type=int, help="Answers within so many bits.")
 @click.option("--engine", default="faiss", show_default=True, help="Search engine.")

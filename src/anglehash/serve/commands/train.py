@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from anglehash.serve.console import (
+    PATH,
     data_options,
     force_option,
     json_option,
@@ -26,7 +27,11 @@ _SETTINGS = (
 @click.command("train")
 @click.argument("data")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder of the new model."
+    "-o",
+    "--output",
+    type=PATH,
+    required=True,
+    help="Folder of the new model.",
 )
 @click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
 @click.option("--method", help="Name of the loss.  [default: andsh]")
@@ -38,7 +43,7 @@ _SETTINGS = (
 @click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
 @click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
-@click.option("--config", type=click.Path(path_type=Path), help="TOML file of settings.")
+@click.option("--config", type=PATH, help="TOML file of settings.")
 @split_options
 @data_options
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
