@@ -90,4 +90,4 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:
     names = sorted(known)
     near = get_close_matches(str(name), names, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return ConfigError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names)}")
+    return ConfigError(f"unknown {kind} {name!r}{hint} Known: {', '.join(names) or 'none'}")

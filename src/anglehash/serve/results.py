@@ -20,8 +20,8 @@ def summary(result: dict[str, Any]) -> str:
     """The headline numbers as a table.
 
     >>> print(summary({"map": 0.5, "bits": 32, "method": "andsh", "protocol": "holdout", "queries": 9,
-    ...                "database": 90, "map_features": None}).splitlines()[-1])
-    codes (Hamming, exact under ties)             0.500
+    ...                "database": 90, "ceiling": None}).splitlines()[-3])
+    posterior agreement (the reference)               -
     """
     head = (
         f"{result['method']}, {result['bits']} bits, protocol {result['protocol']}: "
@@ -34,10 +34,14 @@ def summary(result: dict[str, Any]) -> str:
         "class_id_map": "class-id code (a classifier's answer)",
         "ceiling": "posterior agreement (the reference)",
     }
-    rows = [
-        [text.ljust(44), f"{result[key]:.3f}"] for key, text in names.items() if result.get(key) is not None
-    ]
-    return f"{head}\n\n{table([['', 'mAP'], *rows])}"
+    rows = [[text.ljust(44), _share(result[key])] for key, text in names.items() if key in result]
+    unknown = result.get("ceiling", 0) is None
+    note = "\n\n-: there are classes that the classifier has not learned" if unknown else ""
+    return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def picture_rows(

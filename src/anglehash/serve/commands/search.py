@@ -36,7 +36,10 @@ def command(
     opened = Gallery.open(gallery)
     model = Model.load(opened.model_folder)
     opened.require_model(model.id)
-    image = read_file(query)
+    try:
+        image = read_file(query)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{query}: {error.detail}") from error
     found = model.encode(Encoded([image]))
     if found.problems:
         _, reason, detail = found.problems[0]
