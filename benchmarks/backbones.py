@@ -1,6 +1,6 @@
 """Images per second of a frozen backbone: torch against ONNX Runtime.
 
-    python benchmarks/backbones.py --out runs/backbones.json
+    python benchmarks/backbones.py --out results/backbones.json
 
 Each engine computes the features of the same random pixels (decoding is not in it), in batches of
 ``anglehash.learn.backbones.BATCH``. The engines take turns, so that a busy machine slows all of them, and the
@@ -8,7 +8,7 @@ best round of each counts; the processor's time is written beside the wall clock
 people's work better. Before the engines are timed their features are compared: a fast wrong answer stops the
 run, and so does an image whose ONNX Runtime features depend on its batch or on the threads.
 
-Result (``runs/backbones.json``; efficientnet_lite0, batch 32, best of 6 rounds, torch 2.13, ONNX
+Result (``results/backbones.json``; efficientnet_lite0, batch 32, best of 6 rounds, torch 2.13, ONNX
 Runtime 1.32; 2 cores with other work on them, load 2 before and 5 after), images per second:
 
     ===== ======= ============ =================== ===========
