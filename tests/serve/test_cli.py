@@ -479,3 +479,15 @@ def test_pickled_weights_are_never_opened(photos: Path, tmp_path: Path, anglehas
     done = anglehash("encode", tmp_path / "model.pt", photos, "-o", tmp_path / "c.npz")
     assert done.code == 1
     assert "ONNX" in done.err
+
+
+def test_what_was_passed_over_is_remarked(trained: Path, tmp_path: Path, anglehash: Any) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    pixels = np.random.default_rng(3).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(folder / "fine.jpg")
+    Image.fromarray(pixels).save(folder / "exif.jpg", exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+    done = anglehash("encode", trained, folder, "-o", tmp_path / "c.npz", "--json")
+    assert done.code == 0, done.err
+    assert {note["id"] for note in done.json["notes"]} == {"exif.jpg"}
+    assert "EXIF" in done.err

@@ -39,11 +39,13 @@ class Features(NamedTuple):
         values: ``(m, width)`` float32.
         rows: ``(m,)`` which images these are, in the order asked for.
         problems: row, reason code and detail of each image that is absent.
+        notes: row and remark of images that were decoded now and had something wrong that was passed over.
     """
 
     values: NDArray[np.float32]
     rows: NDArray[np.int64]
     problems: list[tuple[int, str, str]]
+    notes: list[tuple[int, str]]
 
 
 def extract(
@@ -70,16 +72,17 @@ def extract(
     """
     rows = np.arange(len(images), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
     chosen = _Chosen(images, rows)
-    out = _Result(np.zeros((len(rows), backbone.width), dtype=np.float32), {})
+    out = _Result(np.zeros((len(rows), backbone.width), dtype=np.float32), {}, [])
     if cache is None:
         _compute(chosen, np.arange(len(rows)), backbone, out, None, report)
     else:
         _complete(chosen, backbone, out, cache, report)
+    notes = [(int(rows[position]), note) for position, note in out.notes]
     if not out.problems:
-        return Features(out.values, rows, [])
+        return Features(out.values, rows, [], notes)
     bad = sorted(out.problems)
     problems = [(int(rows[position]), *out.problems[position]) for position in bad]
-    return Features(np.delete(out.values, bad, axis=0), np.delete(rows, bad), problems)
+    return Features(np.delete(out.values, bad, axis=0), np.delete(rows, bad), problems, notes)
 
 
 class _Result(NamedTuple):
@@ -87,6 +90,7 @@ class _Result(NamedTuple):
 
     values: NDArray[np.float32]
     problems: dict[int, tuple[str, str]]  # reason code, detail
+    notes: list[tuple[int, str]]
 
 
 def _complete(chosen: _Chosen, backbone: Backbone, out: _Result, cache: Path, report: Report) -> None:
@@ -125,6 +129,7 @@ def _compute(
                 out.values[batch.rows] = backbone(batch.pixels)
                 if store is not None and images.keys is not None:
                     store.add(images.keys[batch.rows], out.values[batch.rows])
+            out.notes.extend(batch.notes)
             for position, reason, detail in batch.problems:
                 out.problems[position] = (reason, detail)
             done += len(batch.rows) + len(batch.problems)

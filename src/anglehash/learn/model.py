@@ -49,6 +49,7 @@ class Encoding(NamedTuple):
         logits: ``(m, bits)`` float32, the real-valued codes.
         features: ``(m, width)`` float32 of the backbone.
         problems: the images that were skipped.
+        notes: remarks on images that were decoded now and had something wrong that was passed over.
     """
 
     rows: NDArray[np.int64]
@@ -56,6 +57,7 @@ class Encoding(NamedTuple):
     logits: NDArray[np.float32]
     features: NDArray[np.float32]
     problems: list[tuple[int, str, str]]
+    notes: list[tuple[int, str]]
 
 
 @dataclass(eq=False)
@@ -128,7 +130,7 @@ class Model:
             raise ModelError(
                 "the model gives NaN or infinite logits: its weights are unusable, train it again"
             )
-        return Encoding(found.rows, pack(logits), logits, found.values, found.problems)
+        return Encoding(found.rows, pack(logits), logits, found.values, found.problems, found.notes)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.

@@ -82,6 +82,14 @@ def skipped(problems: Sequence[Problem], *, most: int = 20) -> int:
     return EXIT_SKIPPED
 
 
+def remarked(notes: Sequence[dict[str, str]], *, most: int = 5) -> None:
+    """Say on standard error which images had something wrong that was passed over."""
+    if notes:
+        click.echo(f"{len(notes)} remarks on images that were used all the same:", err=True)
+    for note in notes[:most]:
+        click.echo(f"  {printable(note['id'])}: {printable(note['note'])}", err=True)
+
+
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows as aligned columns; numbers to the right.
 

@@ -27,6 +27,7 @@ class Listed(NamedTuple):
         bits: length of a code.
         model_id: identity of the model.
         problems: images that were skipped.
+        notes: ``{"id", "note"}`` of images that had something wrong that was passed over.
     """
 
     ids: tuple[str, ...]
@@ -35,6 +36,7 @@ class Listed(NamedTuple):
     bits: int
     model_id: str
     problems: tuple[Problem, ...]
+    notes: list[dict[str, str]]
 
 
 def encode_listed(model_path: Path, images: Dataset) -> Listed:
@@ -45,11 +47,13 @@ def encode_listed(model_path: Path, images: Dataset) -> Listed:
     """
     model, report = Model.load(model_path), Console()
     codes, kept, problems = [np.zeros((0, width(model.config.bits)), np.uint8)], [], list(images.problems)
+    notes = []
     for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // BLOCK))):
         found = model.encode(images.images, rows=rows, cache=cache_dir(), report=report)
         codes.append(found.codes)
         kept.append(found.rows)
         problems += named_problems(images.ids, found.problems)
+        notes += [{"id": images.ids[row], "note": note} for row, note in found.notes]
     listed = images.select(np.concatenate(kept))
     return Listed(
         ids=listed.ids,
@@ -58,4 +62,5 @@ def encode_listed(model_path: Path, images: Dataset) -> Listed:
         bits=model.config.bits,
         model_id=model.id,
         problems=tuple(problems),
+        notes=notes,
     )

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, data_options, force_option, json_option, listed, show, skipped
+from anglehash.serve.console import (
+    PATH,
+    data_options,
+    force_option,
+    json_option,
+    listed,
+    remarked,
+    show,
+    skipped,
+)
 
 
 @click.command("encode")
@@ -42,8 +51,9 @@ def command(
     write_atomic(output, buffer.getvalue())
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
     show(
-        {**facts, "skipped": len(found.problems), "problems": listed(found.problems)},
+        {**facts, "skipped": len(found.problems), "problems": listed(found.problems), "notes": found.notes},
         as_json=as_json,
         text=lambda: f"{output}: {len(found.ids)} codes of {found.bits} bits",
     )
+    remarked(found.notes)
     return skipped(found.problems)

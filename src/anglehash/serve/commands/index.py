@@ -6,7 +6,16 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, data_options, force_option, json_option, listed, show, skipped
+from anglehash.serve.console import (
+    PATH,
+    data_options,
+    force_option,
+    json_option,
+    listed,
+    remarked,
+    show,
+    skipped,
+)
 
 
 @click.command("index")
@@ -53,6 +62,7 @@ def command(
         model=model,
         force=force,
     )
-    facts = {**gallery.info(), "problems": listed(found.problems)}
+    facts = {**gallery.info(), "problems": listed(found.problems), "notes": found.notes}
     show(facts, as_json=as_json, text=lambda: f"{output}: {len(gallery)} images, {gallery.bits} bits")
+    remarked(found.notes)
     return skipped(found.problems)
