@@ -87,12 +87,11 @@ def fit(
     material = Material.of(data, config, cache=cache, report=report).checked(config)
     with torch_threads(config.threads):
         run, backbone = _begin(material, config, work, cache, report, download=download)
-        trained = config.fine_tune or not backbone.pretrained
-        if trained:
+        if config.fine_tune or not backbone.pretrained:
             backbone, log = run.end_to_end(backbone)
-        else:
-            log = run.on_features(backbone)
-        return run.model(backbone, log, like, trained=trained)
+            return run.model(backbone, log, like, None)
+        features = run.features(backbone, run.known, cache)
+        return run.model(backbone, run.on_features(features), like, features)
 
 
 def _begin(
@@ -175,23 +174,34 @@ class _Run:
     cache: Path | None
     report: Report
 
+    @property
+    def known(self) -> NDArray[np.int64]:
+        """The rows of training and validation, ascending."""
+        return np.sort(np.concatenate([self.material.train, self.material.validation]))
+
     def model(
-        self, backbone: Backbone, log: list[dict[str, Any]], like: Model | None, *, trained: bool
+        self,
+        backbone: Backbone,
+        log: list[dict[str, Any]],
+        like: Model | None,
+        features: NDArray[np.float32] | None,
     ) -> Model:
-        """What was learned, with the calibrated classifier beside it."""
-        dataset = self.material.dataset
-        known = np.sort(np.concatenate([self.material.train, self.material.validation]))
-        seen = self.material.keys[known]
+        """What was learned, with the calibrated classifier beside it.
+
+        ``features`` are those of the known rows; ``None`` where the backbone learned, so that they are new.
+        """
+        dataset, known = self.material.dataset, self.known
         if like and like.backbone.identity == backbone.identity and like.split == self.material.split:
             posterior = like.classifier
         else:
-            rows = known[self.labels[known].any(axis=1)]
+            labelled = self.labels[known].any(axis=1)
             posterior = PosteriorClassifier(
                 backbone.width, len(self.class_names), multi_label=dataset.multi_label
             )
-            cache = None if trained else self.cache  # of no use to any other model
-            features = self.features(backbone, rows, cache)
-            posterior.fit(features, self.labels[rows], seed=self.config.seed, report=self.report)
+            own = self.features(backbone, known, None) if features is None else features
+            posterior.fit(
+                own[labelled], self.labels[known[labelled]], seed=self.config.seed, report=self.report
+            )
         class_vectors = getattr(self.loss, "weight", torch.zeros(0, self.config.bits))
         return Model(
             config=self.config,
@@ -201,12 +211,12 @@ class _Run:
             head=self.head,
             classifier=posterior,
             class_vectors=class_vectors.detach().numpy(),
-            seen=seen,
+            seen=self.material.keys[known],
             split=self.material.split,
             split_manifest=self.material.split_manifest,
             log=log,
             problems=dataset.problems,
-            backbone_trained=trained,
+            backbone_trained=features is None,
         )
 
     def features(
@@ -219,11 +229,10 @@ class _Run:
             raise DataError(f"{self.material.dataset.ids[row]} changed while it was read: {reason}, {detail}")
         return found.values
 
-    def on_features(self, backbone: Backbone) -> list[dict[str, Any]]:
-        """Train the head on features that are computed once."""
-        train_rows, validation_rows = self.material.train, self.material.validation
-        both = self.features(backbone, np.concatenate([train_rows, validation_rows]), self.cache)
-        known, held = both[: len(train_rows)], both[len(train_rows) :]
+    def on_features(self, features: NDArray[np.float32]) -> list[dict[str, Any]]:
+        """Train the head on the features of the known rows."""
+        parts = (self.material.train, self.material.validation)
+        known, held = (features[np.searchsorted(self.known, rows)] for rows in parts)
         self.head.standardise(torch.from_numpy(known))
 
         def validate() -> float:
