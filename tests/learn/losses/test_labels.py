@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from anglehash.errors import DataError
-from anglehash.learn.losses.labels import multi_hot
+from anglehash.learn.losses.labels import labelled, multi_hot
 
 
 @pytest.mark.parametrize("dtype", [torch.int64, torch.int32, torch.uint8])
@@ -43,3 +43,22 @@ def test_what_is_no_label_is_refused_in_one_line(labels: Tensor, message: str) -
     with pytest.raises(DataError, match=message) as caught:
         multi_hot(labels, 2, 3)
     assert "\n" not in str(caught.value)
+
+
+def test_logits_come_in_the_finer_precision() -> None:
+    labels = torch.tensor([0])
+    for given, computed in ((torch.bfloat16, torch.float32), (torch.float64, torch.float64)):
+        z, _ = labelled(torch.ones(1, 4, dtype=given), labels, bits=4, classes=2)
+        assert z.dtype == computed
+
+
+@pytest.mark.parametrize("logits", [torch.ones(4), torch.ones(2, 5), torch.ones(2, 4, dtype=torch.int64)])
+def test_other_logits_are_refused(logits: Tensor) -> None:
+    with pytest.raises(DataError, match=r"logits must be float of shape \(batch, 4\), got"):
+        labelled(logits, torch.tensor([0, 1]), bits=4, classes=2)
+
+
+@pytest.mark.parametrize("labels", [torch.tensor([0, -1]), torch.tensor([[1, 0], [0, 0]])])
+def test_an_image_without_a_label_is_refused(labels: Tensor) -> None:
+    with pytest.raises(DataError, match="1 of 2 images have no label and cannot train a classifier: leave"):
+        labelled(torch.ones(2, 4), labels, bits=4, classes=2)

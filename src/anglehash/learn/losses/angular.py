@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits, pack
-from anglehash.errors import ConfigError, DataError
+from anglehash.errors import ConfigError
 from anglehash.evaluation.codebook import ClassCodeDistances, class_code_distances
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.checks import check_classes, check_weight, choose
 from anglehash.learn.losses.dynamic import MULTILABEL, AngularBatch
-from anglehash.learn.losses.labels import multi_hot
+from anglehash.learn.losses.labels import multi_hot, precise, refuse_unlabelled
 from anglehash.learn.losses.margins import MARGINS, Annealing, choose_strength
 from anglehash.learn.losses.separation import DISTANCES, hash_constraint, quantization
 
@@ -267,23 +267,13 @@ class AngularHashLoss(nn.Module):
 
     def _labelled(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Logits in full precision and labels as multi-hot, of the images that have a label."""
-        if logits.ndim != 2 or logits.shape[1] != self.bits or not logits.is_floating_point():
-            raise DataError(
-                f"logits must be float of shape (batch, {self.bits}), "
-                f"got {str(logits.dtype).removeprefix('torch.')} {tuple(logits.shape)}"
-            )
-        z = logits.to(
-            torch.promote_types(torch.promote_types(logits.dtype, self.weight.dtype), torch.float32)
-        )
+        z = precise(logits, self.bits, self.weight.dtype)
         positive = multi_hot(labels, len(z), self.classes)
+        if self.unlabelled == "refuse":
+            refuse_unlabelled(positive, "leave them out, or set unlabelled='skip'")
         has_label = positive.any(dim=1)
         if has_label.all():
             return z, positive
-        if self.unlabelled == "refuse":
-            raise DataError(
-                f"{int((~has_label).sum())} of {len(z)} images have no label and cannot train a classifier: "
-                "leave them out, or set unlabelled='skip'"
-            )
         return z[has_label], positive[has_label]
 
 
