@@ -352,7 +352,11 @@ def test_as_a_process(arguments: list[str]) -> None:
 def begin_training(photos: Path, model: Path, *options: str) -> subprocess.Popen[str]:
     """A training in a process of its own that has finished an epoch and goes on."""
     command = [sys.executable, "-m", "anglehash", "train", str(photos), "-o", str(model), *TRAIN, *options]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    heard = signal.signal(signal.SIGINT, signal.default_int_handler)  # tests in the background may ignore it
+    try:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, heard)
     checkpoint = model.with_name("m.training") / "checkpoint.safetensors"
     while process.poll() is None and not checkpoint.exists():
         time.sleep(0.01)

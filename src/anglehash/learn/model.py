@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from anglehash.codes import Codes, pack
 from anglehash.config import TrainConfig
@@ -31,12 +31,15 @@ from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
+from anglehash.learn.shallow.heads import restore_head
 from anglehash.learn.training import logits_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
 VERSION = 1
 SPLIT = "split.json"
+HEAD = "head.safetensors"
+HASH = "hash"  # the kind of a deep method's head
 LIBRARIES = ("anglehash", "numpy", "pillow", "torch", "onnxruntime")
 
 
@@ -86,7 +89,7 @@ class Model:
     class_names: tuple[str, ...]
     multi_label: bool
     backbone: Backbone
-    head: HashHead
+    head: nn.Module
     classifier: PosteriorClassifier
     class_vectors: NDArray[np.float32]
     seen: NDArray[np.uint8]
@@ -140,7 +143,7 @@ class Model:
         """
         with new_folder(Path(path), force=force, ours=is_a("model")) as folder:
             self.backbone.save(folder)
-            _save(self.head, folder / "head.safetensors")
+            _save(self.head, folder / HEAD)
             _save(self.classifier, folder / "classifier.safetensors")
             rest = {
                 "seen": torch.from_numpy(self.seen),
@@ -159,6 +162,7 @@ class Model:
             "id": self.id,
             "bits": self.config.bits,
             "method": self.config.method,
+            "head": getattr(self.head, "kind", HASH),
             "config": self.config.to_dict(),
             "classes": list(self.class_names),
             "multi_label": self.multi_label,
@@ -197,10 +201,7 @@ class Model:
             backbone = restore_backbone(
                 path, facts["backbone"], facts["preprocessing"], threads=config.threads
             )
-            head = HashHead(
-                backbone.width, config.bits, hidden=config.hidden or 0, batch_norm=bool(config.batch_norm)
-            )
-            head.load_state_dict(load_file(path / "head.safetensors"))
+            head = _restore_head(facts.get("head", HASH), config, backbone.width, load_file(path / HEAD))
             classifier = PosteriorClassifier(backbone.width, len(names), multi_label=facts["multi_label"])
             classifier.load_state_dict(load_file(path / "classifier.safetensors"))
             rest = load_file(path / "data.safetensors")
@@ -225,6 +226,14 @@ class Model:
             log=log,
             backbone_trained=facts["backbone"]["trained"],
         )
+
+
+def _restore_head(kind: str, config: TrainConfig, width: int, state: dict[str, Tensor]) -> nn.Module:
+    if kind != HASH:
+        return restore_head(kind, state)
+    head = HashHead(width, config.bits, hidden=config.hidden or 0, batch_norm=bool(config.batch_norm))
+    head.load_state_dict(state)
+    return head
 
 
 def _save(module: nn.Module, path: Path) -> None:

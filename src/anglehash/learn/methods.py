@@ -1,0 +1,71 @@
+"""Every method by name: the losses of deep hashing, and the conventional methods on features.
+
+A *loss* trains a network by gradient (:data:`~anglehash.learn.losses.LOSSES`); a *conventional* method
+computes its hash functions from the features of the training images in its own way
+(:data:`~anglehash.learn.shallow.SHALLOW`). Either gives a model like any other.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from anglehash.config import TrainConfig
+from anglehash.errors import unknown
+from anglehash.learn.losses import LOSSES
+from anglehash.learn.shallow import SHALLOW
+
+if TYPE_CHECKING:
+    from torch import nn
+
+COMMON = {
+    "hidden": 0,
+    "batch_norm": False,
+    "dropout": 0.5,
+    "epochs": 30,
+    "learning_rate": 3e-3,
+    "weight_decay": 5e-4,
+}
+"""Settings that a preset leaves open."""
+
+_GIVEN = ("bits", "classes", "features", "labels", "seed", "report", "generator")
+
+
+def method_names() -> list[str]:
+    """All methods, sorted."""
+    return sorted([*LOSSES, *SHALLOW])
+
+
+def is_shallow(name: str) -> bool:
+    """Whether a method learns from features alone, without gradient steps.
+
+    Raises:
+        ConfigError: there is no such method.
+    """
+    return name not in LOSSES and _member(name) is not None
+
+
+def settled(config: TrainConfig) -> TrainConfig:
+    """The config with every open setting taken from its method's preset, else from :data:`COMMON`.
+
+    Raises:
+        ConfigError: the method, the preset or an option of the method is unknown.
+    """
+    presets: Mapping[str, Mapping[str, Any]] = getattr(_member(config.method), "presets", {"default": {}})
+    if config.preset not in presets:
+        raise unknown(f"preset of {config.method}", config.preset, presets)
+    config = config.with_preset(presets[config.preset]).with_preset(COMMON)
+    known = [name for name in inspect.signature(_member(config.method)).parameters if name not in _GIVEN]
+    for name in config.loss:
+        if name not in known:
+            raise unknown(f"option of the method {config.method}", name, known)
+    return config
+
+
+def _member(name: str) -> Callable[..., nn.Module]:
+    if name in LOSSES:
+        return LOSSES[name]
+    if name in SHALLOW:
+        return SHALLOW[name]
+    raise unknown("method", name, method_names())

@@ -1,0 +1,146 @@
+"""From labelled features to a head: the half of a run that needs no image.
+
+``fit`` uses it on the cached features of a frozen backbone, and so does the benchmark, which trains many
+heads on the same features.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from anglehash.codes import pack
+from anglehash.config import TrainConfig
+from anglehash.evaluation.ranking import average_precision_of_codes
+from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.head import HashHead
+from anglehash.learn.losses import LOSSES
+from anglehash.learn.methods import is_shallow
+from anglehash.learn.shallow import SHALLOW
+from anglehash.learn.training import FeatureInputs, logits_of, train
+from anglehash.progress import Report, silent
+
+
+class Labelled(NamedTuple):
+    """Images as a head sees them.
+
+    Attributes:
+        features: ``(n, width)`` float32.
+        labels: ``(n, classes)`` bool, multi-hot.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+
+
+class Learned(NamedTuple):
+    """What was learned.
+
+    Attributes:
+        head: features to logits, in evaluation mode.
+        class_vectors: ``(classes, bits)`` float32 of the loss; empty where a method has none.
+        log: one record an epoch; a single one of a conventional method.
+    """
+
+    head: nn.Module
+    class_vectors: NDArray[np.float32]
+    log: list[dict[str, Any]]
+
+
+def learn_head(
+    known: Labelled,
+    config: TrainConfig,
+    *,
+    held: Labelled | None = None,
+    checkpoint: Checkpoint | None = None,
+    report: Report = silent,
+) -> Learned:
+    """Learn a head from the features of the training images.
+
+    Args:
+        known: the training images.
+        config: the settings, settled (:func:`~anglehash.learn.methods.settled`).
+        held: validation images, whose mAP as queries among the training images is logged; may be empty.
+        checkpoint: where epochs are kept; nowhere by default.
+        report: told of the progress.
+
+    Raises:
+        TrainingError: the loss is not finite, or the checkpoint is of another run.
+        ConfigError, DataError: a setting or the labels do not suit the method.
+    """
+    held = held if held is not None and len(held.labels) else None
+    if is_shallow(config.method):
+        return _conventional(known, config, held, report)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        head, loss = new_parts(config, *known.features.shape[1:], known.labels.shape[1])
+    head.standardise(torch.from_numpy(known.features))
+
+    def validate() -> float:
+        assert held is not None
+        return map_among(head, held, known)
+
+    log = train(
+        head,
+        loss,
+        FeatureInputs(known.features),
+        known.labels,
+        config,
+        checkpoint=checkpoint or Checkpoint(None, {}),
+        validate=validate if held else None,
+        report=report,
+    )
+    return Learned(head.eval(), class_vectors_of(loss, config.bits), log)
+
+
+def new_parts(config: TrainConfig, width: int, classes: int) -> tuple[HashHead, nn.Module]:
+    """A head and a loss, their weights drawn from torch's global generator."""
+    head = HashHead(
+        width,
+        config.bits,
+        hidden=config.hidden or 0,
+        batch_norm=bool(config.batch_norm),
+        dropout=config.dropout or 0.0,
+    )
+    return head, LOSSES[config.method](config.bits, classes, **config.loss)
+
+
+def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
+    """The class vectors of a loss, ``(classes, bits)``; no row where it has none."""
+    vectors = getattr(loss, "weight", torch.zeros(0, bits))
+    return np.asarray(vectors.detach().float().cpu().numpy())
+
+
+def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
+    """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
+    logits = (logits_of(head, part.features) for part in (query, database))
+    return map_of_logits(*logits, query.labels, database.labels)
+
+
+def map_of_logits(
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    query_labels: NDArray[np.bool_],
+    database_labels: NDArray[np.bool_],
+) -> float:
+    """The same of logits, ``(n, bits)``."""
+    scores = average_precision_of_codes(
+        pack(query), pack(database), query_labels, database_labels, bits=query.shape[1]
+    )
+    return float(scores.mean())
+
+
+def _conventional(known: Labelled, config: TrainConfig, held: Labelled | None, report: Report) -> Learned:
+    started = time.perf_counter()
+    head = SHALLOW[config.method](
+        known.features, known.labels, config.bits, seed=config.seed, report=report, **config.loss
+    ).eval()
+    record: dict[str, Any] = {"epoch": 1, "seconds": round(time.perf_counter() - started, 3)}
+    if held:
+        record["validation_map"] = map_among(head, held, known)
+    return Learned(head, np.zeros((0, config.bits), dtype=np.float32), [record])
