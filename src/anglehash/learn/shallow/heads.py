@@ -1,0 +1,202 @@
+"""The heads of shallow methods: fixed functions from features to logits, all state in float32 buffers.
+
+A head is made of its tensors by name, so that :func:`restore_head` is the constructor. The logits of a row
+depend on that row alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from anglehash.errors import ModelError
+
+
+class LinearHead(nn.Module):
+    """Centre, scale, project.
+
+    Args:
+        mean: ``(width,)``, subtracted.
+        scale: ``(width,)``, multiplied.
+        weight: ``(bits, width)``.
+        bias: ``(bits,)``.
+
+    Shape:
+        - features: ``(batch, width)`` float.
+        - output: ``(batch, bits)`` logits.
+
+    Raises:
+        ModelError: the tensors do not fit together.
+    """
+
+    kind: ClassVar[str] = "linear"
+
+    def __init__(self, *, mean: Tensor, scale: Tensor, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        bits, width = len(bias), len(mean)
+        self.mean = _buffer(self, "mean", mean, width)
+        self.scale = _buffer(self, "scale", scale, width)
+        self.weight = _buffer(self, "weight", weight, bits, width)
+        self.bias = _buffer(self, "bias", bias, bits)
+        self.eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of a batch of features."""
+        return (features - self.mean) * self.scale @ self.weight.T + self.bias
+
+
+class KernelHead(nn.Module):
+    r"""Similarity to anchors, then a projection.
+
+    .. math:: z = W (k(x) - c) + b, \qquad k_j(x) = \exp\!\big(-|x' - a_j|^2 / (2 \sigma^2)\big)
+
+    with x' the centred and scaled features.
+
+    Args:
+        mean: ``(width,)``, subtracted.
+        scale: ``(width,)``, multiplied.
+        anchors: ``(anchors, width)``, centred and scaled already.
+        sigma: ``()``, the width of the kernel, > 0.
+        centre: ``(anchors,)``, c.
+        weight: ``(bits, anchors)``, W.
+        bias: ``(bits,)``, b.
+
+    Shape:
+        - features: ``(batch, width)`` float.
+        - output: ``(batch, bits)`` logits.
+
+    Raises:
+        ModelError: the tensors do not fit together.
+    """
+
+    kind: ClassVar[str] = "kernel"
+
+    def __init__(
+        self,
+        *,
+        mean: Tensor,
+        scale: Tensor,
+        anchors: Tensor,
+        sigma: Tensor,
+        centre: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+    ) -> None:
+        super().__init__()
+        bits, width, count = len(bias), len(mean), len(anchors)
+        self.mean = _buffer(self, "mean", mean, width)
+        self.scale = _buffer(self, "scale", scale, width)
+        self.anchors = _buffer(self, "anchors", anchors, count, width)
+        self.sigma = _buffer(self, "sigma", sigma)
+        self.centre = _buffer(self, "centre", centre, count)
+        self.weight = _buffer(self, "weight", weight, bits, count)
+        self.bias = _buffer(self, "bias", bias, bits)
+        self.eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of a batch of features."""
+        kernel = rbf((features - self.mean) * self.scale, self.anchors, self.sigma)
+        return (kernel - self.centre) @ self.weight.T + self.bias
+
+
+class SpectralHead(nn.Module):
+    r"""One sinusoid a bit, along one direction each.
+
+    .. math:: z_k = \sin\!\big(\tfrac{\pi}{2} + \omega_k (w_k^T x' - l_k)\big)
+
+    with x' the centred and scaled features.
+
+    Args:
+        mean: ``(width,)``, subtracted.
+        scale: ``(width,)``, multiplied.
+        weight: ``(bits, width)``, the direction of each bit.
+        low: ``(bits,)``, l, where the box of the training rows begins in that direction.
+        frequency: ``(bits,)``, omega, in radians per unit of the direction.
+
+    Shape:
+        - features: ``(batch, width)`` float.
+        - output: ``(batch, bits)`` logits, in [-1, 1].
+
+    Raises:
+        ModelError: the tensors do not fit together.
+
+    Half a period over the box [0, 2]: positive in its first half.
+
+    >>> one = torch.ones(1)
+    >>> head = SpectralHead(
+    ...     mean=0 * one, scale=one, weight=one[None], low=0 * one, frequency=one * torch.pi / 2)
+    >>> [round(float(z), 3) for z in head(torch.tensor([[0.0], [0.5], [1.5]]))]
+    [1.0, 0.707, -0.707]
+    """
+
+    kind: ClassVar[str] = "spectral"
+
+    def __init__(
+        self, *, mean: Tensor, scale: Tensor, weight: Tensor, low: Tensor, frequency: Tensor
+    ) -> None:
+        super().__init__()
+        bits, width = len(low), len(mean)
+        self.mean = _buffer(self, "mean", mean, width)
+        self.scale = _buffer(self, "scale", scale, width)
+        self.weight = _buffer(self, "weight", weight, bits, width)
+        self.low = _buffer(self, "low", low, bits)
+        self.frequency = _buffer(self, "frequency", frequency, bits)
+        self.eval()
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of a batch of features."""
+        along = (features - self.mean) * self.scale @ self.weight.T
+        return torch.sin(torch.pi / 2 + self.frequency * (along - self.low))
+
+
+HEADS: Mapping[str, type[nn.Module]] = {head.kind: head for head in (LinearHead, KernelHead, SpectralHead)}
+
+
+def restore_head(kind: str, state: Mapping[str, Tensor]) -> nn.Module:
+    """A head out of its ``state_dict``.
+
+    Args:
+        kind: the ``kind`` of its class.
+        state: its tensors by name.
+
+    Raises:
+        ModelError: no such kind, a tensor is missing or too many, or their shapes do not fit together.
+    """
+    if kind not in HEADS:
+        raise ModelError(f"the head is of the unknown kind {kind!r}; known: {', '.join(sorted(HEADS))}")
+    try:
+        return HEADS[kind](**state)
+    except TypeError as error:
+        raise ModelError(f"the {kind} head does not hold what it should: {error}") from error
+
+
+def rbf(x: Tensor, anchors: Tensor, sigma: Tensor) -> Tensor:
+    r"""The Gaussian kernel to every anchor, ``(batch, anchors)``, by one matrix product.
+
+    A distance 2 and sigma 1: exp(-2) = 0.1353.
+
+    >>> rbf(torch.tensor([[0.0, 2.0]]), torch.zeros(1, 2), torch.tensor(1.0))
+    tensor([[0.1353]])
+    """
+    squared = x.square().sum(dim=1, keepdim=True) + anchors.square().sum(dim=1) - 2 * x @ anchors.T
+    return torch.exp(squared.clamp_min(0) / (-2 * sigma.square()))
+
+
+def tensors(**arrays: NDArray[np.floating]) -> dict[str, Tensor]:
+    """Arrays as the tensors that heads are made of."""
+    return {name: torch.from_numpy(np.asarray(array, dtype=np.float32)) for name, array in arrays.items()}
+
+
+def _buffer(head: nn.Module, name: str, tensor: Tensor, *shape: int) -> Tensor:
+    """Own a float32 copy, so that the state of a head shares no memory, and check its shape."""
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{name} of the head must have the shape {shape} to fit the rest of it, got {tuple(tensor.shape)}"
+        )
+    head.register_buffer(name, tensor.detach().to(torch.float32).clone().contiguous())
+    return head.get_buffer(name)

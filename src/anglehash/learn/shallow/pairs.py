@@ -1,0 +1,54 @@
+r"""The similarity of training rows, S = +1 where two share a label and -1 elsewhere, never as a matrix.
+
+S depends on the label sets of the rows alone, so it is :math:`Z T Z^T`: Z says which of the u distinct sets a
+row has, and T is the similarity of the sets. With one label a row this is :math:`S = 2 Y Y^T - 1`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.learn.shallow.checks import Labels
+from anglehash.learn.shallow.scaling import Matrix
+
+
+class Similarity(NamedTuple):
+    """S of some rows."""
+
+    set_of: NDArray[np.int64]  # (n,) the label set of each row: Z
+    between: NDArray[np.float32]  # (u, u) the similarity of the sets: T
+
+    def times(self, vector: NDArray[np.floating]) -> Matrix:
+        """S v, ``(n,)``, in O(n + u^2)."""
+        sums = np.bincount(self.set_of, weights=vector, minlength=len(self.between))
+        return np.asarray(self.between @ sums, dtype=np.float64)[self.set_of]
+
+    def inside(self, values: NDArray[np.floating]) -> Matrix:
+        """X^T S X of ``values`` X, ``(n, m)``."""
+        sums = np.zeros((len(self.between), values.shape[1]))
+        np.add.at(sums, self.set_of, values)
+        return sums.T @ (self.between @ sums)
+
+
+def similarity_of(labels: Labels) -> Similarity:
+    """The similarity of rows by their labels.
+
+    Args:
+        labels: ``(n, classes)`` multi-hot.
+
+    >>> s = similarity_of(np.array([[1, 0], [1, 1], [0, 1]], dtype=bool))
+    >>> [s.times(row).tolist() for row in np.eye(3)]
+    [[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]]
+    """
+    packed = np.packbits(labels, axis=1)
+    _, first, set_of = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    return Similarity(set_of.reshape(-1), similarity_between(labels[first], labels[first]))
+
+
+def similarity_between(labels: Labels, others: Labels) -> NDArray[np.float32]:
+    """+1 where a row and another share a label, -1 elsewhere, ``(n, len(others))`` float32."""
+    shared = labels.astype(np.float32) @ others.T.astype(np.float32)
+    return np.where(shared > 0, np.float32(1), np.float32(-1))
