@@ -5,9 +5,18 @@ called as ``loss(logits, labels)`` with logits ``(batch, bits)`` and labels ``(b
 ``(batch, classes)`` multi-hot; it owns the parameters that it learns. Every loss of the registry is held to
 it by ``tests/learn/losses/test_contract.py``. A file dropped into this folder is enough to add one.
 
-Training uses three things more where a loss has them: ``presets``, named groups of settings, one of them
-``default``; ``set_progress(fraction)``, told before each step how much of the run is over; and
-``statistics()``, numbers for the log.
+Training uses a few things more where a loss has them:
+
+- ``presets``: named groups of settings, one of them ``default``;
+- ``remember(labels)``: called once, before a checkpoint is taken up, with the labels of all training images,
+  ``(n, classes)`` bool. A loss that keeps something for each of them makes room here, in buffers: what it
+  then learns of them is part of its state, and a resumed run goes on to the bit;
+- ``set_progress(fraction)``: told before each step how much of the run is over, from 0 to 1;
+- ``set_rows(rows)``: told before each step which of those images come next, ``(batch,)`` int64;
+- ``statistics()``: numbers for the log.
+
+A loss must work without them too: then the batch is all it knows. Any randomness is torch's global
+generator, which training seeds anew for each epoch.
 """
 
 from __future__ import annotations
