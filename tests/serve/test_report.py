@@ -151,7 +151,7 @@ def test_charts_have_their_numbers_in_tables() -> None:
     page = Page(render(RESULT))
     assert len(page.all("svg")) == 2
     assert [svg["role"] for svg in page.all("svg")] == ["img", "img"]
-    assert len(page.all("circle")) == 33 + 6
+    assert len(page.all("circle")) == 33 + 6 + 2  # 2: the key of the second chart
     assert "radius 2: precision 0.760, recall 0.062" in page.text
     for cell in ("0.695", "0.015", "0.760"):
         assert cell in page.cells

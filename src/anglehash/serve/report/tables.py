@@ -1,0 +1,268 @@
+"""The tables of a benchmark's page: scores, classes, further measures, published figures and settings."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import mean, quantiles
+from typing import Any
+
+from anglehash.serve.markup import Markup, join, tag
+from anglehash.serve.report.parts import folded, row, scrolled, table
+from anglehash.serve.report.standings import KINDS, Score, Standings, Variant, median_of
+from anglehash.serve.report.values import count, figure, mapping, number, plain, sequence
+
+Result = Mapping[str, Any]
+
+_FEW = 24  # so many classes stand in one table; of more, their spread
+_BEST = "Bold on color: the best of its column, and all that are level with it. Mean ± standard deviation over seeds."
+
+
+def score_table(standings: Standings, result: Result) -> Markup:
+    """Variants by code length; the best of each column, and all level with it, are marked."""
+    lengths, groups = standings.lengths, []
+    if not standings.cells:
+        return join()
+    tops = {bits: standings.top(bits) for bits in lengths}
+    splits = any(standings.over_splits(name) for name in standings.variants)
+    width = len(lengths) + 1 + splits
+    for kind in (*KINDS, None):
+        rows = [_score_row(standings, name, tops, splits) for name in standings.of_kind(kind)]
+        rows += _reference_rows(result, width) if kind == "reference" else []
+        if rows:
+            title = tag("th", KINDS.get(kind or "", "Other"), colspan=width + 1, scope="rowgroup")
+            groups.append(tag("tbody", tag("tr", title, class_="group"), *rows))
+    head = ["", *(f"{bits:,} bits" for bits in lengths), "seeds"]
+    head += [f"splits, {standings.example:,} bits"] if splits else []
+    top = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
+    return scrolled(tag("table", tag("caption", _BEST), top, *groups, class_="scores"))
+
+
+def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]], splits: bool) -> Markup:
+    variant, scores = standings.variants[name], standings.scores(name)
+    sizes = standings.by_bytes(name)
+    seeds = {score.seeds for score in (scores or sizes).values()}
+    cells = [
+        tag("td", _score(scores.get(bits)), class_="best" if name in tops[bits] else None) for bits in tops
+    ]
+    if variant.kind in ("rival", "reference") and (not scores or set(sizes) - {b / 8 for b in scores}):
+        own = [join(figure(score.mean), tag("small", f"{size:,g} bytes")) for size, score in sizes.items()]
+        own = own or [_score(Score.of([cell.map for cell in standings.cells_of(name)]))]
+        cells = [tag("td", *(tag("span", one) for one in own), colspan=len(tops) or None, class_="sizes")]
+    cells.append(tag("td", "–".join(str(n) for n in sorted({min(seeds, default=1), max(seeds, default=1)}))))
+    if splits:
+        ends = standings.over_splits(name)
+        cells.append(tag("td", "–".join(map(figure, ends)) if ends else "", class_="quiet"))
+    return tag("tr", tag("th", name, scope="row"), *cells, class_="ours" if variant.ours else None)
+
+
+def _score(score: Score | None) -> Markup:
+    if score is None:
+        return join("–")
+    spread = tag("small", f"± {figure(score.deviation)}") if score.seeds > 1 else join()
+    return join(figure(score.mean), spread)
+
+
+def _reference_rows(result: Result, width: int) -> list[Markup]:
+    """The ceiling and the class-id code of the first split."""
+    split = mapping(next(iter(sequence(result.get("splits"))), None))
+    size = number(split.get("class_id_bytes"))
+    facts = {
+        "Posterior agreement": (split.get("ceiling"), "a calibrated classifier’s probabilities"),
+        "Class-id code": (split.get("class_id_map"), f"{size:,g} bytes" if size else "a classifier’s answer"),
+    }
+    return [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", tag("span", join(figure(value), tag("small", note))), colspan=width, class_="sizes"),
+        )
+        for name, (value, note) in facts.items()
+        if number(value) is not None
+    ]
+
+
+def class_table(standings: Standings) -> Markup:
+    """The mAP of each class by variant, at the example length: a heat table, or the spread of many classes."""
+    scores = {name: _per_class(standings, name) for name in standings.order}
+    scores = {name: own for name, own in scores.items() if own}
+    classes = {cls for own in scores.values() for cls in own}
+    if not classes:
+        return join()
+    if len(classes) > _FEW:
+        return scrolled(_spread_table(scores))
+    means = {cls: mean(own[cls] for own in scores.values() if cls in own) for cls in classes}
+    order = sorted(means, key=lambda cls: (-means[cls], cls))
+    values = [value for own in scores.values() for value in own.values()]
+    low, high = min(values), max(values)
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            *(_heat(own.get(cls), low, high) for cls in order),
+            class_="ours" if standings.variants[name].ours else None,
+        )
+        for name, own in scores.items()
+    ]
+    head = tag("tr", tag("td"), *(tag("th", tag("span", cls), scope="col") for cls in order))
+    words = f"mAP of the queries of a class; the color goes from {figure(low)} to {figure(high)}. Easiest class first."
+    body = tag("thead", head), tag("tbody", *rows)
+    return scrolled(tag("table", tag("caption", words), *body, class_="heat"))
+
+
+def _heat(value: float | None, low: float, high: float) -> Markup:
+    if value is None:
+        return tag("td", "–")
+    share = (value - low) / (high - low) if high > low else 0.5
+    return tag("td", f"{value:.2f}".removeprefix("0"), style=f"--share: {share:.3f}")
+
+
+def _spread_table(scores: Mapping[str, Mapping[str, float]]) -> Markup:
+    head = ("", "from worst to best", "worst", "quarter", "median", "quarter", "best")
+    return table("mAP of the classes: the box holds the middle half of them, its line is the median", head,
+                 [_spread_row(name, own) for name, own in scores.items()], class_="spread")  # fmt: skip
+
+
+def _spread_row(name: str, own: Mapping[str, float]) -> Markup:
+    worst, best = min(own, key=lambda cls: own[cls]), max(own, key=lambda cls: own[cls])
+    ordered = list(own.values())
+    middle = quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
+    ends = (own[worst], *middle, own[best])
+    places = " ".join(f"--q{i}: {min(max(value, 0), 1):.1%};" for i, value in enumerate(ends))
+    strip = tag("td", tag("span", style=places), class_="strip", aria_hidden="true")
+    named = [join(figure(own[cls]), tag("small", cls)) for cls in (worst, best)]
+    numbers = [named[0], *map(figure, middle), named[1]]
+    return tag("tr", tag("th", name, scope="row"), strip, *(tag("td", one) for one in numbers))
+
+
+def _per_class(standings: Standings, name: str) -> dict[str, float]:
+    """The mean over seeds of each class that was asked for."""
+    values: dict[str, list[float]] = {}
+    for cell in standings.at(name, standings.example):
+        for cls, score in mapping(cell.all.get("per_class")).items():
+            if (found := number(score)) is not None:
+                values.setdefault(str(cls), []).append(found)
+    return {cls: mean(own) for cls, own in values.items()}
+
+
+_MEASURES = {
+    "mAP": "map", "the papers’ way": "map_convention", "real-valued": "map_features",
+    "validation": "validation_map", "P within 2 bits": ("precision_radius_2", "value"),
+    "empty balls": ("precision_radius_2", "empty_balls"), "P@100": ("precision_at", "100"),
+    "NDCG@100": ("ndcg", "100"), "ACG@100": ("acg", "100"), "WAP": "wap", "distinct codes": "unique_codes",
+    "memory, MiB": "peak_memory_mib",
+}  # fmt: skip
+_WHOLE = ("distinct codes", "memory, MiB")
+
+
+def measures_table(standings: Standings) -> Markup:
+    """Further measures at the example length, means over seeds; a measure that nobody has is left out."""
+    found = {name: _measures(standings, name) for name in standings.order}
+    known = [key for key in _MEASURES if any(key in own for own in found.values())]
+    if len(known) < 2:
+        return join()
+    cells = [
+        (name, *((count if key in _WHOLE else figure)(own.get(key)) for key in known))
+        for name, own in found.items()
+        if own
+    ]
+    words = f"At {standings.example:,} bits, means over seeds"
+    return folded("More measures", scrolled(table(words, ("", *known), map(row, cells))))
+
+
+def _measures(standings: Standings, name: str) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for cell in standings.at(name, standings.example):
+        for key, path in _MEASURES.items():
+            first, *rest = (path,) if isinstance(path, str) else path
+            value = mapping(cell.all.get(first)).get(rest[0]) if rest else cell.all.get(first)
+            if (found := number(value)) is not None:
+                values.setdefault(key, []).append(found)
+    return {key: mean(own) for key, own in values.items()}
+
+
+def published_table(result: Result) -> Markup:
+    """Figures of papers."""
+    known = [mapping(one) for one in sequence(result.get("published")) if mapping(one)]
+    if not known:
+        return join()
+    head = {"method": "method", "bits": "bits", "map": "mAP", "features": "features", "source": "source"}
+    rows = [row([_text(one.get(key)) for key in head]) for one in known]
+    return scrolled(
+        table("As their papers, or later tables, print them", tuple(head.values()), rows, class_="texts")
+    )
+
+
+def settings_table(standings: Standings) -> Markup:
+    """The chosen settings of every variant, and what was spent on choosing them."""
+    variants = [v for v in standings.variants.values() if v.settings or v.tuned]
+    if not variants:
+        return join()
+    head = ("variant", "method", "trials", "validation mAP", "settings")
+    rows = [_settings_row(variant) for variant in variants]
+    words = "Settings that are not listed are the method’s defaults. All were chosen on validation images."
+    return folded("The chosen settings of every variant",
+                  scrolled(table(words, head, rows, class_="texts settings")))  # fmt: skip
+
+
+def _settings_row(variant: Variant) -> Markup:
+    pairs = [tag("code", f"{key} = {_text(value)}") for key, value in _flat(variant.settings)]
+    tuned = variant.tuned
+    trials, reached = count(tuned.get("trials")), figure(tuned.get("validation_map"))
+    return row([variant.name, variant.method, trials, reached, join(*pairs) if pairs else "defaults"])
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested settings as dotted names."""
+    pairs: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        name = f"{prefix}{key}"
+        pairs += _flat(value, f"{name}.") if isinstance(value, Mapping) and value else [(name, value)]
+    return pairs
+
+
+def _text(value: object) -> str:
+    return "–" if value is None else plain(value)
+
+
+def seconds_table(standings: Standings) -> Markup:
+    """Training seconds as bars, or as dots on a logarithmic axis where they differ much."""
+    found = {n: median_of(standings.at(n, standings.example), "train_seconds") for n in standings.order}
+    seconds = {name: value for name, value in found.items() if value is not None and value >= 0}
+    positive = [value for value in seconds.values() if value > 0]
+    if not positive:
+        return join()
+    wide = max(positive) > 50 * min(positive)
+    low = math.floor(math.log10(min(positive))) if wide else 0
+    high = math.ceil(math.log10(max(positive))) if wide else 1
+
+    def share(value: float) -> float:
+        if not wide:
+            return value / max(positive)
+        return (math.log10(value) - low) / (high - low) if value > 0 else 0.0
+
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            tag("td", tag("span", style=f"--share: {share(value):.1%}"), class_="bar", aria_hidden="true"),
+            tag("td", _seconds(value)),
+            class_="ours" if standings.variants[name].ours else None,
+        )
+        for name, value in sorted(seconds.items(), key=lambda item: item[1])
+    ]
+    words = f"At {standings.example:,} bits, median over the cells"
+    if wide:
+        words += f"; each step to the right of {10.0**low:g} s is ten times longer, up to {10.0**high:g} s"
+    steps = f"--steps: {high - low}" if wide else None
+    body = tag("tbody", *rows)
+    return tag("table", tag("caption", words), body, class_="bars dots" if wide else "bars", style=steps)
+
+
+def _seconds(value: float) -> str:
+    """Three digits that matter.
+
+    >>> _seconds(0.01234), _seconds(3.217), _seconds(432.1)
+    ('0.012 s', '3.2 s', '432 s')
+    """
+    return f"{value:,.0f} s" if value >= 99.5 else f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"
