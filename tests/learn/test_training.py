@@ -27,10 +27,10 @@ class Killed(BaseException):
 
 
 def run(
-    path: Path | None, *, config: TrainConfig = CONFIG, stop_after: int | None = None
+    path: Path | None, *, config: TrainConfig = CONFIG, stop_after: int | None = None, **options: Any
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     torch.manual_seed(1)
-    head, loss = HashHead(10, 8, batch_norm=True, dropout=0.3), LOSSES["andsh"](8, 3)
+    head, loss = HashHead(10, 8, batch_norm=True, dropout=0.3), LOSSES[config.method](8, 3, **options)
     epochs = 0
 
     def validate() -> float:
@@ -61,6 +61,64 @@ def test_a_killed_run_resumes_to_the_same_weights(tmp_path: Path, killed_after: 
     assert len(log) == CONFIG.epochs
     for name, value in unbroken.items():
         assert torch.equal(value, resumed[name]), name
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("dpsh", {"reference": 0}),
+        ("dpsh", {"reference": 20}),
+        ("dsdh", {"reference": 20, "mu": 10.0, "nu": 0.1}),
+        ("hashnet", {}),
+    ],
+)
+def test_a_loss_that_remembers_resumes_too(tmp_path: Path, method: str, options: dict[str, Any]) -> None:
+    config = TrainConfig(**{**CONFIG.to_dict(), "method": method})
+    unbroken, log = run(None, config=config, **options)
+    with pytest.raises(Killed):
+        run(tmp_path / "c", config=config, stop_after=2, **options)
+    resumed, log_resumed = run(tmp_path / "c", config=config, **options)
+    assert unbroken.keys() == resumed.keys()
+    for name, value in unbroken.items():
+        assert torch.equal(value, resumed[name]), name
+    assert [r["loss"] for r in log] == [r["loss"] for r in log_resumed]
+
+
+class Listening(nn.Module):
+    """Notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.labels: torch.Tensor | None = None
+        self.told: list[tuple[str, Any]] = []
+
+    def remember(self, labels: torch.Tensor) -> None:
+        self.told.append(("remember", labels.shape))
+        self.labels = labels
+
+    def set_progress(self, fraction: float) -> None:
+        self.told.append(("progress", fraction))
+
+    def set_rows(self, rows: torch.Tensor) -> None:
+        self.told.append(("rows", rows))
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        kind, rows = self.told[-1]
+        assert kind == "rows"
+        assert self.labels is not None
+        assert torch.equal(self.labels[rows], labels)
+        return logits.square().mean()
+
+
+def test_a_loss_is_told_all_labels_once_and_the_rows_of_each_batch() -> None:
+    loss = Listening()
+    train(HashHead(10, 8), loss, FeatureInputs(FEATURES), LABELS, CONFIG, checkpoint=Checkpoint(None, {}))
+    assert [what for what, _ in loss.told] == ["remember", *["progress", "rows"] * 42]
+    assert loss.told[0][1] == (60, 3)
+    rows = [value for what, value in loss.told if what == "rows"]
+    assert rows[0].dtype == torch.int64
+    assert sorted(torch.cat(rows[:7]).tolist()) == list(range(60))
+    assert [value for what, value in loss.told if what == "progress"] == [i / 42 for i in range(42)]
 
 
 def test_training_leaves_the_callers_random_numbers_alone() -> None:

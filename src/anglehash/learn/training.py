@@ -1,8 +1,8 @@
 """The one training loop: any network, any loss, resumable to the bit.
 
-A loss is a module called as ``loss(logits, labels)``. If it has ``set_progress``, it is told how far the
-run has come, from 0 to 1; if it has ``statistics``, they are logged after each epoch. Every epoch starts
-from its own seed, so a run that was killed and resumed ends with the same weights as an unbroken one.
+A loss is a module called as ``loss(logits, labels)``; what it may have besides, and is then told, stands in
+:mod:`anglehash.learn.losses`. Every epoch starts from its own seed, so a run that was killed and resumed ends
+with the same weights as an unbroken one.
 """
 
 from __future__ import annotations
@@ -120,8 +120,9 @@ def train(
         optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=epochs * steps
     )
     state = {"network": network, "loss": loss}
-    tell: Callable[[float], None] = getattr(loss, "set_progress", lambda fraction: None)
+    tell_progress, tell_rows = _hook(loss, "set_progress"), _hook(loss, "set_rows")
     statistics: Callable[[], dict[str, Any]] = getattr(loss, "statistics", dict)
+    _hook(loss, "remember")(targets)
     log = checkpoint.load(state, optimizer, schedule)
     with torch.random.fork_rng(devices=[]):
         for epoch in range(len(log), epochs):
@@ -131,7 +132,8 @@ def train(
             loss.train()
             total = 0.0
             for step, rows in enumerate(torch.randperm(n).tensor_split(steps)):
-                tell((epoch * steps + step) / (epochs * steps))
+                tell_progress((epoch * steps + step) / (epochs * steps))
+                tell_rows(rows)
                 value = loss(network(inputs.batch(rows)), targets[rows])
                 total += _step(value, optimizer, epoch, step) * len(rows)
                 schedule.step()
@@ -161,6 +163,12 @@ def steps_of_epoch(n: int, batch_size: int) -> int:
     3
     """
     return max(1, min(n // 2, max(round(n / batch_size), min(8, n // 8))))
+
+
+def _hook(loss: nn.Module, name: str) -> Callable[[Any], None]:
+    """A method that a loss may have; nothing is done where it does not."""
+    hook: Callable[[Any], None] = getattr(loss, name, lambda value: None)
+    return hook
 
 
 def _optimizer(network: nn.Module, loss: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:

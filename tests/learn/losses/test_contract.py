@@ -6,14 +6,23 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.errors import ConfigError
+from anglehash.evaluation.ranking import average_precision_of_codes
+from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
+from anglehash.learn.training import FeatureInputs, logits_of, train
 
 BITS, CLASSES = 16, 3
 
@@ -34,8 +43,8 @@ def make(name: str) -> Callable[[], nn.Module]:
     return same
 
 
-def random_logits(n: int) -> Tensor:
-    return torch.randn(n, BITS, generator=torch.Generator().manual_seed(1))
+def random_logits(n: int, bits: int = BITS) -> Tensor:
+    return torch.randn(n, bits, generator=torch.Generator().manual_seed(1))
 
 
 def one_hot(labels: Tensor) -> Tensor:
@@ -43,7 +52,8 @@ def one_hot(labels: Tensor) -> Tensor:
 
 
 def test_gives_a_finite_scalar_and_a_gradient_at_every_logit(make: Callable[[], nn.Module]) -> None:
-    logits, labels = random_logits(12).requires_grad_(), torch.arange(12) % CLASSES
+    # small logits: none is past a hinge yet
+    logits, labels = (0.3 * random_logits(12)).requires_grad_(), torch.arange(12) % CLASSES
     value = make()(logits, labels)
     assert value.shape == ()
     assert value.isfinite()
@@ -84,6 +94,29 @@ def test_degenerate_batches_are_finite(make: Callable[[], nn.Module], labels: li
     assert logits.grad.isfinite().all()
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e3])
+def test_tiny_and_huge_logits_are_finite(make: Callable[[], nn.Module], size: float) -> None:
+    logits, labels = (size * random_logits(12)).requires_grad_(), torch.arange(12) % CLASSES
+    value = make()(logits, labels)
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(("bits", "classes"), [(12, 200), (16, 2), (4, 10)])
+def test_any_bits_and_classes_and_a_batch_that_misses_some(name: str, bits: int, classes: int) -> None:
+    torch.manual_seed(0)
+    logits = (0.3 * random_logits(12, bits)).requires_grad_()
+    labels = torch.tensor([0, classes - 1] * 6)
+    value = LOSSES[name](bits, classes)(logits, labels)
+    value.backward()
+    assert value.isfinite()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+    assert (logits.grad != 0).any(dim=1).all()
+
+
 def test_takes_images_with_several_labels(make: Callable[[], nn.Module]) -> None:
     logits = random_logits(4).requires_grad_()
     labels = torch.tensor([[1, 1, 0], [0, 1, 1], [1, 1, 1], [0, 0, 1]])
@@ -92,6 +125,22 @@ def test_takes_images_with_several_labels(make: Callable[[], nn.Module]) -> None
     assert value.isfinite()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def test_its_own_codes_score_lower_than_the_same_codes_on_the_wrong_images(
+    make: Callable[[], nn.Module],
+) -> None:
+    loss, labels = make(), torch.arange(24) % CLASSES
+    logits = (0.3 * random_logits(24)).requires_grad_()
+    optimizer = torch.optim.Adam([logits, *loss.parameters()], lr=0.05)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss(logits, labels).backward()
+        optimizer.step()
+    of_class = torch.stack([logits[labels == c].mean(dim=0) for c in range(CLASSES)]).sign().detach()
+    perfect = of_class[labels]
+    wrong = perfect[torch.randperm(24, generator=torch.Generator().manual_seed(2))]
+    assert loss(perfect, labels) < loss(wrong, labels)
 
 
 def test_is_saved_and_loaded_by_its_state(make: Callable[[], nn.Module]) -> None:
@@ -137,12 +186,65 @@ def test_learns_the_toy_set(make: Callable[[], nn.Module]) -> None:
     assert after > before + 0.05
 
 
+def test_learns_real_digits(name: str) -> None:
+    """A linear head on the 64 pixels of 600 digits, by the training loop; others are retrieved."""
+    digits = load_digits()
+    pixels, hot = digits.data.astype(np.float32), np.eye(10, dtype=bool)[digits.target]
+    torch.manual_seed(0)
+    head, loss = HashHead(64, BITS), LOSSES[name](BITS, 10)
+    head.standardise(torch.from_numpy(pixels[:600]))
+    before = held_out_map(head, pixels[600:1200], hot[600:1200])
+    config = TrainConfig(
+        method=name, bits=BITS, epochs=12, batch_size=60, learning_rate=0.02, weight_decay=0.0
+    )
+    train(head, loss, FeatureInputs(pixels[:600]), hot[:600], config, checkpoint=Checkpoint(None, {}))
+    after = held_out_map(head, pixels[600:1200], hot[600:1200])
+    assert after > before + 0.2
+
+
+def held_out_map(head: HashHead, pixels: NDArray[np.float32], labels: NDArray[np.bool_]) -> float:
+    codes = pack(logits_of(head, pixels))
+    precision = average_precision_of_codes(codes[:200], codes[200:], labels[:200], labels[200:], bits=BITS)
+    return float(precision.mean())
+
+
 def purity(logits: Tensor, labels: Tensor) -> float:
     """Precision among the 59 nearest other codes: a class has 60 images."""
     code = (logits > 0).float()
     distance = torch.cdist(code, code, p=0).fill_diagonal_(torch.inf)
     nearest = distance.argsort(dim=1, stable=True)[:, :59]
     return float((labels[nearest] == labels[:, None]).float().mean())
+
+
+REMEMBERING = [name for name in LOSSES if hasattr(LOSSES[name], "remember")]
+
+
+@pytest.mark.parametrize("name", REMEMBERING)
+def test_what_is_remembered_is_part_of_the_state_and_changes_nothing_without_rows(name: str) -> None:
+    logits, labels = random_logits(12), torch.arange(12) % CLASSES
+    rows, hot = torch.randperm(12), one_hot(labels).bool()
+
+    def remembering() -> Any:
+        loss: Any = LOSSES[name](BITS, CLASSES)
+        loss.remember(hot)
+        return loss
+
+    first = remembering()
+    for part in rows.tensor_split(3):
+        first.set_rows(part)
+        value = first(logits[part], labels[part])
+        assert value.isfinite()
+    resumed = remembering()
+    resumed.load_state_dict(first.state_dict())
+    for loss in (first, resumed):
+        loss.set_rows(rows[:5])
+    there = logits[rows[:5]].clone().requires_grad_()
+    value = resumed(there, labels[rows[:5]])
+    value.backward()
+    assert torch.equal(value, first(logits[rows[:5]], labels[rows[:5]]))
+    assert there.grad is not None
+    assert (there.grad != 0).all()
+    torch.testing.assert_close(first(logits, labels), LOSSES[name](BITS, CLASSES)(logits, labels))
 
 
 def test_an_unknown_loss_is_told_with_the_nearest_name() -> None:
