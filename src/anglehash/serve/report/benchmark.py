@@ -15,6 +15,8 @@ from anglehash.files import refuse_existing, write_atomic
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.pictures import Tile
 from anglehash.serve.report import plots, tables
+from anglehash.serve.report.classes import class_table
+from anglehash.serve.report.costs import seconds_table
 from anglehash.serve.report.parts import (
     cards,
     definitions,
@@ -100,8 +102,8 @@ def _sections(standings: Standings, result: Result, examples: Sequence[Example])
         section("How it grows with the code", plots.by_bits(standings, result)),
         section("Against what needs no training", _bytes(standings, result)),
         section(f"Precision and recall{at}", _curves(standings)),
-        section("Seconds to train", tables.seconds_table(standings)),
-        section(f"By class{at}", tables.class_table(standings)),
+        section("Seconds to train", seconds_table(standings)),
+        section(f"By class{at}", class_table(standings)),
         section("The same queries, asked of several methods", *map(_example, examples)),
         section("Published figures", _published(result)),
         section("Settings and circumstances", tables.settings_table(standings), *_circumstances(result)),
@@ -182,9 +184,16 @@ def _curves(standings: Standings) -> Markup:
 
 def _example(example: Example) -> Markup:
     answers = [
-        tag("div", tag("p", name, class_="by"), answer_list(tiles)) for name, tiles in example.answers.items()
+        tag("div", tag("p", name, tag("small", _right(tiles)), class_="by"), answer_list(tiles))
+        for name, tiles in example.answers.items()
     ]
-    return tag("div", query_tile(example.query), tag("div", *answers), class_="answers")
+    return tag("div", query_tile(example.query), tag("div", *answers, class_="compared"), class_="answers")
+
+
+def _right(tiles: Sequence[Tile]) -> str:
+    """How many are right, where all of them are known to be right or wrong."""
+    known = [tile.correct for tile in tiles if tile.correct is not None]
+    return f"{sum(known)} of {len(known)} right" if known and len(known) == len(tiles) else ""
 
 
 def _published(result: Result) -> Markup:

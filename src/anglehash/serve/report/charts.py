@@ -10,6 +10,7 @@ from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.scales import Scale
 
 _PITCH = 15  # units from one entry of the key to the next
+_LETTER = 7  # units that a letter is wide, about
 _MARKERS: tuple[tuple[tuple[float, float], ...], ...] = (  # the first, (), is a circle
     (),
     ((-3.4, -3.4), (3.4, -3.4), (3.4, 3.4), (-3.4, 3.4)),
@@ -73,7 +74,7 @@ class Size(NamedTuple):
     bottom: float = 46
 
 
-Key = Literal["top", "ends", "list"]
+Key = Literal["top", "ends", "list", "below"]
 
 
 def line_chart(
@@ -88,10 +89,14 @@ def line_chart(
         y: the vertical axis.
         size: of the drawing; it grows downwards where the key needs more room.
         key: where the names stand: over the plot side by side, or to the right of it, each as near to
-            the end of its line as the others allow (``ends``), or in the order given (``list``).
+            the end of its line as the others allow (``ends``), or in the order given (``list``); or under
+            the plot in two columns (``below``).
     """
     size = size or Size()
-    if key != "top":
+    if key == "below":
+        more = 12 + _PITCH * math.ceil(len(lines) / 2) * (len(lines) > 1)
+        size = size._replace(height=size.height + more, bottom=size.bottom + more)
+    elif key != "top":
         size = size._replace(height=max(size.height, size.top + size.bottom + _PITCH * len(lines)))
     plot = _Plot(size, x.scale, y.scale)
     entries = [join()] * len(lines) if len(lines) < 2 else _key(plot, lines, key)
@@ -129,11 +134,14 @@ def _grid(plot: _Plot, x: Axis, y: Axis) -> Markup:
         )
         for height, text in heights
     ]
+    free = -math.inf  # a text that would run into the one before it is left out
     for value, text in x.scale.ticks:
-        at = plot.across(x.scale.place(value))
+        at, half = plot.across(x.scale.place(value)), _LETTER * len(text) / 2
         parts.append(tag("line", x1=at, x2=at, y1=bottom, y2=bottom + 4, class_="grid"))
-        parts.append(tag("text", text, x=at, y=bottom + 18, class_="middle"))
-    parts.append(tag("text", x.name, x=plot.across(0.5), y=plot.size.height - 8, class_="middle name"))
+        if at - half >= free:
+            parts.append(tag("text", text, x=at, y=bottom + 18, class_="middle"))
+            free = at + half + 4
+    parts.append(tag("text", x.name, x=plot.across(0.5), y=bottom + 38, class_="middle name"))
     turned = f"rotate(-90 12 {middle})"
     parts.append(tag("text", y.name, x=12, y=middle, transform=turned, class_="middle name"))
     return join(*parts)
@@ -186,6 +194,11 @@ def _key(plot: _Plot, lines: Sequence[Line], key: Key) -> list[Markup]:
     size = plot.size
     if key == "top":
         return [_entry(line, size.left + 110 * number, 9) for number, line in enumerate(lines)]
+    if key == "below":
+        rows = math.ceil(len(lines) / 2)
+        places = [(number // rows * size.width / 2 + 4, number % rows) for number in range(len(lines))]
+        top = plot.up(0) + 62
+        return [_entry(line, x, top + _PITCH * row) for line, (x, row) in zip(lines, places, strict=True)]
     heights = [size.top + _PITCH * (number + 0.5) for number in range(len(lines))]
     ends = [plot.at(*line.points[-1][:2]) if line.points else (0.0, 0.0) for line in lines]
     if key == "ends":

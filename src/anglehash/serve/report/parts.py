@@ -52,7 +52,7 @@ def folded(summary: str, *content: Markup) -> Markup:
 def table(caption: str, head: Sequence[str], rows: Iterable[Markup], *, class_: str | None = None) -> Markup:
     """A table of rows that are made already; without a head where all its names are empty."""
     top = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head))) if any(head) else join()
-    return tag("table", tag("caption", caption), top, tag("tbody", *rows), class_=class_)
+    return tag("table", tag("caption", tag("span", caption)), top, tag("tbody", *rows), class_=class_)
 
 
 def scrolled(*content: Markup) -> Markup:

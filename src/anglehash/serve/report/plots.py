@@ -11,25 +11,29 @@ from anglehash.serve.report.parts import style
 from anglehash.serve.report.scales import SHARE, linear, listed, logarithmic
 from anglehash.serve.report.standings import KINDS, Score, Standings
 from anglehash.serve.report.values import figure, mapping, number, numbers, sequence
+from anglehash.serve.report.verdict import headline_variant
 
 _COLORS, _OURS = 10, 4  # so many colors are in charts.css
 _DASHES = {"deep": "", "shallow": "dashed", "rival": "dotted"}
-_WIDE, _NARROW = Size(900, 440, right=190), Size(400, 380, right=150, left=50)
+_WIDE, _NARROW = Size(900, 520, right=190), Size(350, 330, right=12, left=46)
+_BELOW: Key = "below"
 _LEVELS = {"ceiling": "posterior agreement", "class_id_map": "class-id code"}
-_LONGEST = {_WIDE: 26, _NARROW: 17}  # letters of a name in the key
+_LONGEST = {_WIDE: 26, _NARROW: 19}  # letters of a name in the key
 
 
 def looks(standings: Standings) -> dict[str, Look]:
     """How each variant is drawn, in every chart alike: color and marker by variant, dash by kind."""
     found: dict[str, Look] = {}
+    first = headline_variant(standings)
     ours = [name for name in standings.order if standings.variants[name].ours]
-    for number_, name in enumerate(ours):
-        found[name] = Look(f"ours{number_ % _OURS}", "", number_ % MARKERS, hollow=number_ >= _OURS)
+    ours.sort(key=lambda name: name != first)
+    for index, name in enumerate(ours):
+        found[name] = Look(f"ours{index % _OURS}", "", index % MARKERS, hollow=index >= _OURS)
     for shift, kind in enumerate((*KINDS, None)):
         others = [name for name in standings.of_kind(kind) if name not in found]
-        for number_, name in enumerate(others):
-            dash, turn = _DASHES.get(kind or "", "dotted"), number_ + 2 * shift
-            found[name] = Look(f"c{turn % _COLORS}", dash, turn % MARKERS, hollow=number_ >= _COLORS)
+        for index, name in enumerate(others):
+            dash, turn = _DASHES.get(kind or "", "dotted"), index + 2 * shift
+            found[name] = Look(f"c{turn % _COLORS}", dash, turn % MARKERS, hollow=index >= _COLORS)
     return found
 
 
@@ -112,7 +116,7 @@ def growth_chart(
             look = look._replace(color="ours0")
         drawn.append(Line(name, points, look))
     known = [point for line in drawn for point in line.points]
-    x, y = logarithmic(point.x for point in known), logarithmic(point.y for point in known)
+    x, y = listed(sorted({point.x for point in known})), logarithmic(point.y for point in known)
     size = Size(760, 420, right=170, left=64)
     chart = line_chart(title, drawn, Axis(x_name, x), Axis(y_name, y), size=size, key="ends")
     own = join(
@@ -173,9 +177,9 @@ def _curve(name: str, cell: Mapping[str, Any]) -> list[Point]:
 def _both(title: str, lines: Sequence[Line], x: Axis, y: Axis, *, key: Key) -> Markup:
     """A chart for wide screens and the same for narrow ones; the style sheet shows one of them."""
     charts = []
-    for name, size in (("wide", _WIDE), ("narrow", _NARROW)):
+    for name, size, place in (("wide", _WIDE, key), ("narrow", _NARROW, _BELOW)):
         short = [line._replace(name=_short(line.name, _LONGEST[size])) for line in lines]
-        charts.append(tag("div", line_chart(title, short, x, y, size=size, key=key), class_=name))
+        charts.append(tag("div", line_chart(title, short, x, y, size=size, key=place), class_=name))
     return tag("figure", *charts, class_="plot")
 
 

@@ -53,24 +53,30 @@ def linear(values: Iterable[float], *, about: int = 5) -> Scale:
 
 
 def logarithmic(values: Iterable[float], *, base: int = 10, most: int = 8) -> Scale:
-    """An axis from a power of ``base`` to another, around positive values.
+    """A logarithmic axis around positive values, from one round value to another.
 
-    Within few decades 2 and 5 times a power of ten are written too.
+    Round are the powers of ``base``; of 10, 2 and 5 times a power too, which are written where there are
+    few of them.
 
     >>> [text for _, text in logarithmic([3, 5120], base=2, most=5).ticks]
     ['2', '16', '128', '1,024', '8,192']
     >>> [text for _, text in logarithmic([0.3, 8]).ticks]
     ['0.2', '0.5', '1', '2', '5', '10']
+    >>> scale = logarithmic([3, 1500])
+    >>> scale.low, scale.high, [text for _, text in scale.ticks]
+    (2.0, 2000.0, ['10', '100', '1,000'])
     """
     low, high = _ends(value for value in values if value > 0)
-    first, last = math.floor(math.log(low, base)), math.ceil(math.log(high, base))
-    steps = (1, 2, 5) if base == 10 and last - first <= 2 else (1,)
-    marks = [float(base) ** power * step for power in range(first - 1, last + 2) for step in steps]
+    first, last = math.floor(math.log(low, base)) - 1, math.ceil(math.log(high, base)) + 1
+    steps = (1, 2, 5) if base == 10 else (1,)
+    marks = [float(base) ** power * step for power in range(first, last + 1) for step in steps]
     start = max(i for i, mark in enumerate(marks) if mark <= low * _NEARLY)
     end = min(i for i, mark in enumerate(marks) if mark * _NEARLY >= high and i > start)
-    marks = marks[start : end + 1]
-    written = marks[:: math.ceil(len(marks) / most)]
-    return Scale(marks[0], marks[-1], [(mark, f"{mark:,.6g}") for mark in written], logarithmic=True)
+    written = marks[start : end + 1]
+    if len(written) > most:
+        written = [mark for i, mark in enumerate(marks) if start <= i <= end and i % len(steps) == 0]
+    written = written[:: math.ceil(len(written) / most)]
+    return Scale(marks[start], marks[end], [(mark, f"{mark:,.6g}") for mark in written], logarithmic=True)
 
 
 def listed(values: Sequence[float]) -> Scale:

@@ -1,20 +1,18 @@
-"""The tables of a benchmark's page: scores, classes, further measures, published figures and settings."""
+"""Tables of a benchmark's page: scores, further measures, published figures and settings."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from statistics import mean, quantiles
+from statistics import mean
 from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.parts import folded, row, scrolled, table
-from anglehash.serve.report.standings import KINDS, Score, Standings, Variant, median_of
+from anglehash.serve.report.standings import KINDS, Score, Standings, Variant
 from anglehash.serve.report.values import count, figure, mapping, number, plain, sequence
 
 Result = Mapping[str, Any]
 
-_FEW = 24  # so many classes stand in one table; of more, their spread
 _BEST = "Bold on color: the best of its column, and all that are level with it. Mean ± standard deviation over seeds."
 
 
@@ -35,7 +33,7 @@ def score_table(standings: Standings, result: Result) -> Markup:
     head = ["", *(f"{bits:,} bits" for bits in lengths), "seeds"]
     head += [f"splits, {standings.example:,} bits"] if splits else []
     top = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
-    return scrolled(tag("table", tag("caption", _BEST), top, *groups, class_="scores"))
+    return scrolled(tag("table", tag("caption", tag("span", _BEST)), top, *groups, class_="scores"))
 
 
 def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]], splits: bool) -> Markup:
@@ -46,7 +44,7 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
         tag("td", _score(scores.get(bits)), class_="best" if name in tops[bits] else None) for bits in tops
     ]
     if variant.kind in ("rival", "reference") and (not scores or set(sizes) - {b / 8 for b in scores}):
-        own = [join(figure(score.mean), tag("small", f"{size:,g} bytes")) for size, score in sizes.items()]
+        own = [join(figure(score.mean), tag("small", _bytes(size))) for size, score in sizes.items()]
         own = own or [_score(Score.of([cell.map for cell in standings.cells_of(name)]))]
         cells = [tag("td", *(tag("span", one) for one in own), colspan=len(tops) or None, class_="sizes")]
     cells.append(tag("td", "–".join(str(n) for n in sorted({min(seeds, default=1), max(seeds, default=1)}))))
@@ -54,6 +52,10 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
         ends = standings.over_splits(name)
         cells.append(tag("td", "–".join(map(figure, ends)) if ends else "", class_="quiet"))
     return tag("tr", tag("th", name, scope="row"), *cells, class_="ours" if variant.ours else None)
+
+
+def _bytes(size: float) -> str:
+    return f"{size:,g} byte{'s' * (size != 1)}"
 
 
 def _score(score: Score | None) -> Markup:
@@ -69,7 +71,7 @@ def _reference_rows(result: Result, width: int) -> list[Markup]:
     size = number(split.get("class_id_bytes"))
     facts = {
         "Posterior agreement": (split.get("ceiling"), "a calibrated classifier’s probabilities"),
-        "Class-id code": (split.get("class_id_map"), f"{size:,g} bytes" if size else "a classifier’s answer"),
+        "Class-id code": (split.get("class_id_map"), _bytes(size) if size else "a classifier’s answer"),
     }
     return [
         tag(
@@ -80,69 +82,6 @@ def _reference_rows(result: Result, width: int) -> list[Markup]:
         for name, (value, note) in facts.items()
         if number(value) is not None
     ]
-
-
-def class_table(standings: Standings) -> Markup:
-    """The mAP of each class by variant, at the example length: a heat table, or the spread of many classes."""
-    scores = {name: _per_class(standings, name) for name in standings.order}
-    scores = {name: own for name, own in scores.items() if own}
-    classes = {cls for own in scores.values() for cls in own}
-    if not classes:
-        return join()
-    if len(classes) > _FEW:
-        return scrolled(_spread_table(scores))
-    means = {cls: mean(own[cls] for own in scores.values() if cls in own) for cls in classes}
-    order = sorted(means, key=lambda cls: (-means[cls], cls))
-    values = [value for own in scores.values() for value in own.values()]
-    low, high = min(values), max(values)
-    rows = [
-        tag(
-            "tr",
-            tag("th", name, scope="row"),
-            *(_heat(own.get(cls), low, high) for cls in order),
-            class_="ours" if standings.variants[name].ours else None,
-        )
-        for name, own in scores.items()
-    ]
-    head = tag("tr", tag("td"), *(tag("th", tag("span", cls), scope="col") for cls in order))
-    words = f"mAP of the queries of a class; the color goes from {figure(low)} to {figure(high)}. Easiest class first."
-    body = tag("thead", head), tag("tbody", *rows)
-    return scrolled(tag("table", tag("caption", words), *body, class_="heat"))
-
-
-def _heat(value: float | None, low: float, high: float) -> Markup:
-    if value is None:
-        return tag("td", "–")
-    share = (value - low) / (high - low) if high > low else 0.5
-    return tag("td", f"{value:.2f}".removeprefix("0"), style=f"--share: {share:.3f}")
-
-
-def _spread_table(scores: Mapping[str, Mapping[str, float]]) -> Markup:
-    head = ("", "from worst to best", "worst", "quarter", "median", "quarter", "best")
-    return table("mAP of the classes: the box holds the middle half of them, its line is the median", head,
-                 [_spread_row(name, own) for name, own in scores.items()], class_="spread")  # fmt: skip
-
-
-def _spread_row(name: str, own: Mapping[str, float]) -> Markup:
-    worst, best = min(own, key=lambda cls: own[cls]), max(own, key=lambda cls: own[cls])
-    ordered = list(own.values())
-    middle = quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
-    ends = (own[worst], *middle, own[best])
-    places = " ".join(f"--q{i}: {min(max(value, 0), 1):.1%};" for i, value in enumerate(ends))
-    strip = tag("td", tag("span", style=places), class_="strip", aria_hidden="true")
-    named = [join(figure(own[cls]), tag("small", cls)) for cls in (worst, best)]
-    numbers = [named[0], *map(figure, middle), named[1]]
-    return tag("tr", tag("th", name, scope="row"), strip, *(tag("td", one) for one in numbers))
-
-
-def _per_class(standings: Standings, name: str) -> dict[str, float]:
-    """The mean over seeds of each class that was asked for."""
-    values: dict[str, list[float]] = {}
-    for cell in standings.at(name, standings.example):
-        for cls, score in mapping(cell.all.get("per_class")).items():
-            if (found := number(score)) is not None:
-                values.setdefault(str(cls), []).append(found)
-    return {cls: mean(own) for cls, own in values.items()}
 
 
 _MEASURES = {
@@ -223,46 +162,3 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 
 def _text(value: object) -> str:
     return "–" if value is None else plain(value)
-
-
-def seconds_table(standings: Standings) -> Markup:
-    """Training seconds as bars, or as dots on a logarithmic axis where they differ much."""
-    found = {n: median_of(standings.at(n, standings.example), "train_seconds") for n in standings.order}
-    seconds = {name: value for name, value in found.items() if value is not None and value >= 0}
-    positive = [value for value in seconds.values() if value > 0]
-    if not positive:
-        return join()
-    wide = max(positive) > 50 * min(positive)
-    low = math.floor(math.log10(min(positive))) if wide else 0
-    high = math.ceil(math.log10(max(positive))) if wide else 1
-
-    def share(value: float) -> float:
-        if not wide:
-            return value / max(positive)
-        return (math.log10(value) - low) / (high - low) if value > 0 else 0.0
-
-    rows = [
-        tag(
-            "tr",
-            tag("th", name, scope="row"),
-            tag("td", tag("span", style=f"--share: {share(value):.1%}"), class_="bar", aria_hidden="true"),
-            tag("td", _seconds(value)),
-            class_="ours" if standings.variants[name].ours else None,
-        )
-        for name, value in sorted(seconds.items(), key=lambda item: item[1])
-    ]
-    words = f"At {standings.example:,} bits, median over the cells"
-    if wide:
-        words += f"; each step to the right of {10.0**low:g} s is ten times longer, up to {10.0**high:g} s"
-    steps = f"--steps: {high - low}" if wide else None
-    body = tag("tbody", *rows)
-    return tag("table", tag("caption", words), body, class_="bars dots" if wide else "bars", style=steps)
-
-
-def _seconds(value: float) -> str:
-    """Three digits that matter.
-
-    >>> _seconds(0.01234), _seconds(3.217), _seconds(432.1)
-    ('0.012 s', '3.2 s', '432 s')
-    """
-    return f"{value:,.0f} s" if value >= 99.5 else f"{value:.1f} s" if value >= 1 else f"{value:.2g} s"

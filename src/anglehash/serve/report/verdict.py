@@ -46,7 +46,7 @@ def verdict(standings: Standings) -> str:
         form.format(at=_at(lengths, every), gap=_series([g for b in lengths if (g := gaps[b]) is not None]))
         for form, lengths in _grouped(forms)
     ]
-    return " ".join([*sentences, f"{ours} {'; it '.join(clauses)}."] if clauses else sentences)
+    return " ".join([*sentences, f"{_called(str(ours))} {'; it '.join(clauses)}."] if clauses else sentences)
 
 
 def headline_variant(standings: Standings) -> str | None:
@@ -57,7 +57,8 @@ def headline_variant(standings: Standings) -> str | None:
 
 def noise_note(standings: Standings) -> str:
     """How far the differences can be trusted, by the number of seeds."""
-    seeds = {score.seeds for bits in standings.lengths for score in standings.contenders(bits).values()}
+    trained = [name for name, variant in standings.variants.items() if variant.kind != "rival"]
+    seeds = {score.seeds for name in trained for score in standings.scores(name).values()}
     if not seeds:
         return ""
     if max(seeds) == 1:
@@ -74,18 +75,25 @@ def _place(ours: str, top: Sequence[str], known: Mapping[str, Score]) -> _Place:
     if top == [ours]:
         if len(order) == 1:
             return _Place("is the only one measured {at}")
-        return _Place(f"leads {{at}}, {{gap}} ahead of {_quoted(order[1])}", _gap(known, ours, order[1]))
+        return _Place(
+            f"leads {{at}}, {{gap}} ahead of {_kept(_called(order[1]))}", _gap(known, ours, order[1])
+        )
     if ours in top:
         others = _names([name for name in top if name != ours])
-        return _Place(f"is level with {_quoted(others)} at the top {{at}}")
+        return _Place(f"is level with {_kept(others)} at the top {{at}}")
     rank, leader = order.index(ours), order[0]
     ordinal = _ORDINALS[rank] if rank < len(_ORDINALS) else f"number {rank + 1}"
-    return _Place(f"is {ordinal} {{at}}, {{gap}} behind {_quoted(leader)}", _gap(known, ours, leader))
+    return _Place(f"is {ordinal} {{at}}, {{gap}} behind {_kept(_called(leader))}", _gap(known, ours, leader))
 
 
-def _quoted(name: str) -> str:
-    """A name inside a form: its braces are its own."""
-    return name.replace("{", "{{").replace("}", "}}")
+def _called(name: str) -> str:
+    """A name in a sentence: in quotes where it could be taken for several words of the sentence."""
+    return f"“{name}”" if any(mark in name for mark in (",", ";", " and ")) else name
+
+
+def _kept(text: str) -> str:
+    """Text inside a form: its braces are its own."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _gap(known: Mapping[str, Score], one: str, other: str) -> float:
@@ -95,7 +103,7 @@ def _gap(known: Mapping[str, Score], one: str, other: str) -> float:
 def _leads(standings: Standings, names: Sequence[str], lengths: Sequence[int], every: int) -> str:
     best = _series([next(iter(standings.contenders(bits).values())).mean for bits in lengths])
     if len(names) == 1:
-        return f"{names[0]} leads {_at(lengths, every)} (mAP {best})"
+        return f"{_called(names[0])} leads {_at(lengths, every)} (mAP {best})"
     return f"{_names(names)} are level at the top {_at(lengths, every)} (mAP {best})"
 
 
@@ -121,9 +129,8 @@ def _series(values: Sequence[float]) -> str:
 
 def _names(names: Sequence[str]) -> str:
     """At most three by name."""
-    if len(names) > 3:
-        names = [*names[:2], f"{len(names) - 2} more"]
-    return _listed(names)
+    called = [_called(name) for name in names]
+    return _listed(called if len(names) <= 3 else [*called[:2], f"{len(names) - 2} more"])
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,0 +1,86 @@
+"""The classes of a benchmark, by variant: a heat table, or the spread of many classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import mean, quantiles
+
+from anglehash.serve.markup import Markup, join, tag
+from anglehash.serve.report.parts import scrolled, table
+from anglehash.serve.report.standings import Standings, Variant
+from anglehash.serve.report.values import figure, mapping, number
+
+_FEW = 24  # so many classes stand in one table; of more, their spread
+_LEVEL = 12  # above so many, the names of classes are turned
+
+
+def class_table(standings: Standings) -> Markup:
+    """The mAP of each class by variant, at the example length: a heat table, or the spread of many classes."""
+    scores = {name: _per_class(standings, name) for name in standings.order}
+    scores = {name: own for name, own in scores.items() if own}
+    classes = {cls for own in scores.values() for cls in own}
+    if not classes:
+        return join()
+    if len(classes) > _FEW:
+        return scrolled(_spread_table(standings, scores))
+    means = {cls: mean(own[cls] for own in scores.values() if cls in own) for cls in classes}
+    order = sorted(means, key=lambda cls: (-means[cls], cls))
+    values = [value for own in scores.values() for value in own.values()]
+    low, high = min(values), max(values)
+    rows = [
+        tag(
+            "tr",
+            tag("th", name, scope="row"),
+            *(_heat(own.get(cls), low, high) for cls in order),
+            class_="ours" if standings.variants[name].ours else None,
+        )
+        for name, own in scores.items()
+    ]
+    turned = "turned" if len(order) > _LEVEL else None
+    names = [tag("th", tag("span", cls), scope="col", class_=turned) for cls in order]
+    head = tag("tr", tag("td"), *names)
+    words = f"mAP of the queries of a class; the color goes from {figure(low)} to {figure(high)}. Easiest class first."
+    body = tag("thead", head), tag("tbody", *rows)
+    return scrolled(tag("table", tag("caption", tag("span", words)), *body, class_="heat"))
+
+
+def _heat(value: float | None, low: float, high: float) -> Markup:
+    if value is None:
+        return tag("td", "–")
+    share = (value - low) / (high - low) if high > low else 0.5
+    return tag("td", f"{value:.2f}".removeprefix("0"), style=f"--share: {share:.3f}")
+
+
+def _spread_table(standings: Standings, scores: Mapping[str, Mapping[str, float]]) -> Markup:
+    head = ("", "0 to 1", "worst", "quarter", "median", "quarter", "best")
+    words = (
+        "mAP of the classes: the line goes from the worst to the best, the box holds the middle half, its mark "
+        "is the median"
+    )
+    rows = [_spread_row(standings.variants[name], own) for name, own in scores.items()]
+    return table(words, head, rows, class_="spread")
+
+
+def _spread_row(variant: Variant, own: Mapping[str, float]) -> Markup:
+    worst, best = min(own, key=lambda cls: own[cls]), max(own, key=lambda cls: own[cls])
+    ordered = list(own.values())
+    middle = quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
+    ends = (own[worst], *middle, own[best])
+    places = " ".join(f"--q{i}: {min(max(value, 0), 1):.1%};" for i, value in enumerate(ends))
+    strip = tag("td", tag("span", style=places), class_="strip", aria_hidden="true")
+    named = [join(figure(own[cls]), tag("small", cls)) for cls in (worst, best)]
+    numbers = [named[0], *map(figure, middle), named[1]]
+    cells = (tag("td", one) for one in numbers)
+    return tag(
+        "tr", tag("th", variant.name, scope="row"), strip, *cells, class_="ours" if variant.ours else None
+    )
+
+
+def _per_class(standings: Standings, name: str) -> dict[str, float]:
+    """The mean over seeds of each class that was asked for."""
+    values: dict[str, list[float]] = {}
+    for cell in standings.at(name, standings.example):
+        for cls, score in mapping(cell.all.get("per_class")).items():
+            if (found := number(score)) is not None:
+                values.setdefault(str(cls), []).append(found)
+    return {cls: mean(own) for cls, own in values.items()}
