@@ -8,7 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from anglehash.errors import ConfigError
-from anglehash.learn.losses.classification import ClassifierLoss, GreedyHashLoss, sign, soft_cross_entropy
+from anglehash.learn.losses.classification import (
+    ClassifierLoss,
+    GreedyHashLoss,
+    soft_cross_entropy,
+    straight_through,
+)
 
 
 def random_logits(n: int, bits: int, seed: int = 1) -> Tensor:
@@ -50,9 +55,9 @@ def test_ce_by_naive_loops() -> None:
     assert loss(logits, hot).item() == pytest.approx(total / 5)
 
 
-def test_sign_is_exact_and_lets_the_gradient_through() -> None:
+def test_straight_through_is_exact_and_lets_the_gradient_through() -> None:
     logits = torch.tensor([0.1, 0.0, -0.0, -1e-30, 123456.789, -7e8]).requires_grad_()
-    code = sign(logits)
+    code = straight_through(logits)
     assert code.tolist() == [1, -1, -1, -1, 1, -1]
     (code * torch.arange(6.0)).sum().backward()  # type: ignore[no-untyped-call]
     assert logits.grad is not None

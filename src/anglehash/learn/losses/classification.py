@@ -15,6 +15,7 @@ from anglehash.codes import check_bits
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.labels import labelled
+from anglehash.learn.losses.similarity import sgn
 
 
 def soft_cross_entropy(scores: Tensor, positive: Tensor) -> Tensor:
@@ -38,16 +39,15 @@ def soft_cross_entropy(scores: Tensor, positive: Tensor) -> Tensor:
     return -log_share.sum(dim=1) / positive.sum(dim=1)
 
 
-def sign(logits: Tensor) -> Tensor:
+def straight_through(logits: Tensor) -> Tensor:
     """The code of the logits as -1 and 1, exactly; the gradient passes straight through, as if uncoded.
 
     A logit of 0 gives -1, as it gives bit 0 in every code.
 
-    >>> sign(torch.tensor([0.3, 0.0, -1e4])).tolist()
+    >>> straight_through(torch.tensor([0.3, 0.0, -1e4])).tolist()
     [1.0, -1.0, -1.0]
     """
-    code = torch.where(logits > 0, 1.0, -1.0).to(logits.dtype)
-    return code + (logits - logits.detach())  # the bracket is 0: only its gradient counts
+    return sgn(logits) + (logits - logits.detach())  # the bracket is 0: only its gradient counts
 
 
 @LOSSES.register("ce")
@@ -147,4 +147,4 @@ class GreedyHashLoss(ClassifierLoss):
         """Classification of the codes and the pull towards them, a scalar."""
         z, positive = labelled(logits, labels, bits=self.bits, classes=self.classes)
         pull = (z.abs() - 1).abs().pow(3).mean(dim=1)
-        return (self.classify(sign(z), positive) + self.alpha * pull).mean()
+        return (self.classify(straight_through(z), positive) + self.alpha * pull).mean()
