@@ -1,4 +1,4 @@
-"""The compiled loops under :mod:`anglehash.evaluation.ranking`; the only module that imports numba.
+"""The compiled loops of rankings, by codes and by scores; the only module that imports numba.
 
 A kernel compiles at its first call, a second or two in all, and stays compiled on disk. No kernel checks
 an index: its caller vouches that codes and labels fit the arrays.
@@ -132,3 +132,52 @@ def rank(
                 precision[1, query] += gain / (rank + 1)
         precision[0, query] /= max(hits, 1)
         precision[1, query] /= max(hits, 1)
+
+
+@kernel
+def split(
+    scores: NDArray[Any],  # (n,) of one query
+    relevant: NDArray[np.bool_],  # (sets,) whether the images of each label set are right answers
+    set_of: NDArray[np.int32],  # (n,)
+    hits: NDArray[Any],  # (n + 1,) to be filled with the distances of the right answers
+    misses: NDArray[Any],  # (n + 1,) and of the others
+) -> tuple[int, int]:
+    """Part the distances, which are scores with the sign turned: the number of hits, and of NaNs."""
+    found = nans = 0
+    for item in range(len(scores)):
+        distance = -scores[item]
+        hits[found] = distance  # both are written, and one is written over: there is no branch to guess
+        misses[item - found] = distance
+        found += relevant[set_of[item]]
+        nans += distance != distance
+    return found, nans
+
+
+@kernel
+def average_precision(
+    hits: NDArray[Any],  # sorted, one or more
+    misses: NDArray[Any],  # sorted
+    cuts: NDArray[np.int64],
+    harmonic: NDArray[np.float64],  # H(0) .. H(n)
+    precision: NDArray[np.float64],  # (cuts,), all 0
+) -> None:
+    """AP of one ranking at each cut; a tie counts as :meth:`ties.Ties.precision_at_hits` defines."""
+    hit = miss = 0  # how many have been passed
+    while hit < len(hits):
+        value, first = hits[hit], hit
+        while hit < len(hits) and hits[hit] == value:
+            hit += 1
+        while miss < len(misses) and misses[miss] < value:
+            miss += 1
+        before = miss
+        while miss < len(misses) and misses[miss] == value:
+            miss += 1
+        N, r, n = first + before, hit - first, hit - first + miss - before
+        for cut in range(len(cuts)):
+            J = min(n, cuts[cut] - N)
+            if J > 0:
+                d = harmonic[N + J] - harmonic[N] if n > 1 else 1 / (N + 1)
+                others = (r - 1) / max(n - 1, 1)
+                precision[cut] += r / n * ((first + 1) * d + others * (J - (N + 1) * d))
+    for cut in range(len(cuts)):
+        precision[cut] /= min(len(hits), cuts[cut])

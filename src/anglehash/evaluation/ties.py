@@ -47,7 +47,7 @@ class Ties(NamedTuple):
         """
         n, r, N, Q = self
         J = np.clip(k - N, 0, n)
-        harmonic = _harmonic_numbers(1 << int((N + J).max(initial=0)).bit_length())  # few sizes, so cached
+        harmonic = harmonic_numbers(1 << int((N + J).max(initial=0)).bit_length())  # few sizes, so cached
         d = harmonic[N + J] - harmonic[N]
         others = np.where(n > 1, (r - 1) / np.maximum(n - 1, 1), 0.0)
         added: Floats = r / np.maximum(n, 1) * ((Q + 1) * d + others * (J - (N + 1) * d))
@@ -55,7 +55,8 @@ class Ties(NamedTuple):
 
 
 @lru_cache(maxsize=32)
-def _harmonic_numbers(n: int) -> Floats:
+def harmonic_numbers(n: int) -> Floats:
+    """H(0) .. H(n), the sums of 1/i: ``(n + 1,)``, shared by all callers, so never written to."""
     return np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, n + 1))])
 
 
