@@ -10,7 +10,7 @@ from anglehash.serve.report.charts import MARKERS, Axis, Key, Line, Look, Point,
 from anglehash.serve.report.parts import style
 from anglehash.serve.report.scales import SHARE, linear, listed, logarithmic
 from anglehash.serve.report.standings import KINDS, Score, Standings
-from anglehash.serve.report.values import figure, mapping, number, numbers, sequence
+from anglehash.serve.report.values import figure, in_bytes, mapping, number, numbers, sequence
 from anglehash.serve.report.verdict import headline_variant
 
 _COLORS, _OURS = 10, 4  # so many colors are in charts.css
@@ -45,7 +45,13 @@ def by_bits(standings: Standings, result: Mapping[str, Any]) -> Markup:
     for name in standings.order:
         scores = standings.scores(name)
         if scores and standings.variants[name].kind not in ("rival", "reference"):
-            lines.append(Line(name, [_point(name, "bits", *item) for item in scores.items()], styles[name]))
+            lines.append(
+                Line(
+                    name,
+                    [_point(name, f"{bits:,} bits", bits, own) for bits, own in scores.items()],
+                    styles[name],
+                )
+            )
     x = listed(standings.lengths)
     lines += _levels(result, x.low, x.high)
     y = linear(_reach(lines), about=6)
@@ -64,7 +70,11 @@ def by_bytes(standings: Standings, result: Mapping[str, Any], *, most: int = 3) 
         return join()
     styles = looks(standings)
     lines = [
-        Line(n, [_point(n, "bytes", *item) for item in standings.by_bytes(n).items()], styles[n])
+        Line(
+            n,
+            [_point(n, in_bytes(size), size, score) for size, score in standings.by_bytes(n).items()],
+            styles[n],
+        )
         for n in (*chosen, *rivals)
     ]
     lines = sorted(lines, key=lambda line: -max((point.y for point in line.points), default=0.0))
@@ -72,7 +82,7 @@ def by_bytes(standings: Standings, result: Mapping[str, Any], *, most: int = 3) 
     if found := numbers(split, "class_id_bytes", "class_id_map"):
         size, score = found
         if size > 0:
-            note = f"class-id code, {size:g} bytes: {figure(score)}"
+            note = f"class-id code, {in_bytes(size)}: {figure(score)}"
             lines.append(Line("class-id code", [Point(size, score, note)], Look("faint", "", 3)))
     x = logarithmic((point.x for line in lines for point in line.points), base=2)
     lines += [line for line in _levels(result, x.low, x.high) if line.name == _LEVELS["ceiling"]]
@@ -128,11 +138,9 @@ def growth_chart(
     return Markup(f"{opening}<title>{first}</title>{own}{rest}\n")
 
 
-def _point(name: str, unit: str, x: float, score: Score) -> Point:
+def _point(name: str, where: str, x: float, score: Score) -> Point:
     deviation = f" ± {figure(score.deviation)}" if score.seeds > 1 else ""
-    return Point(
-        x, score.mean, f"{name}, {x:,g} {unit}: {figure(score.mean)}{deviation}", spread=score.deviation
-    )
+    return Point(x, score.mean, f"{name}, {where}: {figure(score.mean)}{deviation}", spread=score.deviation)
 
 
 def _reach(lines: Iterable[Line]) -> list[float]:

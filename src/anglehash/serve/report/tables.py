@@ -9,7 +9,7 @@ from typing import Any
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.parts import folded, row, scrolled, table
 from anglehash.serve.report.standings import KINDS, Score, Standings, Variant
-from anglehash.serve.report.values import count, figure, mapping, number, plain, sequence
+from anglehash.serve.report.values import count, figure, in_bytes, mapping, number, plain, sequence
 
 Result = Mapping[str, Any]
 
@@ -44,7 +44,7 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
         tag("td", _score(scores.get(bits)), class_="best" if name in tops[bits] else None) for bits in tops
     ]
     if variant.kind in ("rival", "reference") and (not scores or set(sizes) - {b / 8 for b in scores}):
-        own = [join(figure(score.mean), tag("small", _bytes(size))) for size, score in sizes.items()]
+        own = [join(figure(score.mean), tag("small", in_bytes(size))) for size, score in sizes.items()]
         own = own or [_score(Score.of([cell.map for cell in standings.cells_of(name)]))]
         cells = [tag("td", *(tag("span", one) for one in own), colspan=len(tops) or None, class_="sizes")]
     cells.append(tag("td", "–".join(str(n) for n in sorted({min(seeds, default=1), max(seeds, default=1)}))))
@@ -52,10 +52,6 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
         ends = standings.over_splits(name)
         cells.append(tag("td", "–".join(map(figure, ends)) if ends else "", class_="quiet"))
     return tag("tr", tag("th", name, scope="row"), *cells, class_="ours" if variant.ours else None)
-
-
-def _bytes(size: float) -> str:
-    return f"{size:,g} byte{'s' * (size != 1)}"
 
 
 def _score(score: Score | None) -> Markup:
@@ -71,7 +67,7 @@ def _reference_rows(result: Result, width: int) -> list[Markup]:
     size = number(split.get("class_id_bytes"))
     facts = {
         "Posterior agreement": (split.get("ceiling"), "a calibrated classifier’s probabilities"),
-        "Class-id code": (split.get("class_id_map"), _bytes(size) if size else "a classifier’s answer"),
+        "Class-id code": (split.get("class_id_map"), in_bytes(size) if size else "a classifier’s answer"),
     }
     return [
         tag(

@@ -66,6 +66,15 @@ def count(value: object) -> str:
     return "–" if found is None else f"{found:,.0f}"
 
 
+def in_bytes(size: float) -> str:
+    """A size in words.
+
+    >>> in_bytes(1), in_bytes(5120), in_bytes(1.5)
+    ('1 byte', '5,120 bytes', '1.5 bytes')
+    """
+    return f"{size:,g} byte{'s' * (size != 1)}"
+
+
 def percent(value: object, of: str) -> str:
     """A share of something, or nothing.
 

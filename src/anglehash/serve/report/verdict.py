@@ -121,7 +121,9 @@ def _at(lengths: Sequence[int], every: int) -> str:
 
 
 def _series(values: Sequence[float]) -> str:
-    """Few figures one by one, many by their ends."""
+    """Few figures one by one, many by their ends, equal ones once."""
+    if len({figure(value) for value in values}) == 1:
+        return figure(values[0])
     if len(values) > 3:
         return f"{figure(min(values))} to {figure(max(values))}"
     return _listed([figure(value) for value in values])

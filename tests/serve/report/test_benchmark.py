@@ -1,0 +1,297 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+import numpy as np
+import pytest
+
+from anglehash.errors import OutputExistsError
+from anglehash.serve.pictures import Tile
+from anglehash.serve.report.benchmark import Example, render_benchmark, write_benchmark_report
+
+HOSTILE = "<img src=x onerror=alert(1)>\"'&</style></script><script>alert(1)</script>"
+CLASSES = ("cat", "dog", "ship")
+OTHER_KINDS: list[Any] = [
+    None,
+    "text",
+    3,
+    -0.5,
+    10**400,
+    float("nan"),
+    True,
+    [],
+    [None],
+    {},
+    {"a": "b"},
+    [[{}]],
+]
+
+
+def cell(variant: str, bits: int | None, score: float, **others: Any) -> dict[str, Any]:
+    return {
+        "variant": variant, "method": variant.casefold(), "kind": "deep", "bits": bits, "seed": 0, "split_seed": 0,
+        "bytes": bits and bits / 8, "hash": "77", "map": score, "map_convention": score + 0.001,
+        "map_features": None, "precision_at": {"100": score},
+        "precision_recall": [{"radius": r, "precision": 0.8 - r / 50, "recall": r / 32} for r in range(33)],
+        "per_class": {name: score + i / 100 for i, name in enumerate(CLASSES)}, "unique_codes": 1234,
+        "precision_radius_2": {"value": 0.5, "empty_balls": 0.1}, "train_seconds": 3.2, "peak_memory_mib": 900,
+        "ndcg": None,
+    } | others  # fmt: skip
+
+
+def result(cells: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    cells = list(cells)
+    named = {c["variant"]: {"method": c["method"], "kind": c["kind"]} for c in cells}
+    return {
+        "name": "cifar10-I", "title": "CIFAR-10, protocol I", "notes": ["The JPEG copy."], "cells": cells,
+        "run": {"bits": [16, 32]}, "circumstances": {"python": "3.11.2", "versions": {"numpy": "2.1"}},
+        "place": {"data": "cifar10", "protocol": "cifar10-I", "backbone": "efficientnet_lite0", "size": 128,
+                  "rank_cut": None, "trains_on_database": True, "tie_rule": "exact", "options": {}},
+        "splits": [{"seed": 0, "hash": "9f2c", "train": 4500, "validation": 500, "queries": 1000,
+                    "database": 59000, "classes": 10, "dropped_queries": 0, "held_out": [], "ceiling": 0.691,
+                    "class_id_map": 0.525, "class_id_bytes": 1}],
+        "variants": [{"name": name, **own, "settings": {"epochs": 30, "loss": {"margin": 0.2}},
+                      "tuned": {"trials": 16, "validation_map": 0.634}} for name, own in named.items()],
+        "published": [{"method": "DPSH", "bits": 48, "map": ".757-.783", "features": "CNN-F", "source": "paper"}],
+    }  # fmt: skip
+
+
+FULL = result(
+    [cell(n, b, s + b / 1000 + i / 500, seed=i) for n, s in (("AnDSH", 0.60), ("CSQ", 0.57)) for b in (16, 32)
+     for i in range(3)]
+    + [cell("AnDSH", 32, 0.66, split_seed=1), cell("ITQ", 32, 0.3, kind="shallow", train_seconds=0.1)]
+    + [cell("PQ", None, 0.2, kind="rival", bytes=size, train_seconds=None) for size in (4, 100)]
+)  # fmt: skip
+
+
+def read(html: str) -> Element:
+    """The page as a strict reader sees it."""
+    doctype, _, page = html.partition("\n")
+    assert doctype == "<!doctype html>"
+    return ElementTree.fromstring(re.sub(r"<(meta|img)( [^>]*)>", r"<\1\2/>", page))
+
+
+def tile(label: str = "cat", **others: Any) -> Tile:
+    return Tile(np.zeros((8, 8, 3), np.uint8), (label,), **others)
+
+
+def text(root: Element) -> str:
+    return "\n".join(root.itertext())
+
+
+def headings(root: Element) -> list[str]:
+    return [text(heading) for heading in root.iter("h2")]
+
+
+def of_class(root: Element, name: str) -> list[Element]:
+    return [element for element in root.iter() if name in element.get("class", "").split()]
+
+
+def scores(root: Element) -> dict[str, list[str]]:
+    """The score table: name of a row -> its cells."""
+    (table,) = of_class(root, "scores")
+    rows = {text(row[0]): [" ".join(td.itertext()) for td in row[1:]] for row in table.iter("tr")}
+    return {name: cells for name, cells in rows.items() if cells}
+
+
+def test_needs_nothing_else() -> None:
+    html = render_benchmark(FULL, [Example(tile(), {"AnDSH": [tile(distance=1, correct=True)]})])
+    tags = {element.tag for element in read(html).iter()}
+    assert not {"script", "link", "iframe", "object", "base", "form"} & tags
+    assert not re.search(r"https?:|//|url\(|@import", re.sub(r"data:image/[^\"]*", "", html))
+    assert "default-src &#x27;none&#x27;; style-src &#x27;unsafe-inline&#x27;; img-src data:" in html
+
+
+def test_every_part_is_there() -> None:
+    page = read(render_benchmark(FULL, [Example(tile(), {"AnDSH": []})]))
+    assert headings(page) == [
+        "mAP by code length", "How it grows with the code", "Against what needs no training",
+        "Precision and recall at 32 bits", "Seconds to train", "By class at 32 bits",
+        "The same queries, asked of several methods", "Published figures", "Settings and circumstances",
+        "How to read this",
+    ]  # fmt: skip
+    said = text(page)
+    for fact in (
+        "protocol cifar10-I · efficientnet_lite0 · 128 px · 1,000 queries · 59,000 in the database · "
+        "4,500 training images · 500 for validation · mAP over all ranks · ties: exact",
+        "The JPEG copy.", ".757-.783", "epochs = 30", "loss.margin = 0.2", "0.634", "9f2c", "3.11.2", "numpy 2.1",
+        "AnDSH leads at 16 and 32 bits, 0.030 ahead of CSQ.",
+    ):  # fmt: skip
+        assert fact in said
+
+
+def test_means_deviations_seeds_and_splits() -> None:
+    rows = scores(read(render_benchmark(FULL)))
+    # seeds .600 .602 .604 + .016 or .032: mean .618 and .634, deviation .002
+    assert rows["AnDSH"] == ["0.618 ± 0.002", "0.634 ± 0.002", "3", "0.634–0.660"]
+    assert rows["CSQ"] == ["0.588 ± 0.002", "0.604 ± 0.002", "3", ""]
+    assert rows["ITQ"] == ["–", "0.300", "1", ""]
+    assert rows["PQ"] == ["0.200 4 bytes 0.200 100 bytes", "1", ""]
+    assert rows["Class-id code"] == ["0.525 1 byte"]
+    assert list(rows) == ["", "AnDSH", "CSQ", "ITQ", "PQ", "Posterior agreement", "Class-id code"]
+
+
+def test_the_best_and_all_that_are_level_with_it_are_marked() -> None:
+    close = [cell("CSQ", 32, score, seed=i) for i, score in enumerate((0.60, 0.61, 0.62))]
+    page = read(render_benchmark(result([cell("AnDSH", 32, 0.615), *close, cell("CE", 32, 0.5)])))
+    assert [text(td).split()[0] for td in of_class(page, "best")] == ["0.615", "0.610"]
+
+
+def test_a_rival_whose_sizes_are_all_columns_stands_in_them() -> None:
+    rivals = [cell("PQ", None, 0.2 + size / 100, kind="rival", bytes=size) for size in (2, 4)]
+    rows = scores(read(render_benchmark(result([cell("AnDSH", 16, 0.5), cell("AnDSH", 32, 0.6), *rivals]))))
+    assert rows["PQ"] == ["0.220", "0.240", "1"]
+
+
+def test_charts_are_drawn_for_wide_and_narrow_screens() -> None:
+    page = read(render_benchmark(FULL))
+    assert [len(of_class(page, name)) for name in ("wide", "narrow")] == [3, 3]
+    notes = {title.text for title in page.iter("title")}
+    for note in (
+        "AnDSH, 32 bits: 0.634 ± 0.002",
+        "PQ, 100 bytes: 0.200",
+        "class-id code, 1 byte: 0.525",
+        "CSQ, radius 5: precision 0.700, recall 0.156",
+    ):
+        assert note in notes
+
+
+def test_few_classes_are_a_heat_table_easiest_first() -> None:
+    page = read(render_benchmark(FULL))
+    (table,) = of_class(page, "heat")
+    head, first, *_ = table.iter("tr")
+    assert [text(th) for th in head][1:] == ["ship", "dog", "cat"]
+    assert [td.text for td in first] == ["AnDSH", ".65", ".64", ".63"]  # .634 + 0, .01, .02
+    shares = [
+        float(str(td.get("style")).removeprefix("--share: ")) for td in table.iter("td") if td.get("style")
+    ]
+    assert (min(shares), max(shares)) == (0, 1)
+
+
+def test_of_many_classes_the_spread_is_shown() -> None:
+    many = {f"class {i}": i / 40 for i in range(41)}
+    page = read(render_benchmark(result([cell("AnDSH", 32, 0.5, per_class=many)])))
+    (table,) = of_class(page, "spread")
+    _, row = table.iter("tr")
+    ends = ["0.000class 0", "0.250", "0.500", "0.750", "1.000class 40"]
+    assert ["".join(td.itertext()) for td in row][2:] == ends
+    assert of_class(page, "heat") == []
+
+
+@pytest.mark.parametrize(("slowest", "wide"), [(4.9, False), (5.1, True)])
+def test_seconds_that_differ_much_stand_on_a_logarithmic_axis(slowest: float, wide: bool) -> None:
+    cells = [cell("a", 32, 0.5, train_seconds=0.1), cell("b", 32, 0.5, train_seconds=slowest)]
+    page = read(render_benchmark(result(cells)))
+    assert bool(of_class(page, "dots")) is wide
+    bars = [str(span.get("style")) for td in of_class(page, "bar") for span in td]
+    if wide:  # .1 to 10 s: two decades, log10(51) = 1.708
+        assert bars == ["--share: 0.0%", "--share: 85.4%"]
+        assert [text(span) for span in of_class(page, "steps")[0].iter("span")] == ["0.1 s", "1 s", "10 s"]
+    else:
+        assert bars == ["--share: 2.0%", "--share: 100.0%"]
+
+
+def test_right_and_wrong_differ_by_more_than_color() -> None:
+    answers = {
+        "AnDSH": [tile(distance=0, correct=True), tile("dog", distance=3, correct=False)],
+        "CSQ": [tile(distance=1, correct=True), tile(distance=1, correct=None)],
+    }
+    page = read(render_benchmark({}, [Example(tile(), answers)]))
+    assert [mark.text for mark in of_class(page, "mark") if mark.text] == ["✓", "✗", "✓"]
+    spoken = [str(img.get("alt")) for img in page.iter("img")]
+    assert spoken == [
+        "query: cat",
+        "right answer: cat",
+        "wrong answer: dog",
+        "right answer: cat",
+        "answer: cat",
+    ]
+    assert [text(name).split("\n") for name in of_class(page, "by")] == [
+        ["AnDSH", "1 of 2 right"],
+        ["CSQ"],
+    ]
+
+
+def test_hostile_text_stays_text() -> None:
+    def spoil(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {HOSTILE if key in CLASSES else key: spoil(own) for key, own in value.items()}
+        if isinstance(value, list):
+            return [spoil(own) for own in value]
+        return HOSTILE if isinstance(value, str) and value not in ("deep", "rival", "shallow") else value
+
+    html = render_benchmark(spoil(FULL), [Example(tile(HOSTILE), {HOSTILE: [tile(HOSTILE, id=HOSTILE)]})])
+    page = read(html)
+    assert "script" not in {element.tag for element in page.iter()}
+    assert not [name for element in page.iter() for name in element.attrib if name.startswith("on")]
+    assert len(list(page.iter("img"))) == 2
+    assert HOSTILE in text(page)
+
+
+@pytest.mark.parametrize("key", FULL)
+def test_any_key_may_be_missing_or_of_another_kind(key: str) -> None:
+    rest = {name: value for name, value in FULL.items() if name != key}
+    read(render_benchmark(rest))
+    for value in OTHER_KINDS:
+        read(render_benchmark(rest | {key: value}))
+
+
+@pytest.mark.parametrize("where", ["cells", "splits", "variants", "published", "place"])
+def test_so_may_any_key_inside(where: str) -> None:
+    inside = FULL[where] if where == "place" else FULL[where][0]
+    for key in inside:
+        for value in [*OTHER_KINDS, KeyError]:
+            changed = {name: own for name, own in inside.items() if name != key}
+            changed |= {} if value is KeyError else {key: value}
+            read(
+                render_benchmark(FULL | {where: changed if where == "place" else [changed, *FULL[where][1:]]})
+            )
+
+
+def test_parts_without_anything_to_show_are_left_out() -> None:
+    page = read(render_benchmark({}))
+    assert headings(page) == ["How to read this"]
+    assert not list(page.iter("svg"))
+    only = {"cells": [{"variant": "AnDSH", "bits": 32, "map": 0.5}]}
+    assert headings(read(render_benchmark(only)))[:2] == ["mAP by code length", "How it grows with the code"]
+    assert "Seconds to train" not in render_benchmark(only)
+
+
+def test_one_cell() -> None:
+    page = read(render_benchmark(result([cell("AnDSH", 32, 0.6)])))
+    assert "AnDSH is the only one measured at 32 bits." in text(page)
+    assert scores(page)["AnDSH"] == ["0.600", "1"]
+
+
+def test_twenty_variants_can_be_told_apart() -> None:
+    kinds = ["deep"] * 14 + ["shallow"] * 6
+    cells = [cell(f"v{i:02}", b, 0.3 + i / 100, kind=k) for i, k in enumerate(kinds) for b in (16, 32, 64)]
+    page = read(render_benchmark(result(cells)))
+    chart = of_class(page, "wide")[0]
+    looks = []
+    for group in of_class(chart, "series"):
+        dots = [item for item in group if item.get("class") == "dot"]
+        if dots:
+            sample = dots[-1]  # the one in the key
+            corners = [tuple(map(float, p.split(","))) for p in sample.get("points", "").split()]
+            shape = [(round(x - corners[0][0], 1), round(y - corners[0][1], 1)) for x, y in corners]
+            looks.append((group.get("class"), tuple(shape)))
+    assert len(looks) == len(set(looks)) == 20
+
+
+def test_writes_one_file_and_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    write_benchmark_report(path, FULL | {"title": "\udcff é"})
+    before = path.read_bytes()
+    assert "� é" in before.decode()
+    with pytest.raises(OutputExistsError):
+        write_benchmark_report(path, {})
+    assert path.read_bytes() == before
+    write_benchmark_report(path, {}, force=True)
+    assert path.read_bytes() != before
+    assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
