@@ -1,110 +1,139 @@
-"""How the default preset was chosen: cross-validation inside the training part of a protocol.
+"""Tune every method by the same budget: cross-validation inside the training part of a protocol.
 
-    python benchmarks/tuning.py cifar10 cifar10-I
-    python benchmarks/tuning.py coco coco
+    python benchmarks/tuning.py cifar10 cifar10-I -o results/tuning/cifar10.json --workers 2
 
 The queries and the rest of the database are never touched. The training part (validation included) is cut
 into five folds; a head is trained without a fold, and that fold's images are retrieved among themselves:
-its first third queries the rest. The score is the mean mAP over the folds.
+its first third queries the rest. The score of a setting is the mean mAP over the first ``folds`` of them.
+
+What is tried stands in runs/tuning.toml. A deep method first tries every head of the file with its own
+options at their defaults, then each of its own options on the best head; a conventional method has its
+options only. All deep methods have the same number of trials. The best trial is chosen.
+
+Finished methods are kept, so a stopped run goes on. ``anglehash benchmark`` reads the file (key ``tuned``).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import time
 import tomllib
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
-from anglehash.evaluation.ranking import average_precision_of_codes
+from anglehash.errors import AnglehashError
 from anglehash.files import cache_dir, write_json
 from anglehash.learn.backbones import make_backbone
-from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
-from anglehash.learn.fitting import settled
-from anglehash.learn.head import HashHead
-from anglehash.learn.losses import LOSSES
-from anglehash.learn.training import FeatureInputs, logits_of, train
+from anglehash.learn.methods import is_shallow, settled
+from anglehash.learn.on_features import Labelled, learn_head, map_among
 
 HERE = Path(__file__).parent
+Settings = dict[str, Any]
 
 
 def main() -> None:
-    """Score every variant of the tuning file on one data set."""
+    """Tune the methods of a file."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("data")
     parser.add_argument("protocol")
-    parser.add_argument("--run", type=Path, default=HERE.parent / "runs" / "tuning.toml")
-    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--space", type=Path, default=HERE.parent / "runs" / "tuning.toml")
+    parser.add_argument("--epochs", type=int, help="instead of the file's")
+    parser.add_argument("--folds", type=int, help="instead of the file's")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
-    run = tomllib.loads(arguments.run.read_text(encoding="utf-8"))
-    features, labels = training_part(arguments.data, arguments.protocol)
-    scores: dict[str, float] = {}
-    for variant in run["variants"]:
-        score = cross_validated(features, labels, run, variant)
-        scores[variant["name"]] = score
-        print(f"{score:.4f}  {variant['name']}", flush=True)
-        if arguments.output:
-            write_json(
-                arguments.output, {"data": arguments.data, "protocol": arguments.protocol, "scores": scores}
-            )
+    run = tomllib.loads(arguments.space.read_text(encoding="utf-8"))
+    run |= {"data": arguments.data, "protocol": arguments.protocol, "folds": arguments.folds or run["folds"]}
+    if arguments.epochs:
+        run["settings"]["epochs"] = arguments.epochs
+    path: Path = arguments.output
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"trials": {}}
+    trials: dict[str, list[Settings]] = kept["trials"]
+    methods = [m for m in run["methods"] if len(trials.get(m["name"], ())) < budget(run, m)]
+    with ProcessPoolExecutor(arguments.workers) as pool:
+        jobs = {pool.submit(tune, run, method): method["name"] for method in methods}
+        for job in as_completed(jobs):
+            trials[jobs[job]] = job.result()
+            chosen = {name: choose(tried) for name, tried in sorted(trials.items())}
+            facts = {key: run.get(key) for key in ("data", "protocol", "bits", "folds", "settings")}
+            write_json(path, {"run": facts, "chosen": chosen, "trials": dict(sorted(trials.items()))})
+            print(jobs[job], chosen[jobs[job]], flush=True)
 
 
-def training_part(data: str, protocol: str) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+def budget(run: Settings, method: Settings) -> int:
+    """How many trials a method has."""
+    own = len(method["options"])
+    return own if is_shallow(method.get("method", method["name"])) else len(run["heads"]) + own
+
+
+def tune(run: Settings, method: Settings) -> list[Settings]:
+    """All trials of a method: its settings, and its score."""
+    base: Settings = {
+        "method": method.get("method", method["name"]),
+        "preset": method.get("preset", "default"),
+        "loss": method.get("loss", {}),
+    }
+    heads = [] if is_shallow(str(base["method"])) else run["heads"]
+    tried = [trial(run, {**base, **head}) for head in heads]
+    best = choose(tried)["settings"] if tried else base
+    return tried + [trial(run, joined(best, option)) for option in method["options"]]
+
+
+def joined(settings: Settings, option: Settings) -> Settings:
+    """Settings with an option tried on top: a loss's own option, or under ``head`` one of the config."""
+    own = {k: v for k, v in option.items() if k != "head"}
+    return {**settings, **option.get("head", {}), "loss": {**settings.get("loss", {}), **own}}
+
+
+def choose(tried: list[Settings]) -> Settings:
+    """The trial with the best score; the first of equals."""
+    best = max(tried, key=lambda t: t["score"])
+    return {"settings": best["settings"], "validation_map": best["score"], "trials": len(tried)}
+
+
+def trial(run: Settings, settings: Settings) -> Settings:
+    """Mean held-out mAP of one setting."""
+    part = training_part(run["data"], run["protocol"])
+    order = np.random.default_rng(0).permutation(len(part.labels))
+    started, scores = time.perf_counter(), []
+    common = run["settings"]
+    for fold in range(run["folds"]):
+        held = np.isin(np.arange(len(order)), order[fold::5])
+        config = settled(TrainConfig.from_dict({**common, **settings, "bits": run["bits"], "seed": fold}))
+        known, own = (Labelled(part.features[rows], part.labels[rows]) for rows in (~held, held))
+        third = len(own.labels) // 3
+        query = Labelled(own.features[:third], own.labels[:third])
+        database = Labelled(own.features[third:], own.labels[third:])
+        try:
+            with torch_threads(1):
+                scores.append(map_among(learn_head(known, config).head, query, database))
+        except AnglehashError as error:
+            return {"settings": settings, "score": 0.0, "error": str(error)}
+    seconds = round(time.perf_counter() - started, 1)
+    return {"settings": settings, "score": round(float(np.mean(scores)), 5), "seconds": seconds}
+
+
+@lru_cache(maxsize=1)
+def training_part(data: str, protocol: str) -> Labelled:
     """Features and labels of a protocol's training and validation images."""
     split = make_split(open_dataset(data), protocol, cache=cache_dir() / "keys")
     rows = np.sort(np.concatenate([split.train, split.validation]))
     backbone = make_backbone("efficientnet_lite0", size=128)
     found = extract(split.dataset.images, backbone, rows=rows, cache=cache_dir())
-    return found.values, split.dataset.labels[rows]
-
-
-def cross_validated(
-    features: NDArray[np.float32], labels: NDArray[np.bool_], run: dict[str, Any], variant: dict[str, Any]
-) -> float:
-    """Mean held-out mAP of one variant."""
-    own = {key: value for key, value in variant.items() if key != "name"}
-    loss = {**run["settings"]["loss"], **own.get("loss", {})}
-    settings = {**run["settings"], **own, "loss": loss, "bits": run["bits"]}
-    order = np.random.default_rng(0).permutation(len(features))
-    scores = []
-    for fold in range(run["folds"]):
-        held = np.isin(np.arange(len(features)), order[fold::5])
-        config = settled(TrainConfig.from_dict({**settings, "seed": fold}))
-        head = trained(features[~held], labels[~held], config)
-        codes, own_labels, queries = pack(logits_of(head, features[held])), labels[held], held.sum() // 3
-        scores.append(
-            average_precision_of_codes(
-                codes[:queries], codes[queries:], own_labels[:queries], own_labels[queries:], bits=config.bits
-            ).mean()
-        )
-    return float(np.mean(scores))
-
-
-def trained(features: NDArray[np.float32], labels: NDArray[np.bool_], config: TrainConfig) -> HashHead:
-    """A head trained on features."""
-    torch.set_num_threads(1)
-    torch.manual_seed(config.seed)
-    head = HashHead(
-        features.shape[1],
-        config.bits,
-        hidden=config.hidden or 0,
-        batch_norm=bool(config.batch_norm),
-        dropout=config.dropout or 0.0,
-    )
-    loss = LOSSES[config.method](config.bits, labels.shape[1], **config.loss)
-    head.standardise(torch.from_numpy(features))
-    train(head, loss, FeatureInputs(features), labels, config, checkpoint=Checkpoint(None, {}))
-    return head
+    labels = split.dataset.labels[rows]
+    return Labelled(found.values, labels[:, labels.any(axis=0)])
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -218,8 +217,8 @@ class _Run:
             head.standardise(torch.from_numpy(self.features(backbone, train_rows, self.cache)))
 
         def validate() -> float:
-            logits = (logits_of_images(network, images) for images in (held, known))
-            return map_of_logits(*logits, self.labels[held_rows], self.labels[train_rows])
+            query, database = (logits_of_images(network, images) for images in (held, known))
+            return map_of_logits(query, database, self.labels[held_rows], self.labels[train_rows])
 
         log = train(
             network,

@@ -78,7 +78,7 @@ def learn_head(
         return _conventional(known, config, held, report)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        head, loss = new_parts(config, *known.features.shape[1:], known.labels.shape[1])
+        head, loss = new_parts(config, known.features.shape[1], known.labels.shape[1])
     head.standardise(torch.from_numpy(known.features))
 
     def validate() -> float:
@@ -118,8 +118,8 @@ def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
 
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
     """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
-    logits = (logits_of(head, part.features) for part in (query, database))
-    return map_of_logits(*logits, query.labels, database.labels)
+    own, others = (logits_of(head, part.features) for part in (query, database))
+    return map_of_logits(own, others, query.labels, database.labels)
 
 
 def map_of_logits(

@@ -27,7 +27,7 @@ class HashNetLoss(nn.Module):
     Over the distinct pairs of the batch, S1 of them similar and S0 not,
 
     .. math:: L = \operatorname{mean}_{i<j} w_{ij} \big(\log(1 + e^{\theta_{ij}}) - s_{ij} \theta_{ij}\big),
-              \quad \theta_{ij} = a\, z_i \cdot z_j
+              \quad \theta_{ij} = a\, z_i \cdot z_j / K
 
     with w = S/S1 for a similar pair and S/S0 for another, S = S1 + S0. There is no quantization term: z is
     the code in the end.
@@ -35,7 +35,7 @@ class HashNetLoss(nn.Module):
     Args:
         bits: length K of a code, 4..1024.
         classes: number of classes, at least 2.
-        a: slope of the sigmoid over inner products; ``None`` is 10/K, so that theta is in [-10, 10].
+        a: slope of the sigmoid over inner products, times K, so that theta is in [-a, a] at any length.
         beta: at the end of the run, at least 1; it starts at 1. See :meth:`set_progress`.
 
     Shape:
@@ -62,10 +62,10 @@ class HashNetLoss(nn.Module):
     [0.0067, 5.0067]
     """
 
-    def __init__(self, bits: int, classes: int, *, a: float | None = None, beta: float = 10.0) -> None:
+    def __init__(self, bits: int, classes: int, *, a: float = 10.0, beta: float = 10.0) -> None:
         super().__init__()
         self.bits, self.classes = check_bits(bits), check_classes(classes)
-        self.a = check_weight("a", 10 / bits if a is None else a)
+        self.a = check_weight("a", a) / bits
         self.end = check_weight("beta", beta)
         if self.end < 1:
             raise ConfigError(f"beta grows from 1, so it must end at 1 or more, got {beta!r}")

@@ -34,7 +34,8 @@ class DshLoss(nn.Module):
     Args:
         bits: length K of a code, 4..1024.
         classes: number of classes, at least 2.
-        margin: m; ``None`` is 2K: two codes that differ in half their bits, 4 a bit, are far enough.
+        margin: m / K, so that one setting serves every length. At 2, two codes that differ in half their
+            bits, 4 a bit, are far enough.
         alpha: weight of the pull of each logit to -1 or +1; the 1-norm is the sum over bits, and counts
             twice since a pair has two images.
 
@@ -65,10 +66,10 @@ class DshLoss(nn.Module):
     0.02
     """
 
-    def __init__(self, bits: int, classes: int, *, margin: float | None = None, alpha: float = 0.01) -> None:
+    def __init__(self, bits: int, classes: int, *, margin: float = 2.0, alpha: float = 0.01) -> None:
         super().__init__()
         self.bits, self.classes = check_bits(bits), check_classes(classes)
-        self.margin = check_weight("margin", 2.0 * bits if margin is None else margin)
+        self.margin = check_weight("margin", margin) * bits
         self.alpha = check_weight("alpha", alpha)
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
