@@ -38,13 +38,13 @@ class Point(NamedTuple):
 class Look(NamedTuple):
     """How a line looks; the classes are those of ``charts.css``."""
 
-    color: str = "ours0"
+    color: str = "accent"
     dash: str = ""
     marker: int = 0
     hollow: bool = False
 
 
-PLAIN = (Look("ours0"), Look("c0"), Look("c2"), Look("c4"))
+PLAIN = (Look("accent"), Look("c0"), Look("c2"), Look("c4"))
 """For a handful of lines."""
 
 
