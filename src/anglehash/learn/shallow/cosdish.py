@@ -10,7 +10,7 @@ from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_positive, check_whole
 from anglehash.learn.shallow.heads import LinearHead, tensors
 from anglehash.learn.shallow.pairs import similarity_between
-from anglehash.learn.shallow.scaling import Matrix, ridge, scaling_of, signs
+from anglehash.learn.shallow.scaling import Matrix, cross, ridge, scaling_of, signs, squares
 from anglehash.progress import Report, silent
 
 
@@ -35,8 +35,8 @@ def cosdish(
 
     with S = +1 where two rows share a label, -1 elsewhere. Each round draws rows Omega, and alternates between
     the codes of Omega, bit by bit with the others fixed (:func:`sampled_codes`), and those of the rest,
-    :math:`B_\Gamma = \mathrm{sgn}(S_{\Gamma\Omega} B_\Omega)`, the best for the sum of absolute errors. The codes of
-    new images come from a linear ridge regression of the codes on the features.
+    :math:`B_\Gamma = \mathrm{sgn}(S_{\Gamma\Omega} B_\Omega)`, the best for the sum of absolute errors (where S is not
+    balanced). The codes of new images come from a linear ridge regression of the codes on the features.
 
     Args:
         features: ``(n, width)``.
@@ -78,10 +78,8 @@ def cosdish(
         report("cosdish", done + 1, rounds, "")
     scaling = scaling_of(features, standardise=standardise)
     bias = codes.mean(axis=0)
-    cross = np.zeros((features.shape[1], bits))
-    for rows, block in scaling.blocks(features):
-        cross += block.T @ (codes[rows] - bias).astype(np.float32)
-    weight = ridge(scaling.moments(features), cross, strength).T
+    aims = cross(scaling.precise(features), codes - bias)
+    weight = ridge(squares(scaling.precise(features)), aims, strength).T
     return LinearHead(**tensors(mean=scaling.mean, scale=scaling.scale, weight=weight, bias=bias))
 
 

@@ -27,7 +27,7 @@ class Kernel(NamedTuple):
         anchors, sigma = torch.from_numpy(self.anchors), torch.tensor(self.sigma, dtype=torch.float32)
         with torch.inference_mode():
             return np.concatenate(
-                [rbf(torch.from_numpy(x), anchors, sigma).numpy() for _, x in self.scaling.blocks(features)]
+                [rbf(torch.from_numpy(x), anchors, sigma).numpy() for x in self.scaling.blocks(features)]
             )
 
     def head(self, weight: Matrix, centre: NDArray[np.floating]) -> KernelHead:

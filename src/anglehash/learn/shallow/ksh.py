@@ -95,43 +95,46 @@ class Residue:
         bits: K.
     """
 
-    def __init__(self, similarity: Similarity, basis: Matrix, bits: int) -> None:
+    def __init__(self, similarity: Similarity, basis: Features, bits: int) -> None:
         self._similarity = similarity
         self._basis = basis
         self._bits = bits
-        self._codes = np.zeros((len(basis), 0))
+        self._codes = np.zeros((len(basis), bits), dtype=np.float32, order="F")  # one column a bit taken
+        self._taken = 0
         self.inside = bits * similarity.inside(basis)
         """basis^T R basis, ``(m, m)``."""
 
     def times(self, vector: NDArray[np.floating]) -> Matrix:
         """R v."""
-        return self._bits * self._similarity.times(vector) - self._codes @ (self._codes.T @ vector)
+        codes = self._codes[:, : self._taken]
+        explained = codes @ (codes.T @ vector.astype(np.float32))
+        return self._bits * self._similarity.times(vector) - explained
 
     def take(self, code: NDArray[np.floating]) -> None:
         """Subtract the outer product of one more bit."""
-        self._codes = np.column_stack([self._codes, code])
-        along = self._basis.T @ code
+        self._codes[:, self._taken] = code
+        self._taken += 1
+        along = (self._basis.T @ code.astype(np.float32)).astype(np.float64)
         self.inside -= np.outer(along, along)
 
 
-def whitened(values: NDArray[np.floating]) -> tuple[Matrix, Matrix]:
+def whitened(values: Matrix) -> tuple[Features, Matrix]:
     """An orthonormal basis of the columns.
 
     Args:
         values: ``(n, m)``, centred.
 
     Returns:
-        ``basis``, ``(n, r)`` with orthonormal columns, and ``back``, ``(m, r)``, with ``basis = values @ back``.
-        r is the rank; 0 where all is constant.
+        ``basis``, ``(n, r)`` float32 with orthonormal columns, and ``back``, ``(m, r)``, with
+        ``basis = values @ back``. r is the rank; 0 where all is constant.
     """
-    values = values.astype(np.float64)
     energy, vectors = np.linalg.eigh(values.T @ values)
     real = energy > NOTHING * max(energy[-1], NOTHING)
     back = vectors[:, real] / np.sqrt(energy[real])
-    return values @ back, back
+    return (values @ back).astype(np.float32), back
 
 
-def next_bit(residue: Residue, basis: Matrix, iterations: int) -> Matrix:
+def next_bit(residue: Residue, basis: Features, iterations: int) -> Matrix:
     """The next bit's weights over the basis, ``(r,)``; its code is subtracted from the residue.
 
     Args:
@@ -147,8 +150,8 @@ def next_bit(residue: Residue, basis: Matrix, iterations: int) -> Matrix:
         found = minimize(
             _loss, best, args=(residue, basis), jac=True, method="L-BFGS-B", options={"maxiter": iterations}
         )
-        best = max(best, found.x, key=lambda weight: _fit(residue, signs(basis @ weight)))
-    residue.take(signs(basis @ best))
+        best = max(best, found.x, key=lambda weight: _fit(residue, signs(basis @ weight.astype(np.float32))))
+    residue.take(signs(basis @ best.astype(np.float32)))
     return best
 
 
@@ -157,10 +160,10 @@ def _fit(residue: Residue, code: NDArray[np.floating]) -> float:
     return float(code @ residue.times(code))
 
 
-def _loss(weight: Matrix, residue: Residue, basis: Matrix) -> tuple[float, Matrix]:
+def _loss(weight: Matrix, residue: Residue, basis: Features) -> tuple[float, Matrix]:
     """-h^T R h of the smooth answer h = tanh(Ka / 2), over n^2, and its gradient."""
-    smooth: Matrix = np.tanh(basis @ weight / 2)
+    smooth: Matrix = np.tanh(basis @ weight.astype(np.float32) / 2).astype(np.float64)
     along = residue.times(smooth)
     scale = len(basis) ** 2
-    gradient = basis.T @ (along * (1 - smooth**2))
-    return -float(smooth @ along) / scale, -gradient / scale
+    gradient = basis.T @ (along * (1 - smooth**2) / scale).astype(np.float32)
+    return -float(smooth @ along) / scale, -gradient.astype(np.float64)

@@ -9,7 +9,7 @@ from scipy.linalg import eigh
 
 from anglehash.errors import ConfigError
 from anglehash.learn.shallow.checks import Features
-from anglehash.learn.shallow.scaling import Matrix, Scaling
+from anglehash.learn.shallow.scaling import Matrix, Scaling, squares
 
 NOTHING = 1e-6  # a component with less than this share of the first one's variance is rounding
 
@@ -33,7 +33,7 @@ def principal_axes(features: Features, scaling: Scaling, count: int) -> Principa
     """
     width = features.shape[1]
     count = min(count, width)
-    moments = scaling.moments(features) / len(features)
+    moments = squares(scaling.precise(features)) / len(features)
     variances, axes = eigh(moments, subset_by_index=(width - count, width - 1))
     variances, axes = variances[::-1], axes.T[::-1]
     real = variances > NOTHING * variances[0]

@@ -1,11 +1,12 @@
 """Centring and scaling of features, the second moments of the result, and ridge regression on them.
 
-Products are float32, in blocks of rows; their sums are float64.
+All in blocks of rows. Second moments are float64 throughout: the rounding of float32 is as large as the
+small moments of features or kernel values that are all but collinear, and a weak ridge divides by those.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -23,27 +24,23 @@ class Scaling(NamedTuple):
     mean: NDArray[np.float32]  # (width,)
     scale: NDArray[np.float32]  # (width,)
 
-    def blocks(self, features: Features) -> Iterator[tuple[slice, Features]]:
+    def blocks(self, features: Features) -> Iterator[Features]:
         """Centred and scaled rows, a block at a time."""
         for start in range(0, len(features), BLOCK):
-            rows = slice(start, start + BLOCK)
-            yield rows, (features[rows] - self.mean) * self.scale
+            yield self.apply(features[start : start + BLOCK])
+
+    def precise(self, features: Features) -> Iterator[Matrix]:
+        """The same in float64."""
+        return (block.astype(np.float64) for block in self.blocks(features))
 
     def apply(self, features: Features) -> Features:
         """Centred and scaled rows, all at once: for few of them."""
         return (features - self.mean) * self.scale
 
-    def moments(self, features: Features) -> Matrix:
-        """X^T X of the centred and scaled rows, ``(width, width)``."""
-        total = np.zeros((features.shape[1], features.shape[1]))
-        for _, block in self.blocks(features):
-            total += block.T @ block
-        return total
-
     def project(self, features: Features, weight: Matrix) -> Features:
         """X W^T of the centred and scaled rows, ``(n, len(weight))``."""
         narrow = weight.T.astype(np.float32)
-        return np.concatenate([block @ narrow for _, block in self.blocks(features)])
+        return np.concatenate([block @ narrow for block in self.blocks(features)])
 
 
 def scaling_of(features: Features, *, standardise: bool, centre: bool = True) -> Scaling:
@@ -66,12 +63,32 @@ def scaling_of(features: Features, *, standardise: bool, centre: bool = True) ->
     return Scaling(mean if centre else np.zeros_like(mean), scale)
 
 
-def ridge(moments: Matrix, cross: Matrix, strength: float) -> Matrix:
+def blocks_of(values: NDArray[np.floating]) -> Iterator[Matrix]:
+    """Rows in float64, a block at a time."""
+    for start in range(0, len(values), BLOCK):
+        yield values[start : start + BLOCK].astype(np.float64)
+
+
+def squares(blocks: Iterable[Matrix]) -> Matrix:
+    """X^T X of rows that come in blocks."""
+    return np.asarray(sum(block.T @ block for block in blocks))
+
+
+def cross(blocks: Iterable[Matrix], targets: Matrix) -> Matrix:
+    """X^T T of rows that come in blocks, and targets ``(n, k)``."""
+    total, done = np.zeros(()), 0
+    for block in blocks:
+        total = total + block.T @ targets[done : done + len(block)]
+        done += len(block)
+    return total
+
+
+def ridge(moments: Matrix, aims: Matrix, strength: float) -> Matrix:
     r"""W that minimises :math:`|X W - T|^2 + \lambda |W|^2`.
 
     Args:
         moments: X^T X, ``(width, width)``.
-        cross: X^T T, ``(width, targets)``.
+        aims: X^T T, ``(width, targets)``.
         strength: lambda, > 0.
 
     Returns:
@@ -82,7 +99,7 @@ def ridge(moments: Matrix, cross: Matrix, strength: float) -> Matrix:
     >>> ridge(np.array([[5.0]]), np.array([[11.0]]), 6).tolist()
     [[1.0]]
     """
-    return np.asarray(np.linalg.solve(moments + strength * np.eye(len(moments)), cross), dtype=np.float64)
+    return np.asarray(np.linalg.solve(moments + strength * np.eye(len(moments)), aims), dtype=np.float64)
 
 
 def signs(

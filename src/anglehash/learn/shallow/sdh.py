@@ -8,7 +8,15 @@ from torch import nn
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_positive, check_whole
 from anglehash.learn.shallow.kernel import kernel_to_anchors
-from anglehash.learn.shallow.scaling import Matrix, ridge, scaling_of, signs
+from anglehash.learn.shallow.scaling import (
+    Matrix,
+    blocks_of,
+    cross,
+    ridge,
+    scaling_of,
+    signs,
+    squares,
+)
 from anglehash.progress import Report, silent
 
 SWEEPS = 5  # over all bits, within one iteration; they stop when no bit changes
@@ -75,19 +83,19 @@ def sdh(
     scaling = scaling_of(features, standardise=standardise)
     kernel = kernel_to_anchors(features, scaling, anchors, spread=spread, rng=rng)
     values, targets = kernel.values(features), labels.astype(np.float64)
-    moments = (values.T @ values).astype(np.float64)
+    moments = squares(blocks_of(values))
     codes: Matrix = signs(rng.standard_normal((len(features), bits))).astype(np.float64)
     for done in range(iterations):
-        reached = ridge(moments, values.T @ codes, kernel_ridge)
+        reached = ridge(moments, cross(blocks_of(values), codes), kernel_ridge)
         weights = ridge(codes.T @ codes, codes.T @ targets, class_ridge)
-        wanted = targets @ weights.T + nu * (values @ reached)
+        wanted = targets @ weights.T + nu * (values @ reached.astype(np.float32))
         for _ in range(SWEEPS):
             before = codes
             codes = descend(codes, wanted, weights)
             if np.array_equal(codes, before):
                 break
         report("sdh", done + 1, iterations, "")
-    reached = ridge(moments, values.T @ codes, kernel_ridge)
+    reached = ridge(moments, cross(blocks_of(values), codes), kernel_ridge)
     return kernel.head(reached.T, np.zeros(values.shape[1]))
 
 
