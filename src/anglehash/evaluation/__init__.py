@@ -7,6 +7,7 @@
     metrics.py    mAP, precision and recall, exact under ties
     graded.py     ACG, NDCG and WAP, where images have several labels
     scores.py     rankings by features and by posteriors
+    rivals.py     what a user would pick without training: float, bits, PQ, RaBitQ
     codebook.py   the codes themselves, before any ranking
     ranking.py    rank tables straight from packed codes
     kernels.py    its compiled loops

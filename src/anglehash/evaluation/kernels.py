@@ -48,6 +48,13 @@ def _distances(query: Words, database: Words, out: NDArray[np.uint16]) -> None:
 
 
 @kernel
+def distances(queries: Words, database: Words, out: NDArray[np.uint16]) -> None:
+    """Hamming distances of ``(q, words)`` to ``(words, n)``, in bits."""
+    for query in range(len(queries)):
+        _distances(queries[query], database, out[query])
+
+
+@kernel
 def _shared(labels: Words, others: Words) -> int:
     count = 0
     for word in range(len(labels)):
@@ -138,7 +145,7 @@ def rank(
 def split(
     scores: NDArray[Any],  # (n,) of one query
     relevant: NDArray[np.bool_],  # (sets,) whether the images of each label set are right answers
-    set_of: NDArray[np.int32],  # (n,)
+    set_of: NDArray[np.integer[Any]],  # (n,)
     hits: NDArray[Any],  # (n + 1,) to be filled with the distances of the right answers
     misses: NDArray[Any],  # (n + 1,) and of the others
 ) -> tuple[int, int]:
