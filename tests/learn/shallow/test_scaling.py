@@ -9,8 +9,7 @@ from anglehash.learn.shallow import scaling
 from anglehash.learn.shallow.principal import principal_axes
 from anglehash.learn.shallow.scaling import blocks_of, cross, ridge, scaling_of, squares
 
-RNG = np.random.default_rng(0)
-FEATURES = (RNG.standard_normal((100, 6)) * [1, 2, 3, 4, 5, 6] + 10).astype(np.float32)
+FEATURES = (np.random.default_rng(0).standard_normal((100, 6)) * [1, 2, 3, 4, 5, 6] + 10).astype(np.float32)
 
 
 @pytest.fixture(autouse=True, params=[7, 8192])
@@ -33,18 +32,18 @@ def test_without_centring_nothing_is_subtracted() -> None:
     assert not scaling_of(FEATURES, standardise=False, centre=False).mean.any()
 
 
-def test_moments_and_projections_do_not_depend_on_the_blocks() -> None:
-    own, targets = scaling_of(FEATURES, standardise=True), RNG.standard_normal((100, 2))
+def test_moments_and_projections_do_not_depend_on_the_blocks(rng: np.random.Generator) -> None:
+    own, targets = scaling_of(FEATURES, standardise=True), rng.standard_normal((100, 2))
     whole = own.apply(FEATURES).astype(np.float64)
     np.testing.assert_allclose(squares(own.precise(FEATURES)), whole.T @ whole, rtol=1e-12)
     np.testing.assert_allclose(cross(own.precise(FEATURES), targets), whole.T @ targets, rtol=1e-12)
     np.testing.assert_allclose(np.concatenate(list(blocks_of(FEATURES))), FEATURES)
-    weight = RNG.standard_normal((3, 6))
+    weight = rng.standard_normal((3, 6))
     np.testing.assert_allclose(own.project(FEATURES, weight), whole @ weight.T, rtol=1e-4, atol=1e-5)
 
 
-def test_ridge_solves_the_normal_equations_as_scikit_learn_does() -> None:
-    x, t = RNG.standard_normal((30, 5)), RNG.standard_normal((30, 2))
+def test_ridge_solves_the_normal_equations_as_scikit_learn_does(rng: np.random.Generator) -> None:
+    x, t = rng.standard_normal((30, 5)), rng.standard_normal((30, 2))
     weight = ridge(x.T @ x, x.T @ t, 2.5)
     np.testing.assert_allclose(x.T @ (x @ weight - t) + 2.5 * weight, 0, atol=1e-10)
     theirs = Ridge(alpha=2.5, fit_intercept=False).fit(x, t)

@@ -10,20 +10,19 @@ from anglehash.learn.shallow.scaling import ridge, scaling_of
 from anglehash.learn.shallow.sdh import descend, sdh
 from anglehash.learn.training import logits_of
 
-RNG = np.random.default_rng(0)
 Matrix = NDArray[np.float64]
 
 
-def signs(*shape: int) -> Matrix:
-    return np.where(RNG.standard_normal(shape) > 0, 1.0, -1.0)
+def signs(rng: np.random.Generator, *shape: int) -> Matrix:
+    return np.where(rng.standard_normal(shape) > 0, 1.0, -1.0)
 
 
 def code_part(codes: Matrix, wanted: Matrix, weights: Matrix) -> float:
     return float(np.square(codes @ weights).sum() - 2 * (codes * wanted).sum())
 
 
-def test_a_sweep_equals_trying_both_values_of_each_bit_in_turn() -> None:
-    codes, wanted, weights = signs(6, 5), RNG.standard_normal((6, 5)), RNG.standard_normal((5, 3))
+def test_a_sweep_equals_trying_both_values_of_each_bit_in_turn(rng: np.random.Generator) -> None:
+    codes, wanted, weights = signs(rng, 6, 5), rng.standard_normal((6, 5)), rng.standard_normal((5, 3))
     expected = codes.copy()
     for bit in range(5):
         for row in range(6):
@@ -34,8 +33,8 @@ def test_a_sweep_equals_trying_both_values_of_each_bit_in_turn() -> None:
     assert np.array_equal(descend(codes, wanted, weights), expected)
 
 
-def test_sweeps_never_raise_the_objective_and_end_where_no_bit_gains() -> None:
-    codes, wanted, weights = signs(20, 8), RNG.standard_normal((20, 8)), RNG.standard_normal((8, 3))
+def test_sweeps_never_raise_the_objective_and_end_where_no_bit_gains(rng: np.random.Generator) -> None:
+    codes, wanted, weights = signs(rng, 20, 8), rng.standard_normal((20, 8)), rng.standard_normal((8, 3))
     parts = [code_part(codes, wanted, weights)]
     for _ in range(20):
         codes = descend(codes, wanted, weights)
@@ -52,15 +51,15 @@ def test_sweeps_never_raise_the_objective_and_end_where_no_bit_gains() -> None:
             )
 
 
-def test_a_bit_that_does_not_matter_stays() -> None:
-    codes = signs(4, 3)
+def test_a_bit_that_does_not_matter_stays(rng: np.random.Generator) -> None:
+    codes = signs(rng, 4, 3)
     assert np.array_equal(descend(codes, np.zeros((4, 3)), np.zeros((3, 2))), codes)
 
 
-def test_one_round_of_all_three_never_raises_the_whole_objective() -> None:
-    y, phi = np.eye(3)[RNG.integers(0, 3, 40)], RNG.random((40, 6))
+def test_one_round_of_all_three_never_raises_the_whole_objective(rng: np.random.Generator) -> None:
+    y, phi = np.eye(3)[rng.integers(0, 3, 40)], rng.random((40, 6))
     nu, strength, own = 0.1, 1.0, 1e-6
-    codes = signs(40, 8)
+    codes = signs(rng, 40, 8)
     reached, weights = np.zeros((6, 8)), np.zeros((8, 3))
 
     def objective() -> float:
@@ -78,8 +77,8 @@ def test_one_round_of_all_three_never_raises_the_whole_objective() -> None:
     assert all(after <= before + 1e-3 for before, after in itertools.pairwise(values))
 
 
-def test_the_kernel_equals_its_definition_and_its_width_the_mean_distance() -> None:
-    features = RNG.standard_normal((50, 4)).astype(np.float32)
+def test_the_kernel_equals_its_definition_and_its_width_the_mean_distance(rng: np.random.Generator) -> None:
+    features = rng.standard_normal((50, 4)).astype(np.float32)
     scaling = scaling_of(features, standardise=False)
     kernel = kernel_to_anchors(features, scaling, 20, spread=0.5, rng=np.random.default_rng(1))
     distance = np.linalg.norm(scaling.apply(features)[:, None] - kernel.anchors, axis=2)
@@ -90,16 +89,16 @@ def test_the_kernel_equals_its_definition_and_its_width_the_mean_distance() -> N
     )
 
 
-def test_anchors_are_training_rows_drawn_once_each() -> None:
-    features = RNG.standard_normal((30, 4)).astype(np.float32)
+def test_anchors_are_training_rows_drawn_once_each(rng: np.random.Generator) -> None:
+    features = rng.standard_normal((30, 4)).astype(np.float32)
     scaling = scaling_of(features, standardise=False)
     kernel = kernel_to_anchors(features, scaling, 99, spread=1, rng=np.random.default_rng(1))
     assert np.array_equal(kernel.anchors, scaling.apply(features))
 
 
-def test_well_parted_classes_get_codes_near_their_own_and_far_from_others() -> None:
+def test_well_parted_classes_get_codes_near_their_own_and_far_from_others(rng: np.random.Generator) -> None:
     labels = np.eye(4, dtype=bool)[np.arange(80) % 4]
-    features = (10 * labels + RNG.standard_normal((80, 4))).astype(np.float32)
+    features = (10 * labels + rng.standard_normal((80, 4))).astype(np.float32)
     codes = logits_of(sdh(features, labels, 16), features) > 0
     distance = (codes[:, None] != codes).sum(axis=2)
     same = labels.argmax(axis=1)[:, None] == labels.argmax(axis=1)
