@@ -89,12 +89,12 @@ def test_dpn_is_0_on_its_centers_and_leaves_polarized_bits_alone() -> None:
 def test_centers_are_in_the_state_and_come_from_the_seed(
     kind: type[CentralSimilarityLoss | PolarizedLoss],
 ) -> None:
-    loss = kind(36, 10, seed=5)
+    loss = kind(36, 10, centers="sampled", seed=5)
     assert set(loss.state_dict()) == {"weight", "tie"}
     assert not list(loss.parameters())
-    assert loss.weight.tolist() == hash_centers(10, 36, 5).tolist()
+    assert loss.weight.tolist() == hash_centers(10, 36, 5, kind="sampled").tolist()
     assert loss.tie.abs().tolist() == [1] * 36
-    assert torch.equal(loss.tie, kind(36, 10, seed=5).tie)
+    assert torch.equal(loss.tie, kind(36, 10, centers="auto", seed=5).tie)
     other = kind(36, 10, seed=6)
     assert not torch.equal(loss.weight, other.weight)
     assert not torch.equal(loss.tie, other.tie)

@@ -65,6 +65,18 @@ def test_bits_of_the_benchmark_are_no_copies_nor_opposites(bits: int, classes: i
     assert repeated <= (2 if (classes, bits) == (200, 48) else 0)
 
 
+@pytest.mark.parametrize(
+    ("classes", "bits", "order"), [(10, 28, 32), (40, 36, 40), (21, 100, 104), (10, 5, 8)]
+)
+def test_rows_of_a_larger_order_are_all_but_orthogonal(classes: int, bits: int, order: int) -> None:
+    centers = hash_centers(classes, bits)
+    # each dropped column changes a product of 0 by 1 (opposite rows, beyond the order, are not among these)
+    products = (centers.astype(int) @ centers.T)[np.triu_indices(classes, k=1)]
+    allowed = np.abs(products) <= order - bits
+    assert (allowed | (products == -bits)).all()
+    assert (~allowed).sum() <= max(classes - order, 0)
+
+
 def test_few_classes_have_as_many_different_bits_as_there_can_be() -> None:
     for classes in (2, 3, 4):
         assert different_bits(hash_centers(classes, 64)) == 2**classes
@@ -129,7 +141,7 @@ def test_a_seed_gives_the_same_centers_again_and_another_seed_others(classes: in
     assert (first != hash_centers(classes, bits, 4)).any()
 
 
-@pytest.mark.parametrize(("classes", "bits"), [(2, 1024), (10, 1021), (1000, 1024), (1000, 499), (1000, 4)])
+@pytest.mark.parametrize(("classes", "bits"), [(2, 1024), (10, 1021), (1000, 1021), (1000, 499), (1000, 4)])
 def test_is_quick(classes: int, bits: int) -> None:
     hash_centers(classes, bits, 1)
     started = time.process_time()

@@ -96,7 +96,7 @@ class CentralSimilarityLoss(CenteredLoss):
         gamma: weight of the quantization, lambda in the paper, whose program uses 1e-4.
         quantization: q: ``log_cosh``, log cosh(abs(t) - 1), the paper's; ``square``, (abs(t) - 1)^2, that of
             its program.
-        centers: ``auto``, Hadamard rows where they reach, or ``sampled`` (:func:`hash_centers`).
+        centers: ``auto``, Hadamard rows if C <= 2K, or ``sampled`` (:func:`hash_centers`).
         seed: of the centres and of the vector that breaks ties.
 
     Attributes:
@@ -159,7 +159,7 @@ class PolarizedLoss(CenteredLoss):
         bits: length K of a code, 4..1024.
         classes: number of classes C, at least 2.
         m: the margin, > 0.
-        centers: ``sampled``, or ``auto``, Hadamard rows where they reach (:func:`hash_centers`).
+        centers: ``sampled``, or ``auto``, Hadamard rows if C <= 2K (:func:`hash_centers`).
         seed: of the centres and of the vector that breaks ties.
 
     Attributes:

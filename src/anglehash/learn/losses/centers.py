@@ -1,12 +1,14 @@
 r"""Hash centres: one fixed code a class, far from the codes of the other classes.
 
 Rows of a Hadamard matrix of order K, and their opposites, are 2K codes of K bits that are K/2 apart or more:
-no 2K codes do better (Plotkin). For other lengths, or more classes, centres are sampled and the best kept.
+no 2K codes do better (Plotkin). Orthogonal rows serve best, more so with several labels an image: where
+none of order K is known, a larger one is cut. For more classes, codes are sampled and the best kept.
 """
 
 from __future__ import annotations
 
 import math
+from itertools import count
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,29 +22,30 @@ Signs = NDArray[np.int8]  # entries -1 and 1
 SIGNS = np.array([-1, 1], dtype=np.int8)
 CENTERS = ("auto", "sampled")
 DRAWS = 200  # of rows of a Hadamard matrix
-STARTS = 20  # of a search: the best is kept
 CANDIDATES = 1024  # random codes to choose from
 
 
 def hash_centers(classes: int, bits: int, seed: int = 0, *, kind: str = "auto") -> Signs:
     r"""One code a class, of -1 and 1, far apart.
 
-    ``auto``, where a Hadamard matrix of order K is known here (:func:`hadamard`) and C <= 2K: C of its rows at
-    random, each with a random sign, and beyond K rows their opposites as well. All are K/2 apart, opposites K.
-    Few rows can make bits equal (the first 10 rows of Sylvester's matrix of order 64 hold 16 different bits), so
-    up to 200 draws are made until all bits differ, also from each other's opposite, and none is the same for
-    all classes; where C is too small for that, the best draw is taken.
+    ``auto``, where C <= 2K: C rows of a Hadamard matrix (:func:`hadamard`) at random, each with a random sign,
+    and beyond its order their opposites as well. If the order is K, all are K/2 apart, opposites K. If none
+    of order K is known here, the next larger one is taken and as many columns are dropped at random: the rows
+    are still all but orthogonal. Few rows can make bits equal (the first 10 rows of Sylvester's matrix of
+    order 64 hold 16 different bits), so up to 200 draws are made (20 where columns are dropped) until all
+    bits differ, also from each other's opposite, and none is the same for all classes; where that cannot
+    be, the best draw is taken.
 
-    Otherwise, and for ``sampled``, they are chosen greedily out of random codes, the best of 20 searches:
+    ``auto`` where C > 2K, and ``sampled``: greedily out of random codes, the best of 20 searches.
 
     - C <= 2K: out of 1,024 codes (2C if more) with half their bits 1 (all codes where those are few), again
-      and again the one whose nearest chosen centre is farthest;
+      and again the one whose nearest chosen centre is farthest.
     - C > 2K: a random linear code of ceil(log2 C) dimensions, doubled again and again by a word that is K/2
       bits or more from all words so far, or as far as the best of 1,024 random words is; C of its words,
       all of them shifted by one random word.
 
-    The best search is that with the greatest minimum distance, then the most different bits. Minimum
-    distances so found, seed 0, where Hadamard rows do not reach:
+    The best draw or search is that with the greatest minimum distance, then the most different bits; above
+    128 bits, 20 becomes less, down to 3. Minimum distances, seed 0 (in brackets: Hadamard rows):
 
     =======  =====  =====  =====  =====  =====  =====
     classes  12     16     24     32     48     64
@@ -74,10 +77,9 @@ def hash_centers(classes: int, bits: int, seed: int = 0, *, kind: str = "auto") 
     if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
         raise ConfigError(f"seed must be a whole number >= 0, got {seed!r}")
     rng = np.random.default_rng(seed)
-    matrix = hadamard(bits) if kind == "auto" and classes <= 2 * bits else None
-    if matrix is not None:
-        return _drawn(matrix, classes, rng)
-    return _sampled(classes, bits, rng) if classes <= 2 * bits else _linear(classes, bits, rng)
+    if classes > 2 * bits:
+        return _linear(classes, bits, rng)
+    return _drawn(classes, bits, rng) if kind == "auto" else _sampled(classes, bits, rng)
 
 
 def minimum_distance(centers: Signs) -> int:
@@ -144,16 +146,19 @@ def _is_prime(n: int) -> bool:
     return n > 1 and all(n % divisor for divisor in range(2, math.isqrt(n) + 1))
 
 
-def _drawn(matrix: Signs, classes: int, rng: np.random.Generator) -> Signs:
-    """Rows of a Hadamard matrix and their opposites: the draw with the most different bits."""
-    bits = len(matrix)
-    perfect = (min(bits, 2 ** (classes - 1)), min(bits, 2**classes), 0)
-    best, best_score = matrix[:0], (0, 0, -bits)
-    for _ in range(DRAWS):
-        rows = rng.permutation(matrix) * rng.choice(SIGNS, (bits, 1))
+def _drawn(classes: int, bits: int, rng: np.random.Generator) -> Signs:
+    """Rows of a Hadamard matrix and their opposites: the draw that is farthest, with the most different bits."""
+    matrix = next(found for order in count(bits) if (found := hadamard(order)) is not None)
+    order = len(matrix)
+    perfect = (order // 2, min(bits, 2 ** (classes - 1)), min(bits, 2**classes), 0)
+    best, best_score = matrix[:0], (0, 0, 0, -bits)
+    for _ in range(DRAWS if order == bits else _searches(bits)):
+        rows = matrix[rng.permutation(order)[:classes]][:, rng.permutation(order)[:bits]]
+        rows = rows * rng.choice(SIGNS, (len(rows), 1))
         centers = rng.permutation(np.concatenate([rows, -rows])[:classes])
         constant = int((centers == centers[0]).all(axis=0).sum())
-        score = (different_bits(centers, up_to_sign=True), different_bits(centers), -constant)
+        different = different_bits(centers, up_to_sign=True), different_bits(centers)
+        score = (minimum_distance(centers), *different, -constant)
         if score > best_score:
             best, best_score = centers, score
         if score == perfect:
@@ -167,7 +172,7 @@ def _sampled(classes: int, bits: int, rng: np.random.Generator) -> Signs:
     rows = candidates.astype(np.float32)
     product = rows @ rows.T
     best, best_score = candidates[:classes], (-1, 0)
-    for start in rng.choice(len(candidates), min(STARTS, len(candidates)), replace=False):
+    for start in rng.choice(len(candidates), min(_searches(bits), len(candidates)), replace=False):
         chosen, nearest = _farthest(product, classes, int(start))
         score = ((bits - nearest) // 2, different_bits(candidates[chosen], up_to_sign=True))
         if score > best_score:
@@ -187,15 +192,20 @@ def _candidates(classes: int, bits: int, rng: np.random.Generator) -> Signs:
     return rng.permutation(np.unique(rows, axis=0))
 
 
-def _farthest(product: NDArray[np.float32], count: int, start: int) -> tuple[list[int], int]:
-    """Begin with ``start``; add the one whose nearest chosen one is farthest, until there are ``count``.
+def _searches(bits: int) -> int:
+    """How many searches are made: 20 up to 128 bits, fewer above, where chance matters less; all stay quick."""
+    return max(3, min(20, 2560 // bits))
+
+
+def _farthest(product: NDArray[np.float32], classes: int, start: int) -> tuple[list[int], int]:
+    """Begin with ``start``; add the one whose nearest chosen one is farthest, until there are ``classes``.
 
     Returns:
         Their numbers, and the greatest inner product among two of them.
     """
     chosen, closest = [start], -math.inf
     nearest = product[start].copy()
-    while len(chosen) < count:
+    while len(chosen) < classes:
         best = int(nearest.argmin())
         closest = max(closest, float(nearest[best]))
         chosen.append(best)
@@ -214,7 +224,7 @@ def _linear(classes: int, bits: int, rng: np.random.Generator) -> Signs:
         codes = np.arange(2**bits)[:, None] >> np.arange(bits) & 1
         return np.resize(rng.permutation((2 * codes - 1).astype(np.int8)), (classes, bits))
     best, best_score = np.ones((1, bits), dtype=np.int8), (-1, 0)
-    for _ in range(STARTS):
+    for _ in range(_searches(bits)):
         words, distance = _doubled(dimension, bits, rng)
         score = (distance, different_bits(words, up_to_sign=True))
         if score > best_score:

@@ -36,7 +36,7 @@ class OrthoHashLoss(nn.Module):
         margin: ``cosine`` or ``arc``.
         m: its strength; ``None`` is 0.2 of a cosine, or 0.2 radians.
         scale: s; ``None`` is sqrt(K), which is too little to become sure of one of many classes in few bits.
-        centers: ``auto``, Hadamard rows where they reach, or ``sampled`` (:func:`hash_centers`).
+        centers: ``auto``, Hadamard rows if C <= 2K, or ``sampled`` (:func:`hash_centers`).
         seed: of the centres.
 
     Attributes:
