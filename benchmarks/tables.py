@@ -1,9 +1,10 @@
-"""The tables of docs/results.md, from the JSON that benchmarks/figures.py wrote.
+"""The tables of docs/results.md, from the results that ``anglehash benchmark`` wrote.
 
-    python benchmarks/tables.py results/ablation-cifar10.json
+    python benchmarks/tables.py results/cifar10-I
 
-Each entry is the mean over training seeds on the first split, and their standard deviation; "splits" is the
-range over split seeds, with training seed 0.
+Each entry is the mean over training seeds on the first split (over draws, where there are draws) and their
+standard deviation; "splits" is the range over split seeds with the first training seed, at 32 bits or the
+middle length; "CPU s" the median training time at that length.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,45 +20,81 @@ Cell = dict[str, Any]
 
 
 def main() -> None:
-    """Print the tables of some result files."""
+    """Print the tables of some results."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
     parser.add_argument("results", type=Path, nargs="+")
-    parser.add_argument("--cut", help="also mAP at this cut, out of map_at")
+    parser.add_argument("--cut", help="mAP at this cut, out of map_at, in place of the headline's")
+    parser.add_argument("--key", default="map", help="another number of a cell: map_features, map_convention")
     arguments = parser.parse_args()
     for path in arguments.results:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        print(f"### {path.stem}\n")
-        print(table(content["run"], content["cells"], arguments.cut), end="\n\n")
+        file = path / "result.json" if path.is_dir() else path
+        result = json.loads(file.read_text(encoding="utf-8"))
+        print(f"### {result['name']}\n")
+        print(table(result, arguments.cut, arguments.key), end="\n\n")
 
 
-def table(run: dict[str, Any], cells: list[Cell], cut: str | None = None) -> str:
-    """A Markdown table: a row a variant and number of bits."""
-    first = run["split_seeds"][0]
-    spread = len(run["split_seeds"]) > 1
-    head = ["method", "bits", "mAP codes", "mAP features", "papers' convention"]
-    head += [f"mAP@{cut}"] if cut else []
-    head += ["splits"] if spread else []
-    rows = [head, ["---"] * len(head)]
-    for variant, bits in dict.fromkeys((cell["variant"], cell["bits"]) for cell in cells):
-        own = [cell for cell in cells if (cell["variant"], cell["bits"]) == (variant, bits)]
-        here = [cell for cell in own if cell["split_seed"] == first]
-        row = [variant, str(bits)]
-        row += [spell(cell[key] for cell in here) for key in ("map", "map_features", "map_convention")]
-        row += [spell(cell["map_at"][cut] for cell in here)] if cut else []
-        row += [extent(cell["map"] for cell in own if cell["seed"] == 0)] if spread else []
+def table(result: dict[str, Any], cut: str | None = None, key: str = "map") -> str:
+    """Markdown: a row a variant, a column a code length, the best mean first; then rivals and references."""
+    cells = [cell for cell in result["cells"] if cell["bits"]]
+    first = result["splits"][0]["seed"]
+    here = [cell for cell in cells if cell["split_seed"] == first]
+    lengths = sorted({cell["bits"] for cell in cells})
+    middle = 32 if 32 in lengths else lengths[len(lengths) // 2]
+    several = len({cell["split_seed"] for cell in cells}) > 1
+
+    def value(cell: Cell) -> float:
+        return float(cell["map_at"][cut] if cut else cell[key])
+
+    def means(variant: str) -> list[float]:
+        return [statistics.mean(map(value, own(here, variant, bits))) for bits in lengths]
+
+    rows = [["method", *map(str, lengths), *(["splits"] if several else []), "CPU s"]]
+    names = list(dict.fromkeys(cell["variant"] for cell in here))
+    for variant in sorted(names, key=lambda name: -statistics.mean(means(name))):
+        row = [variant, *(spell(map(value, own(here, variant, bits))) for bits in lengths)]
+        if several:
+            row.append(extent(value(c) for c in own(cells, variant, middle) if c["seed"] == here[0]["seed"]))
+        row.append(f"{statistics.median(c['train_cpu_seconds'] for c in own(here, variant, middle)):.1f}")
         rows.append(row)
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", references(cells, first)])
+    parts = [markdown(rows)]
+    if rivals := [cell for cell in result["cells"] if not cell["bits"]]:
+        parts.append(markdown(rival_rows(rivals, value)))
+    return "\n\n".join([*parts, references(result)])
 
 
-def references(cells: list[Cell], first: int) -> str:
-    """The class-id code and the posterior agreement, which depend on the split alone."""
-    here = next(cell for cell in cells if cell["split_seed"] == first)
-    return (
-        f"Class-id code {digits(here['class_id_map'])}, posterior agreement {digits(here['ceiling'])}; "
-        f"{here['queries']} queries, {here['database']} database images, {here['dropped_queries']} queries dropped; "
-        f"split {here['split_hash'][:12]}."
+def own(cells: Sequence[Cell], variant: str, bits: int) -> list[Cell]:
+    """The cells of one entry."""
+    return [cell for cell in cells if (cell["variant"], cell["bits"]) == (variant, bits)]
+
+
+def rival_rows(cells: Sequence[Cell], value: Any) -> list[list[str]]:
+    """Untrained rivals by bytes an item."""
+    sizes = sorted({cell["bytes"] for cell in cells})
+    rows = [["untrained, bytes an item", *(f"{size:,}" for size in sizes)]]
+    for variant in dict.fromkeys(cell["variant"] for cell in cells):
+        found = [[value(c) for c in cells if (c["variant"], c["bytes"]) == (variant, size)] for size in sizes]
+        rows.append([variant, *(spell(values) if values else "" for values in found)])
+    return rows
+
+
+def references(result: dict[str, Any]) -> str:
+    """The class-id code and the posterior agreement, and the sizes of the split."""
+    split = result["splits"][0]
+    known = split["ceiling"] is not None
+    trivial = (
+        f"Class-id code {digits(split['class_id_map'])}, posterior agreement {digits(split['ceiling'])}; "
     )
+    return (
+        f"{trivial if known else ''}{split['queries']:,} queries, {split['database']:,} database images, "
+        f"{split['train']:,} training and {split['validation']:,} validation images, "
+        f"{split['dropped_queries']} queries dropped; split {split['hash'][:12]}."
+    )
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Rows as a Markdown table, the first of them its head."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
 
 
 def digits(value: float) -> str:
@@ -68,9 +105,8 @@ def digits(value: float) -> str:
 def spell(values: Iterable[float]) -> str:
     """Mean and standard deviation."""
     numbers = list(values)
-    return digits(statistics.mean(numbers)) + (
-        f" ± {digits(statistics.stdev(numbers))}" if len(numbers) > 1 else ""
-    )
+    mean = digits(statistics.mean(numbers))
+    return f"{mean} ± {digits(statistics.stdev(numbers))}" if len(numbers) > 1 else mean
 
 
 def extent(values: Iterable[float]) -> str:

@@ -75,7 +75,7 @@ def main() -> None:
 def budget(run: Settings, method: Settings) -> int:
     """How many trials a method has."""
     own = len(method["options"])
-    return own if is_shallow(method.get("method", method["name"])) else len(run["heads"]) + own
+    return own if is_shallow(str(method.get("method", method["name"]))) else len(run["heads"]) + own
 
 
 def tune(run: Settings, method: Settings) -> list[Settings]:

@@ -53,12 +53,13 @@ def picture_rows(
         distances = hamming(measured.query[place : place + 1], measured.database)[0]
         nearest = np.argsort(distances, kind="stable")[:answers]
         query = int(split.query[place])
-        tiles = [_tile(split, int(split.database[i]), query, int(distances[i])) for i in nearest]
-        rows.append(Row(_tile(split, query), tiles))
+        tiles = [tile(split, int(split.database[i]), query, int(distances[i])) for i in nearest]
+        rows.append(Row(tile(split, query), tiles))
     return rows
 
 
-def _tile(split: RetrievalSplit, row: int, query: int | None = None, distance: int | None = None) -> Tile:
+def tile(split: RetrievalSplit, row: int, query: int | None = None, distance: int | None = None) -> Tile:
+    """An image as a picture of answers shows it: the query itself, or an answer to ``query``."""
     dataset = split.dataset
     labels = tuple(dataset.class_names[c] for c in np.flatnonzero(dataset.labels[row]))
     correct = None if query is None else bool((dataset.labels[row] & dataset.labels[query]).any())

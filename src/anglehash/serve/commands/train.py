@@ -34,7 +34,7 @@ _SETTINGS = (
     help="Folder of the new model.",
 )
 @click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
-@click.option("--method", help="Name of the loss.  [default: andsh]")
+@click.option("--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: andsh]")
 @click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
 @click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")
@@ -104,7 +104,7 @@ def command(
         as_json=as_json,
         text=lambda: (
             f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes, "
-            f"{len(model.log)} epochs"
+            f"{len(model.log)} epoch{'s' * (len(model.log) != 1)}"
             + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")
         ),
     )

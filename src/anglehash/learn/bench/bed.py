@@ -1,0 +1,185 @@
+"""What the cells of one split share: features, labels, and the references that depend on the split alone.
+
+A bed is made once and lies in a folder; the processes that compute cells map its features into memory, so
+that they are there once however many processes there are.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import width
+from anglehash.config import TrainConfig
+from anglehash.data.protocols import make_split
+from anglehash.data.sources import open_dataset
+from anglehash.data.split import RetrievalSplit
+from anglehash.errors import DataError
+from anglehash.evaluation.codebook import class_id_codes
+from anglehash.evaluation.ranking import average_precision_of_codes
+from anglehash.evaluation.scores import (
+    mean_average_precision_of_scores,
+    posterior_agreement,
+    shared_label_agreement,
+)
+from anglehash.files import write_json
+from anglehash.learn.backbones import make_backbone
+from anglehash.learn.bench.run import Place, Run
+from anglehash.learn.classifier import PosteriorClassifier
+from anglehash.learn.device import torch_threads
+from anglehash.learn.features import extract
+from anglehash.learn.on_features import Labelled
+from anglehash.progress import Report
+
+PARTS = ("train", "validation", "query", "database")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bed:
+    """One split as a backbone sees it.
+
+    Attributes:
+        features: ``(n, width)`` float32 of every image of the split, each once.
+        labels: ``(n, classes)`` bool.
+        parts: positions of each part among them.
+        rows: ``(n,)`` row of each image in the data set.
+        class_names: a name a column.
+        rank_cuts: the protocol's; the first is the headline's.
+        learned: columns of the classes that training images have.
+    """
+
+    features: NDArray[np.float32]
+    labels: NDArray[np.bool_]
+    parts: dict[str, NDArray[np.int64]]
+    rows: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    rank_cuts: tuple[int | None, ...]
+    learned: NDArray[np.int64]
+
+    def part(self, name: str) -> Labelled:
+        """Features and labels of one part."""
+        at = self.parts[name]
+        return Labelled(self.features[at], self.labels[at])
+
+    def lesson(self, name: str) -> Labelled:
+        """The same with the columns of learned classes only, as a method sees them."""
+        part = self.part(name)
+        return Labelled(part.features, part.labels[:, self.learned])
+
+    @classmethod
+    def load(cls, folder: Path) -> Bed:
+        """Open a bed that :func:`make_bed` wrote; its features are mapped, not read."""
+        facts = json.loads((folder / "facts.json").read_text(encoding="utf-8"))
+        arrays = np.load(folder / "arrays.npz", allow_pickle=False)
+        parts = {name: arrays[name] for name in PARTS}
+        return cls(
+            features=np.load(folder / "features.npy", mmap_mode="r", allow_pickle=False),
+            labels=arrays["labels"],
+            parts=parts,
+            rows=arrays["rows"],
+            class_names=tuple(facts["class_names"]),
+            rank_cuts=tuple(facts["rank_cuts"]),
+            learned=arrays["learned"],
+        )
+
+
+def split_of(run: Run, place: Place, cache: Path, report: Report) -> RetrievalSplit:
+    """The split of a place.
+
+    Raises:
+        DataError: it holds a class to be found that no training image has.
+    """
+    split = make_split(
+        open_dataset(run.data),
+        run.protocol,
+        seed=place.split_seed,
+        unlabelled=run.unlabelled,
+        cache=cache / "keys",
+        report=report,
+        **place.options,
+    )
+    labels = split.dataset.labels
+    names = split.dataset.class_names
+    trained = labels[split.train].any(axis=0)
+    lacking = [
+        names[c]
+        for c in np.flatnonzero(labels[split.query].any(axis=0) & ~trained)
+        if names[c] not in split.held_out
+    ]
+    if lacking:
+        raise DataError(
+            f"{run.data}, split {place.split_seed}: {len(lacking)} classes of the queries have no training image "
+            f"(first: {lacking[0]}): give it more images, or leave the class out"
+        )
+    return split
+
+
+def split_facts(run: Run, place: Place, split: RetrievalSplit) -> dict[str, Any]:
+    """What a result says of a split, as JSON values; the references come later."""
+    return {
+        "seed": place.split_seed,
+        "options": dict(place.options),
+        "hash": split.hash,
+        **{part: len(split.part(part)) for part in PARTS if part != "query"},
+        "queries": len(split.query),
+        "classes": len(split.dataset.class_names),
+        "dropped_queries": split.dropped_queries,
+        "held_out": list(split.held_out),
+        "trains_on_database": split.trains_on_database,
+        "rank_cut": split.rank_cuts[0],
+        "multi_label": split.dataset.multi_label,
+    }
+
+
+def make_bed(split: RetrievalSplit, config: TrainConfig, folder: Path, cache: Path, report: Report) -> Bed:
+    """Compute the features of a split, or take them from the cache, and lay them down in ``folder``."""
+    rows = np.unique(np.concatenate([split.part(name) for name in PARTS]))
+    backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
+    if not backbone.pretrained:
+        raise DataError(f"{config.backbone} has no weights yet: only fine_tune = true can benchmark it")
+    found = extract(split.dataset.images, backbone, rows=rows, cache=cache, report=report)
+    if found.problems:
+        raise DataError(f"{len(found.problems)} images changed while they were read: run the command again")
+    labels = split.dataset.labels[rows]
+    parts = {name: np.searchsorted(rows, split.part(name)) for name in PARTS}
+    learned = np.flatnonzero(labels[parts["train"]].any(axis=0))
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "features.npy", found.values)
+    np.savez(folder / "arrays.npz", labels=labels, rows=rows, learned=learned, **parts)  # type: ignore[arg-type]
+    facts = {"class_names": list(split.dataset.class_names), "rank_cuts": list(split.rank_cuts)}
+    write_json(folder / "facts.json", facts)
+    return Bed.load(folder)
+
+
+def references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str, Any]:
+    """The trivial rows: what a calibrated linear classifier reaches, by its answer and by its posterior.
+
+    Both are ``None`` where the queries hold classes that it has not seen.
+    """
+    query, database = bed.part("query"), bed.part("database")
+    asked = np.flatnonzero(query.labels.any(axis=0) | database.labels.any(axis=0))
+    if not np.isin(asked, bed.learned).all():
+        return {"ceiling": None, "class_id_map": None, "class_id_bytes": None}
+    known = [bed.lesson(name) for name in ("train", "validation")]
+    features, labels = (np.concatenate(both) for both in zip(*known, strict=True))
+    with torch_threads(1):
+        classifier = PosteriorClassifier(features.shape[1], len(bed.learned), multi_label=multi_label)
+        classifier.fit(features, labels, report=report)
+        q, d = (classifier.posterior(part.features) for part in (query, database))
+    similarity = shared_label_agreement if multi_label else posterior_agreement
+    cut = bed.rank_cuts[0]
+    ceiling = mean_average_precision_of_scores(
+        q, d, query.labels, database.labels, similarity=similarity, k=cut
+    )
+    own, others = (class_id_codes(posterior) for posterior in (q, d))
+    class_id = average_precision_of_codes(own, others, query.labels, database.labels, bits=q.shape[1], k=cut)
+    return {
+        "ceiling": ceiling,
+        "class_id_map": float(class_id.mean()),
+        "class_id_bytes": 1 if q.shape[1] <= 256 else width(q.shape[1].bit_length()),
+    }

@@ -1,0 +1,205 @@
+"""One cell: train one method, and measure its codes."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from anglehash.codes import hamming, pack
+from anglehash.data.split import RetrievalSplit
+from anglehash.errors import ConfigError
+from anglehash.evaluation.protocol import Outputs, evaluate
+from anglehash.evaluation.rivals import RIVALS, rival_average_precision
+from anglehash.learn.bench.bed import Bed
+from anglehash.learn.bench.run import Cell
+from anglehash.learn.device import torch_threads
+from anglehash.learn.fitting import fit
+from anglehash.learn.on_features import Learned, learn_head, map_of_logits
+
+KEPT = (
+    "map", "map_at", "map_convention", "map_features", "precision_radius_2", "unique_codes", "precision_at", "ndcg",
+    "acg", "wap", "queries_without_relevant",
+)  # fmt: skip
+DETAILS = ("precision_recall", "recall_at", "per_class")  # of the first seed: they are long
+
+
+class Wanted(NamedTuple):
+    """How much of a cell is kept.
+
+    Attributes:
+        map_features: also rank by the real-valued logits.
+        details: keep curves and classes.
+        queries: so many queries show what they retrieve.
+        answers: so many images each.
+    """
+
+    map_features: bool = True
+    details: bool = True
+    queries: int = 0
+    answers: int = 0
+
+
+class _Logits(NamedTuple):
+    validation: NDArray[np.float32]
+    train: NDArray[np.float32]
+    query: NDArray[np.float32]
+    database: NDArray[np.float32]
+
+
+def compute(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
+    """Train and measure one cell on cached features."""
+    with torch_threads(1):
+        if cell.kind == "rival":
+            return _rival(cell, bed, wanted)
+        clocks = time.perf_counter(), time.process_time()
+        learned = learn_head(bed.lesson("train"), cell.config)
+        clocks = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+        logits = _logits(learned.head, bed)
+        return _measured(cell, bed, wanted, learned, logits, clocks)
+
+
+def compute_fine_tuned(
+    cell: Cell, bed: Bed, split: RetrievalSplit, cache: Path, wanted: Wanted
+) -> dict[str, Any]:
+    """Train and measure one cell whose backbone learns too; ``bed`` lends labels and parts."""
+    clocks = time.perf_counter(), time.process_time()
+    model = fit(split, cell.config, cache=cache)
+    clocks = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+    encoded = model.encode(split.dataset.images, rows=bed.rows)
+    with torch_threads(1):
+        logits = _Logits(**{name: encoded.logits[at] for name, at in bed.parts.items()})
+        learned = Learned(model.head, model.class_vectors, model.log)
+        return _measured(cell, bed, wanted, learned, logits, clocks)
+
+
+@torch.inference_mode()
+def _logits(head: nn.Module, bed: Bed, *, block: int = 4096) -> _Logits:
+    """Logits in float32, fast: a bit whose logit is within rounding of 0 may differ from a saved model's."""
+    out = [
+        head(torch.from_numpy(bed.features[i : i + block].copy())).numpy()
+        for i in range(0, len(bed.rows), block)
+    ]
+    every = np.concatenate(out)
+    return _Logits(**{name: every[at] for name, at in bed.parts.items()})
+
+
+def _measured(
+    cell: Cell,
+    bed: Bed,
+    wanted: Wanted,
+    learned: Learned,
+    logits: _Logits,
+    clocks: tuple[float, float],
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    config = cell.config
+    labels = {name: bed.labels[at] for name, at in bed.parts.items()}
+    outputs = [
+        Outputs(codes=pack(values), features=values if wanted.map_features else None, labels=labels[name])
+        for name, values in (("query", logits.query), ("database", logits.database))
+    ]
+    report = evaluate(
+        *outputs,
+        bits=config.bits,
+        class_names=bed.class_names,
+        rank_cut=bed.rank_cuts[0],
+        extra_cuts=bed.rank_cuts[1:],
+    ).to_dict()
+    checked = len(logits.validation) > 0
+    return _rounded_table(
+        {
+            **_names(cell),
+            "bytes": cell.bytes_asked,
+            **{key: report[key] for key in (*KEPT, *(DETAILS if wanted.details else ()))},
+            "validation_map": map_of_logits(
+                logits.validation, logits.train, labels["validation"], labels["train"]
+            )
+            if checked
+            else None,
+            **_answers(bed, outputs[0], outputs[1], wanted),
+            "train_seconds": clocks[0],
+            "train_cpu_seconds": clocks[1],
+            "evaluate_seconds": time.perf_counter() - started,
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+            "epochs": len(learned.log),
+        }
+    )
+
+
+def _answers(bed: Bed, query: Outputs, database: Outputs, wanted: Wanted) -> dict[str, Any]:
+    """Some queries, evenly spaced, and the rows that their codes find, nearest first."""
+    if not wanted.queries:
+        return {}
+    places = np.linspace(0, len(query.codes) - 1, min(wanted.queries, len(query.codes))).astype(int)
+    distances = hamming(query.codes[places], database.codes)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, : wanted.answers]
+    return {
+        "answers": {
+            "queries": bed.rows[bed.parts["query"][places]].tolist(),
+            "rows": bed.rows[bed.parts["database"][nearest]].tolist(),
+            "distances": np.take_along_axis(distances, nearest, axis=1).tolist(),
+        }
+    }
+
+
+def _rival(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
+    query, database = bed.part("query"), bed.part("database")
+    clocks = time.perf_counter(), time.process_time()
+    rival = RIVALS[cell.method](
+        bed.part("train").features,
+        query.features,
+        database.features,
+        bytes_per_item=cell.bytes_asked,
+        seed=cell.seed,
+    )
+    found = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+    precision = rival_average_precision(rival, query.labels, database.labels, bed.rank_cuts)
+    if not np.isfinite(precision).all():
+        raise ConfigError(f"{cell.method} gives NaN scores on these features")
+    means = precision.mean(axis=0).tolist()
+    return _rounded_table(
+        {
+            **_names(cell),
+            "bytes": rival.bytes_per_item,
+            "map": means[0],
+            "map_at": {str(k or "all"): value for k, value in zip(bed.rank_cuts, means, strict=True)},
+            "train_seconds": found[0],
+            "train_cpu_seconds": found[1],
+        }
+    )
+
+
+def _names(cell: Cell) -> dict[str, Any]:
+    return {
+        "variant": cell.variant,
+        "method": cell.method,
+        "kind": cell.kind,
+        "bits": cell.bits,
+        "seed": cell.seed,
+        "split_seed": cell.place.split_seed,
+        **({"draw": cell.place.options["draw"]} if "draw" in cell.place.options else {}),
+        "hash": cell.hash,
+    }
+
+
+def _rounded_table(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Numbers with six significant digits: what is behind them is noise."""
+    return {key: _rounded(value) for key, value in table.items()}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, Mapping):
+        return _rounded_table(value)
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value

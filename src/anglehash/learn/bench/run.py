@@ -1,0 +1,283 @@
+"""What a benchmark is asked for: one TOML file, checked before anything is computed."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from itertools import product
+from pathlib import Path
+from typing import Any, Self
+
+from anglehash.codes import width
+from anglehash.config import TrainConfig
+from anglehash.data.protocols import PROTOCOLS
+from anglehash.errors import ConfigError, unknown
+from anglehash.evaluation.rivals import LEAST_BYTES, RIVALS
+from anglehash.files import sha256_json
+from anglehash.learn.methods import is_shallow, settled
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where cells are computed: one split of one data set, as one backbone sees it.
+
+    Attributes:
+        split_seed: seed of the protocol's draws.
+        options: the protocol's own options.
+    """
+
+    split_seed: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """One training and one evaluation.
+
+    Attributes:
+        variant: name of the row that it belongs to.
+        kind: ``deep``, ``shallow``, or ``rival`` where nothing is trained on labels.
+        method: name of the method, or of the rival.
+        bits: length of a code; ``None`` where a rival has none.
+        bytes_asked: size of an item that a rival is given; ``None`` where it has no choice.
+        seed: seed of the training.
+        place: the split.
+        settings: the settled config as JSON values.
+        hash: of all the cell depends on.
+    """
+
+    variant: str
+    kind: str
+    method: str
+    bits: int | None
+    bytes_asked: int | None
+    seed: int
+    place: Place
+    settings: Mapping[str, Any]
+    hash: str
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of a trained method."""
+        return TrainConfig.from_dict(dict(self.settings))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A benchmark. Every setting below is a key of its TOML file.
+
+    Attributes:
+        name: of the run; the file's name without ``.toml``.
+        data: name of a known set, or a folder or manifest.
+        protocol: how it is split.
+        options: the protocol's own options, a table.
+        draws: values of the protocol's option ``draw``, each a split of its own; none by default.
+        unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
+        title: a line for people.
+        notes: further lines for people.
+        bits: code lengths.
+        seeds: training seeds.
+        split_seeds: seeds of the split. The headline is the first.
+        other_seeds: training seeds on the other splits, which tell the spread over draws of the split.
+        other_bits: code lengths on the other splits; all by default.
+        methods: names of methods that are variants under their own name.
+        variants: tables with ``name`` and the settings in which the variant differs; ``bits`` may be a list.
+        settings: settings of every variant (:class:`TrainConfig`), a table.
+        tuned: JSON file of chosen settings by method (``benchmarks/tuning.py``), relative to the TOML file.
+        rivals: names of untrained rivals (:data:`~anglehash.evaluation.rivals.RIVALS`).
+        rival_bytes: sizes of an item that rivals are given, those that are too small for one left out.
+        map_features: also rank by the real-valued logits; off where there are too many pairs to sort.
+        examples: table ``variants`` (two names), ``bits``, ``queries``, ``answers``: retrieved images to show.
+        published: tables ``method``, ``bits``, ``map``, ``features``, ``source``: figures of others.
+    """
+
+    name: str
+    data: str
+    protocol: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    draws: Sequence[int] = ()
+    unlabelled: str = "refuse"
+    title: str = ""
+    notes: Sequence[str] = ()
+    bits: Sequence[int] = (12, 24, 32, 48, 64)
+    seeds: Sequence[int] = (0, 1, 2)
+    split_seeds: Sequence[int] = (0,)
+    other_seeds: Sequence[int] = (0,)
+    other_bits: Sequence[int] = ()
+    methods: Sequence[str] = ()
+    variants: Sequence[Mapping[str, Any]] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    tuned: str = ""
+    rivals: Sequence[str] = ()
+    rival_bytes: Sequence[int] = ()
+    map_features: bool = True
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    published: Sequence[Mapping[str, Any]] = ()
+    chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> Self:
+        """Read and check a run file.
+
+        Raises:
+            ConfigError: it cannot be read, or a key, method, protocol or setting is unknown or out of range.
+        """
+        try:
+            table = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ConfigError(f"{path}: cannot read the run file: {error}") from error
+        known = {f.name for f in fields(cls)} - {"name", "chosen"}
+        try:
+            for key, value in table.items():
+                if key not in known:
+                    raise unknown("key of a run file", key, known)
+                _check_kind(key, value)
+            for key in ("data", "protocol"):
+                if key not in table:
+                    raise ConfigError(f"the key {key!r} is missing: name the data set and its protocol")
+            chosen = _read_tuned(path.parent / table["tuned"]) if table.get("tuned") else {}
+            run = cls(name=path.stem, chosen=chosen, **table)
+            run.check()
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
+        return run
+
+    def check(self) -> None:
+        """Every cell can be made, so that nothing fails after hours.
+
+        Raises:
+            ConfigError: saying which setting is wrong.
+        """
+        if self.protocol not in PROTOCOLS:
+            raise unknown("protocol", self.protocol, PROTOCOLS)
+        cells = list(self.cells())
+        if not cells:
+            raise ConfigError("there is nothing to run: name methods, variants or rivals, and bits and seeds")
+        seen: dict[tuple[Any, ...], str] = {}
+        for cell in cells:
+            key = (
+                cell.variant,
+                cell.bits,
+                cell.bytes_asked,
+                cell.seed,
+                cell.place.split_seed,
+                _draw(cell.place),
+            )
+            if key in seen:
+                raise ConfigError(f"two variants are called {cell.variant!r}: give each a name of its own")
+            seen[key] = cell.hash
+        names = {cell.variant for cell in cells}
+        for name in self.examples.get("variants", ()):
+            if name not in names:
+                raise unknown("variant of the examples", name, names)
+
+    def places(self) -> list[Place]:
+        """The splits, the headline first."""
+        draws = [{"draw": draw} for draw in self.draws] or [{}]
+        return [Place(seed, {**self.options, **draw}) for seed in self.split_seeds for draw in draws]
+
+    def cells(self, place: Place | None = None) -> Iterator[Cell]:
+        """The cells of one split, or of all."""
+        for where in [place] if place else self.places():
+            first = where.split_seed == self.split_seeds[0]
+            seeds = self.seeds if first else self.other_seeds
+            lengths = self.bits if first else self.other_bits or self.bits
+            for variant in self.all_variants():
+                for bits, seed in product(variant.get("bits", lengths), seeds):
+                    yield self._trained(variant, bits, seed, where)
+            if first:
+                yield from self._rivals(where)
+
+    def all_variants(self) -> list[Mapping[str, Any]]:
+        """The variants, those of ``methods`` first."""
+        return [*({"name": name, "method": name} for name in self.methods), *self.variants]
+
+    def _trained(self, variant: Mapping[str, Any], bits: int, seed: int, place: Place) -> Cell:
+        if not isinstance(variant.get("name"), str):
+            raise ConfigError(f"a variant needs a name, got {dict(variant)!r}")
+        own = {k: v for k, v in variant.items() if k not in ("name", "bits")}
+        layers = [self.settings, self.chosen.get(variant["name"], {}).get("settings", {}), own]
+        loss = {k: v for layer in layers for k, v in layer.get("loss", {}).items()}
+        merged = {k: v for layer in layers for k, v in layer.items()}
+        try:
+            config = settled(TrainConfig.from_dict({**merged, "loss": loss, "bits": bits, "seed": seed}))
+        except ConfigError as error:
+            raise ConfigError(f"variant {variant['name']!r}: {error}") from error
+        return Cell(
+            variant=variant["name"],
+            kind="shallow" if is_shallow(config.method) else "deep",
+            method=config.method,
+            bits=bits,
+            bytes_asked=width(bits),
+            seed=seed,
+            place=place,
+            settings=config.to_dict(),
+            hash=self._identity(place, _telling(config)),
+        )
+
+    def _rivals(self, place: Place) -> Iterator[Cell]:
+        base = TrainConfig.from_dict({**self.settings})
+        eyes = {"backbone": base.backbone, "size": base.size}
+        for name in self.rivals:
+            if name not in RIVALS:
+                raise unknown("rival", name, RIVALS)
+            sized = name in LEAST_BYTES
+            sizes: list[int | None] = [None]
+            if sized:
+                sizes = [size for size in self.rival_bytes if size >= LEAST_BYTES[name]]
+            for size, seed in product(sizes, self.seeds if sized else self.seeds[:1]):
+                yield Cell(
+                    variant=name,
+                    kind="rival",
+                    method=name,
+                    bits=None,
+                    bytes_asked=size,
+                    seed=seed,
+                    place=place,
+                    settings=eyes,
+                    hash=self._identity(place, {"rival": name, "bytes": size, "seed": seed, **eyes}),
+                )
+
+    def _identity(self, place: Place, settings: Mapping[str, Any]) -> str:
+        where = {"data": self.data, "protocol": self.protocol, "options": dict(place.options)}
+        return sha256_json({"settings": settings, "split_seed": place.split_seed, **where})[:16]
+
+
+def _telling(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are not at their default: a new setting changes no hash."""
+    usual = TrainConfig().to_dict()
+    return {name: value for name, value in config.to_dict().items() if value != usual[name]}
+
+
+def _draw(place: Place) -> object:
+    return place.options.get("draw")
+
+
+def _read_tuned(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8"))["chosen"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"tuned: {path} is not a file of chosen settings: {error!r}") from error
+
+
+_LISTS = {
+    "draws": int, "notes": str, "bits": int, "seeds": int, "split_seeds": int, "other_seeds": int,
+    "other_bits": int, "methods": str, "variants": dict, "rivals": str, "rival_bytes": int, "published": dict,
+}  # fmt: skip
+_SINGLE = {
+    "data": str, "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
+    "options": dict, "settings": dict, "examples": dict,
+}  # fmt: skip
+_WORDS = {int: "whole number", str: "text", dict: "table", bool: "true or false"}
+
+
+def _check_kind(key: str, value: Any) -> None:
+    if key in _SINGLE:
+        if not isinstance(value, _SINGLE[key]):
+            raise ConfigError(f"{key} must be a {_WORDS[_SINGLE[key]]}, got {value!r}")
+        return
+    kind = _LISTS[key]
+    if not isinstance(value, list) or not all(type(item) is kind for item in value):
+        raise ConfigError(f"{key} must be a list, each item a {_WORDS[kind]}, got {value!r}")

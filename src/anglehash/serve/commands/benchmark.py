@@ -1,0 +1,63 @@
+"""``anglehash benchmark``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import EXIT_SKIPPED, PATH, json_option, printable, show
+
+
+@click.command("benchmark")
+@click.argument("run", type=PATH)
+@click.option(
+    "-o", "--output", type=PATH, required=True, help="Folder of the result; an earlier one goes on."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 256), help="Processes, one thread each.  [default: one a CPU]"
+)
+@click.option("--force", is_flag=True, help="Compute cells anew whose images have changed since.")
+@json_option
+def command(run: Path, output: Path, workers: int | None, force: bool, as_json: bool) -> int:
+    """Compare methods on the same features, splits, seeds and code lengths, as RUN (a TOML file) says.
+
+    Finished cells are kept, so a run that was stopped goes on where it was. Writes result.json and
+    report.html into the output folder.
+
+    \b
+    Example:
+        anglehash benchmark runs/digits.toml -o results/digits
+    """
+    from anglehash.files import cache_dir
+    from anglehash.learn.bench.run import Run
+    from anglehash.learn.bench.runner import benchmark
+    from anglehash.progress import Console
+    from anglehash.serve.benchmarks import examples_of, summary_of
+    from anglehash.serve.report.benchmark import write_benchmark_report
+
+    asked = Run.from_toml(run)
+    done = benchmark(
+        asked,
+        output,
+        cache=cache_dir(),
+        workers=workers or len(os.sched_getaffinity(0)),
+        force=force,
+        report=Console(),
+    )
+    page = output / "report.html"
+    write_benchmark_report(page, done.result, examples_of(done.result, done.split), force=True)
+    show(
+        {
+            "result": str(output / "result.json"),
+            "report": str(page),
+            "failed": len(done.failed),
+            **done.result,
+        },
+        as_json=as_json,
+        text=lambda: f"{summary_of(done.result)}\n\nin {output}: result.json  report.html",
+    )
+    for cell, line in done.failed[:20]:
+        click.echo(printable(f"failed: {cell.variant}, {cell.bits} bits, seed {cell.seed}: {line}"), err=True)
+    return EXIT_SKIPPED if done.failed else 0

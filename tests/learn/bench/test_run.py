@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from anglehash.errors import ConfigError
+from anglehash.learn.bench.run import Run
+
+SMALL = """
+data = "digits"
+protocol = "holdout"
+bits = [8, 16]
+seeds = [0, 1]
+methods = ["andsh", "itq"]
+"""
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "small.toml"
+    path.write_text(text)
+    return path
+
+
+def test_cells_are_variants_by_bits_by_seeds(tmp_path: Path) -> None:
+    run = Run.from_toml(written(tmp_path, SMALL))
+    cells = list(run.cells())
+    assert run.name == "small"
+    assert [(c.variant, c.kind, c.bits, c.seed) for c in cells] == [
+        (variant, kind, bits, seed)
+        for variant, kind in (("andsh", "deep"), ("itq", "shallow"))
+        for bits in (8, 16)
+        for seed in (0, 1)
+    ]
+    assert len({cell.hash for cell in cells}) == len(cells)
+
+
+def test_other_splits_have_their_own_seeds_and_lengths(tmp_path: Path) -> None:
+    run = Run.from_toml(written(tmp_path, SMALL + "split_seeds = [0, 5]\nother_bits = [16]\n"))
+    others = [cell for cell in run.cells() if cell.place.split_seed == 5]
+    assert [(c.variant, c.bits, c.seed) for c in others] == [("andsh", 16, 0), ("itq", 16, 0)]
+
+
+def test_draws_are_splits_of_their_own(tmp_path: Path) -> None:
+    text = SMALL.replace("holdout", "unseen") + "draws = [0, 3]\n"
+    places = Run.from_toml(written(tmp_path, text)).places()
+    assert [place.options for place in places] == [{"draw": 0}, {"draw": 3}]
+
+
+def test_rivals_have_sizes_where_they_can_be_chosen(tmp_path: Path) -> None:
+    run = Run.from_toml(written(tmp_path, SMALL + 'rivals = ["float", "pq"]\nrival_bytes = [2, 4]\n'))
+    rivals = [(c.variant, c.bytes_asked, c.seed) for c in run.cells() if c.kind == "rival"]
+    assert rivals == [("float", None, 0), ("pq", 2, 0), ("pq", 2, 1), ("pq", 4, 0), ("pq", 4, 1)]
+
+
+def test_the_hash_tells_every_setting_and_nothing_else(tmp_path: Path) -> None:
+    def hashes(text: str) -> set[str]:
+        return {cell.hash for cell in Run.from_toml(written(tmp_path, text)).cells()}
+
+    same = SMALL + 'title = "another"\n[settings]\nsize = 128\n'  # the default size, and words
+    assert hashes(same) == hashes(SMALL)
+    for change in ("[settings]\nsize = 64\n", "[settings]\nepochs = 3\n", "split_seeds = [1]\n"):
+        assert not hashes(SMALL + change) & hashes(SMALL)
+    assert hashes(SMALL.replace("[8, 16]", "[8]")) < hashes(SMALL)
+
+
+def test_chosen_settings_come_between_the_run_and_the_variant(tmp_path: Path) -> None:
+    chosen = {"andsh": {"settings": {"hidden": 0, "epochs": 7, "loss": {"gamma": 1.0, "beta": 0.5}}}}
+    (tmp_path / "tuned.json").write_text(json.dumps({"chosen": chosen}))
+    text = """
+    data = "digits"
+    protocol = "holdout"
+    tuned = "tuned.json"
+    variants = [{ name = "andsh", loss = { beta = 2.0 } }]
+    settings = { epochs = 9, dropout = 0.1 }
+    """
+    config = next(Run.from_toml(written(tmp_path, text)).cells()).config
+    assert (config.hidden, config.epochs, config.dropout) == (0, 7, 0.1)
+    assert (config.loss["gamma"], config.loss["beta"]) == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ('methods = ["andhs"]', "variant 'andhs': unknown method 'andhs'; did you mean 'andsh'"),
+        ("metods = []", "unknown key of a run file 'metods'; did you mean 'methods'"),
+        ('protocol = "holdot"', "unknown protocol 'holdot'; did you mean 'holdout'"),
+        ('bits = "8"', "bits must be a list, each item a whole number, got '8'"),
+        ("bits = [8, true]", "bits must be a list, each item a whole number"),
+        ("bits = [2]", "variant 'andsh': .*bits"),
+        ("seeds = []", "there is nothing to run"),
+        ('rivals = ["pqq"]', "unknown rival 'pqq'; did you mean 'pq'"),
+        ('variants = [{ name = "itq", method = "itq" }]', "two variants are called 'itq'"),
+        ("variants = [{ bits = [8] }]", "a variant needs a name"),
+        ("settings = { epoch = 3 }", "unknown setting 'epoch'; did you mean 'epochs'"),
+        ('variants = [{ name = "a", loss = { gama = 1 } }]', "unknown option of the method andsh 'gama'"),
+        ('variants = [{ name = "a", preset = "papper" }]', "unknown preset of andsh 'papper'"),
+        ('tuned = "absent.json"', "absent.json is not a file of chosen settings"),
+        ('examples = { variants = ["csq"] }', "unknown variant of the examples 'csq'"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line_that_names_it(tmp_path: Path, change: str, message: str) -> None:
+    key = change.split(" = ")[0]
+    kept = [line for line in SMALL.splitlines() if not line.startswith(f"{key} =")]
+    with pytest.raises(ConfigError, match=message) as caught:
+        Run.from_toml(written(tmp_path, "\n".join([*kept, change])))
+    assert str(caught.value).startswith(str(tmp_path / "small.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_data_and_protocol_are_needed(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="the key 'protocol' is missing"):
+        Run.from_toml(written(tmp_path, 'data = "digits"\nmethods = ["itq"]'))
+
+
+RUNS = sorted((Path(__file__).parents[3] / "runs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", [p for p in RUNS if p.stem != "tuning"], ids=lambda p: p.stem)
+def test_every_run_file_of_the_project_can_be_run(path: Path) -> None:
+    assert list(Run.from_toml(path).cells())
