@@ -7,6 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
+from anglehash.errors import ConfigError
+from anglehash.learn.shallow import pairs
 from anglehash.learn.shallow.ksh import Residue, _loss, ksh, next_bit, whitened
 from anglehash.learn.shallow.pairs import similarity_between, similarity_of
 from anglehash.learn.training import logits_of
@@ -39,6 +41,13 @@ def test_similarity_of_one_label_a_row_is_low_rank(rng: np.random.Generator) -> 
     assert similarity_of(hot).between.shape == (4, 4)
     y = hot.astype(float)
     np.testing.assert_allclose(dense(hot), 2 * y @ y.T - 1)
+
+
+def test_too_many_label_sets_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pairs, "MAX_SETS", 2)
+    similarity_of(np.eye(2, dtype=bool))
+    with pytest.raises(ConfigError, match="3 rows have 3 distinct label sets, more than 2: learn from fewer"):
+        similarity_of(np.eye(3, dtype=bool))
 
 
 def test_the_residue_equals_the_dense_one(rng: np.random.Generator, labels: NDArray[np.bool_]) -> None:

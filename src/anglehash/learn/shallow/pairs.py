@@ -11,8 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.errors import ConfigError
 from anglehash.learn.shallow.checks import Labels
 from anglehash.learn.shallow.scaling import Matrix
+
+MAX_SETS = 15_000  # distinct label sets: 900 MB of similarities between them
 
 
 class Similarity(NamedTuple):
@@ -39,12 +42,19 @@ def similarity_of(labels: Labels) -> Similarity:
     Args:
         labels: ``(n, classes)`` multi-hot.
 
+    Raises:
+        ConfigError: there are more distinct label sets than memory should hold pairs of.
+
     >>> s = similarity_of(np.array([[1, 0], [1, 1], [0, 1]], dtype=bool))
     >>> [s.times(row).tolist() for row in np.eye(3)]
     [[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]]
     """
     packed = np.packbits(labels, axis=1)
     _, first, set_of = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    if len(first) > MAX_SETS:
+        raise ConfigError(
+            f"{len(labels)} rows have {len(first)} distinct label sets, more than {MAX_SETS}: learn from fewer rows"
+        )
     return Similarity(set_of.reshape(-1), similarity_between(labels[first], labels[first]))
 
 
