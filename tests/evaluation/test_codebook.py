@@ -5,7 +5,13 @@ import pytest
 
 from anglehash.codes import hamming, pack
 from anglehash.errors import CodeMismatchError, DataError
-from anglehash.evaluation.codebook import bit_balance, class_code_distances, class_id_codes, unique_codes
+from anglehash.evaluation.codebook import (
+    bit_balance,
+    class_code_distances,
+    class_id_codes,
+    distinct,
+    unique_codes,
+)
 
 BITS = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [0, 0, 0, 0, 0]])
 
@@ -53,3 +59,16 @@ def test_class_ids_are_0_or_2_apart() -> None:
 
 def test_a_tied_class_id_is_the_first() -> None:
     assert class_id_codes(np.array([[0.5, 0.5]])).tolist() == [[0b10000000]]
+
+
+@pytest.mark.parametrize("width", [1, 8, 9, 17])
+def test_distinct_codes_are_those_of_a_dictionary(width: int) -> None:
+    codes = np.random.default_rng(width).integers(0, 2, (60, width), dtype=np.uint8)
+    codes[:, : width - 2] = 7  # repeats, which differ in the last bytes only
+    rows, member = distinct(codes)
+    first: dict[bytes, int] = {}
+    for row, code in enumerate(codes):
+        first.setdefault(code.tobytes(), row)
+    assert sorted(rows.tolist()) == sorted(first.values())
+    assert [int(rows[m]) for m in member] == [first[code.tobytes()] for code in codes]
+    assert unique_codes(codes) == len(first)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes, hamming, pack, unpack
+from anglehash.codes import Codes, as_words, hamming, pack, unpack
 from anglehash.errors import DataError
 
 
@@ -17,7 +17,22 @@ def unique_codes(codes: Codes) -> int:
     >>> unique_codes(np.array([[1], [2], [1]], dtype=np.uint8))
     2
     """
-    return len(np.unique(codes, axis=0))
+    return len(distinct(codes)[0])
+
+
+def distinct(codes: Codes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The different codes: the first row ``(d,)`` of each, and which of them each code is, ``(n,)``.
+
+    Up to 64 bits are compared as one number, which is several times as fast as row by row.
+
+    >>> rows, member = distinct(np.array([[5], [9], [5]], dtype=np.uint8))
+    >>> rows.tolist(), member.tolist()
+    ([0, 1], [0, 1, 0])
+    """
+    words = as_words(codes)
+    keys = words[:, 0] if words.shape[1] == 1 else words
+    _, first, member = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    return first, member.reshape(-1)
 
 
 def bit_balance(codes: Codes, bits: int) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, as_words, check_codes, pack
 from anglehash.errors import CodeMismatchError, DataError
 from anglehash.evaluation import kernels
+from anglehash.evaluation.codebook import distinct
 from anglehash.evaluation.metrics import average_precision_from_histograms, histograms_of
 from anglehash.evaluation.ties import check_cut, tie_orders
 
@@ -176,11 +177,12 @@ def _as_words(
                 f"the {name} part has {len(codes)} codes and labels {labels.dtype} {labels.shape}: both "
                 "parts need an image, a bool row of labels per code, and the same classes"
             )
-    label_sets, set_of = np.unique(as_words(pack(database_labels)), axis=0, return_inverse=True)
+    packed = pack(database_labels)
+    first, set_of = distinct(packed)
     return _Words(
         as_words(query_codes),
         np.ascontiguousarray(as_words(database_codes).T),
         as_words(pack(query_labels)),
-        np.ascontiguousarray(label_sets),
-        set_of.reshape(-1),
+        as_words(packed[first]),
+        set_of,
     )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import pack
 from anglehash.errors import DataError
+from anglehash.evaluation.codebook import distinct
 from anglehash.evaluation.ties import Floats, check_cut, harmonic_numbers
 
 Similarity = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
@@ -104,8 +105,7 @@ def average_precision_of_blocks(
             f"{query_labels.shape} and {database_labels.shape}"
         )
     cuts = np.array([check_cut(k, n) for k in ks], dtype=np.int64)
-    _, first, set_of = np.unique(pack(database_labels), axis=0, return_index=True, return_inverse=True)
-    set_of = set_of.reshape(-1).astype(np.int32)
+    first, set_of = distinct(pack(database_labels))
     label_sets = database_labels[first].T.astype(np.float32)
     precision, done = np.zeros((q, len(cuts))), 0
     for block in blocks:
