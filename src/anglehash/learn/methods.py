@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from torch import nn
 
 COMMON = {
-    "hidden": 0,
-    "batch_norm": False,
+    "hidden": 256,
+    "batch_norm": True,
     "dropout": 0.5,
     "epochs": 30,
     "learning_rate": 3e-3,
     "weight_decay": 5e-4,
 }
-"""Settings that a preset leaves open."""
+"""Settings that a preset leaves open: the head that most methods do best with (docs/results.md)."""
 
-_GIVEN = ("bits", "classes", "features", "labels", "seed", "report", "generator")
+_NO_OPTIONS = {
+    "loss": ("bits", "classes", "generator"),
+    "shallow": ("features", "labels", "bits", "seed", "report"),
+}
+"""Parameters that a run fills in itself."""
 
 
 def method_names() -> list[str]:
@@ -56,7 +60,8 @@ def settled(config: TrainConfig) -> TrainConfig:
     if config.preset not in presets:
         raise unknown(f"preset of {config.method}", config.preset, presets)
     config = config.with_preset(presets[config.preset]).with_preset(COMMON)
-    known = [name for name in inspect.signature(_member(config.method)).parameters if name not in _GIVEN]
+    filled = _NO_OPTIONS["shallow" if is_shallow(config.method) else "loss"]
+    known = [name for name in inspect.signature(_member(config.method)).parameters if name not in filled]
     for name in config.loss:
         if name not in known:
             raise unknown(f"option of the method {config.method}", name, known)

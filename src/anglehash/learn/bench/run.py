@@ -214,7 +214,7 @@ class Run:
             seed=seed,
             place=place,
             settings=config.to_dict(),
-            hash=self._identity(place, _telling(config)),
+            hash=self._identity(place, telling_settings(config)),
         )
 
     def _rivals(self, place: Place) -> Iterator[Cell]:
@@ -245,10 +245,16 @@ class Run:
         return sha256_json({"settings": settings, "split_seed": place.split_seed, **where})[:16]
 
 
-def _telling(config: TrainConfig) -> dict[str, Any]:
-    """The settings that are not at their default: a new setting changes no hash."""
+_OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size", "salvage", "unlabelled")
+
+
+def telling_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that are not at their default and mean something: a new setting changes no hash."""
     usual = TrainConfig().to_dict()
-    return {name: value for name, value in config.to_dict().items() if value != usual[name]}
+    telling = {name: value for name, value in config.to_dict().items() if value != usual[name]}
+    if is_shallow(config.method):
+        return {name: value for name, value in telling.items() if name in _OF_FEATURES}
+    return telling
 
 
 def _draw(place: Place) -> object:

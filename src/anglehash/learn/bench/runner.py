@@ -21,7 +21,7 @@ from anglehash.data.split import RetrievalSplit
 from anglehash.errors import AnglehashError, DataError, TrainingError
 from anglehash.learn.bench.bed import Bed, make_bed, references, split_facts, split_of
 from anglehash.learn.bench.cell import Wanted, compute, compute_fine_tuned
-from anglehash.learn.bench.run import Cell, Place, Run
+from anglehash.learn.bench.run import Cell, Place, Run, telling_settings
 from anglehash.learn.bench.store import Store
 from anglehash.progress import Report, silent
 
@@ -250,12 +250,12 @@ def _facts(run: Run, splits: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _variants(run: Run) -> list[dict[str, Any]]:
     """Each variant with the settings that tell it from the defaults, and how it was tuned."""
-    usual = TrainConfig().to_dict()
     out: dict[str, dict[str, Any]] = {}
     for cell in run.cells(run.places()[0]):
         if cell.variant in out:
             continue
-        telling = {k: v for k, v in cell.settings.items() if usual.get(k) != v and k not in ("bits", "seed")}
+        telling = cell.settings if cell.kind == "rival" else telling_settings(cell.config)
+        telling = {k: v for k, v in telling.items() if k not in ("bits", "seed")}
         chosen = run.chosen.get(cell.variant)
         out[cell.variant] = {
             "name": cell.variant,

@@ -34,6 +34,8 @@ from anglehash.learn.losses.separation import DISTANCES, hash_constraint, quanti
 
 EPSILON = 1e-6  # a vector shorter than this is not stretched to a unit: no division by 0
 
+_LINEAR = {"hidden": 0, "batch_norm": False}
+
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     # chosen on training images of CIFAR-10 and COCO (docs/results.md)
     "default": {
@@ -52,13 +54,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
             "gamma": 0.0,
             "distance": "cos",
             "multilabel": "merge",
-        }
+        },
+        **_LINEAR,
     },
     # the paper's ablation: softmax, A-Softmax, and (preset paper) both terms together
-    "softmax": {"loss": {"margin": "softmax", "alpha": 0.0, "beta": 0.0, "gamma": 0.0}},
-    "asoftmax": {"loss": {"margin": "asoftmax", "m": 4, "alpha": 0.0, "beta": 0.0, "gamma": 0.0}},
+    "softmax": {"loss": {"margin": "softmax", "alpha": 0.0, "beta": 0.0, "gamma": 0.0}, **_LINEAR},
+    "asoftmax": {"loss": {"margin": "asoftmax", "m": 4, "alpha": 0.0, "beta": 0.0, "gamma": 0.0}, **_LINEAR},
     # the public re-implementation [F]
-    "public": {"loss": {"margin": "cosface", "scale": 10.0, "distance": "tanh_unit", "multilabel": "append"}},
+    "public": {
+        "loss": {"margin": "cosface", "scale": 10.0, "distance": "tanh_unit", "multilabel": "append"},
+        **_LINEAR,
+    },
 }
 """Named groups of settings of a run: in ``loss`` the options of :class:`AngularHashLoss`."""
 
