@@ -1,0 +1,374 @@
+"""What training costs as images and classes grow: losses over pairs and triplets against class-wise ones.
+
+python benchmarks/cost.py -o results/cost.json --svg docs/cost.svg
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import argparse
+import json
+import math
+import multiprocessing
+import platform
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from pathlib import Path
+from time import process_time
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from anglehash.config import TrainConfig
+from anglehash.data.dataset import Dataset
+from anglehash.data.sources import open_dataset
+from anglehash.files import cache_dir, write_json
+from anglehash.learn.backbones import make_backbone
+from anglehash.learn.features import extract
+from anglehash.learn.methods import settled
+from anglehash.learn.on_features import Labelled, learn_head, map_of_logits
+from anglehash.learn.training import logits_of
+from anglehash.serve.markup import Markup, join, tag
+from anglehash.serve.report.charts import Axis, Line, Look, Point, Size, line_chart
+from anglehash.serve.report.parts import style
+from anglehash.serve.report.scales import listed, logarithmic
+
+HERE = Path(__file__).parent
+QUERIES, DATABASE = 500, 2000  # validation images: kept out of training at every size
+BUDGETS = (1, 2, 4, 8, 16, 32)  # epochs
+MOST_VISITS = 50_000  # images seen in a run; two epochs are always run
+MOST_SECONDS = 60.0  # after a run that took longer, no longer one
+COMMON: dict[str, Any] = {"bits": 32, "hidden": 0, "batch_norm": False, "batch_size": 128, "seed": 0}
+Cell = dict[str, Any]
+
+
+class Method(NamedTuple):
+    """A loss, what it compares, and how its line looks."""
+
+    kind: str
+    loss: str
+    look: Look
+    options: dict[str, Any] = {}  # noqa: RUF012 # never changed
+
+
+METHODS = {
+    "dpsh, all images": Method("pairs", "dpsh", Look("c6", "", 0), {"reference": 0}),
+    "dpsh": Method("pairs", "dpsh", Look("c0", "", 1)),
+    "dsdh": Method("pairs", "dsdh", Look("c5", "", 2)),
+    "hashnet": Method("pairs", "hashnet", Look("c3", "", 3)),
+    "dtsh": Method("triplets", "dtsh", Look("c2", "dotted", 4)),
+    "ce": Method("classes", "ce", Look("c9", "dashed", 0)),
+    "csq": Method("classes", "csq", Look("c1", "dashed", 1)),
+    "orthohash": Method("classes", "orthohash", Look("c4", "dashed", 2)),
+    "andsh": Method("classes", "andsh", Look("ours0", "dashed", 3)),
+}
+
+
+class Sweep(NamedTuple):
+    """What grows: pairs of training images and classes, from small to large."""
+
+    data: str
+    columns: Sequence[tuple[int, int]]
+
+
+SWEEPS = {
+    "images": Sweep("cifar10", [(n, 10) for n in (1000, 2000, 5000, 10_000, 20_000, 47_500)]),
+    "classes": Sweep("tiny-imagenet", [(2000, c) for c in (10, 50, 200)]),
+    "images and classes": Sweep("tiny-imagenet", [(100 * c, c) for c in (10, 50, 200)]),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="JSON; finished cells of it are kept"
+    )
+    parser.add_argument("--svg", type=Path, help="also draw the charts")
+    arguments = parser.parse_args()
+    os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
+    path: Path = arguments.output
+    cells: list[Cell] = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else []
+    for sweep, (data, columns) in SWEEPS.items():
+        for images, classes in columns:
+            wanted = [c for c in wanted_cells(sweep, images, classes) if not any(same(c, d) for d in cells)]
+            for cell in measured(wanted, data, images, classes):
+                cells = [kept for kept in cells if name_of(kept) != name_of(cell)] + [cell]
+                write_json(path, {"cells": cells, "circumstances": circumstances()})
+                print(json.dumps({k: v for k, v in cell.items() if k != "settings"}), flush=True)
+    write_json(path, {"summary": summary(cells), "cells": cells, "circumstances": circumstances()})
+    print(tables(summary(cells)))
+    if arguments.svg:
+        arguments.svg.write_text(drawing(summary(cells)), encoding="utf-8")
+
+
+def wanted_cells(sweep: str, images: int, classes: int) -> list[Cell]:
+    """A column: every method at one size, its settings with it, as JSON values."""
+    budgets = [epochs for epochs in BUDGETS if epochs <= 2 or epochs * images <= MOST_VISITS]
+    cells = []
+    for name, method in METHODS.items():
+        config = settled(TrainConfig(method=method.loss, loss=method.options, **COMMON))
+        cell = {"sweep": sweep, "images": images, "classes": classes, "method": name, "kind": method.kind}
+        cells.append(cell | {"settings": config.to_dict() | {"epochs": budgets}})
+    return cells
+
+
+def same(wanted: Cell, finished: Cell) -> bool:
+    return all(finished.get(key) == value for key, value in wanted.items())
+
+
+def name_of(cell: Cell) -> tuple[object, ...]:
+    return tuple(cell[key] for key in ("sweep", "images", "classes", "method"))
+
+
+# --- one column: the data once, each method in a process of its own
+
+
+def measured(wanted: list[Cell], data: str, images: int, classes: int) -> Iterator[Cell]:
+    """Finish cells of one column."""
+    if not wanted:
+        return
+    context = multiprocessing.get_context("forkserver")  # its processes have the imports, and nothing else
+    context.set_forkserver_preload(["anglehash.learn.on_features"])
+    with tempfile.TemporaryDirectory() as folder:
+        held = write_column(Path(folder), data, images, classes)
+        for cell in wanted:
+            with ProcessPoolExecutor(1, mp_context=context) as pool:
+                found, logits = pool.submit(train, folder, cell["settings"]).result()
+            for run, (query, database) in zip(found["runs"], logits, strict=True):
+                labels = held[:QUERIES], held[QUERIES:]
+                run["validation_map"] = round(map_of_logits(query, database, *labels), 5)
+            yield cell | found
+
+
+@cache
+def dataset(name: str) -> Dataset:
+    return open_dataset(name)
+
+
+def write_column(folder: Path, name: str, images: int, classes: int) -> NDArray[np.bool_]:
+    """Draw the images of a column and write their features; the labels of the validation images."""
+    source, rng = dataset(name), np.random.default_rng(0)
+    chosen = rng.permutation(source.labels.shape[1])[:classes]
+    inside = (np.asarray(source.parts) == "train") & source.labels[:, chosen].any(axis=1)
+    rows = rng.permutation(np.flatnonzero(inside))[: QUERIES + DATABASE + images]
+    assert len(rows) == QUERIES + DATABASE + images, "too few images"
+    backbone = make_backbone("efficientnet_lite0", size=128)
+    features = extract(source.images, backbone, rows=rows, cache=cache_dir()).values
+    labels, held = source.labels[np.ix_(rows, chosen)], QUERIES + DATABASE
+    np.save(folder / "held.npy", features[:held])
+    np.save(folder / "train.npy", features[held:])
+    np.save(folder / "labels.npy", labels[held:])
+    kept: NDArray[np.bool_] = labels[:held]
+    return kept
+
+
+def train(folder: str, settings: Cell) -> tuple[Cell, list[tuple[NDArray[np.float32], NDArray[np.float32]]]]:
+    """Train one method at one size, once for each number of epochs, and nothing else in this process.
+
+    Returns:
+        Seconds and megabytes; and for each run the logits of queries and database.
+    """
+    known = Labelled(*(np.load(Path(folder) / f"{name}.npy") for name in ("train", "labels")))
+    few = Labelled(known.features[:256], known.labels[:256])
+    learn_head(few, TrainConfig.from_dict(settings | {"epochs": 1}))  # what is done once is no training time
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    before, heads, runs = megabytes("VmRSS"), [], []
+    for epochs in settings["epochs"]:
+        config = TrainConfig.from_dict(settings | {"epochs": epochs})
+        started = process_time()
+        heads.append(learn_head(known, config).head)
+        runs.append({"epochs": epochs, "cpu_seconds": round(process_time() - started, 4)})
+        if len(runs) > 1 and runs[-1]["cpu_seconds"] > MOST_SECONDS:
+            break
+    found = {"runs": runs, "megabytes_before": before, "megabytes_peak": megabytes("VmHWM")}
+    held = np.load(Path(folder) / "held.npy")
+    parts = held[:QUERIES], held[QUERIES:]
+    return found, [(logits_of(head, parts[0]), logits_of(head, parts[1])) for head in heads]
+
+
+def megabytes(name: str) -> float:
+    """A line of Linux's account of this process. ``ru_maxrss`` would count what our parent had, too."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return round(int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024, 1)
+
+
+# --- what is told of it
+
+
+def summary(cells: Sequence[Cell]) -> list[Cell]:
+    """A record a column: the two targets, and of each method what an epoch, memory and the targets cost."""
+    found = []
+    for sweep, (_, columns) in SWEEPS.items():
+        for images, classes in columns:
+            own = [c for c in cells if name_of(c)[:3] == (sweep, images, classes)]
+            if len(own) < len(METHODS):
+                continue
+            best = {c["method"]: max(run["validation_map"] for run in c["runs"]) for c in own}
+            targets = {"all reach": 0.98 * min(best.values()), "best": 0.95 * max(best.values())}
+            methods = {
+                c["method"]: {
+                    "epoch_seconds": round(epoch_seconds(c["runs"]), 4),
+                    "megabytes": round(c["megabytes_peak"] - c["megabytes_before"], 1),
+                    "best_map": best[c["method"]],
+                    "seconds_to": {name: seconds_to(c["runs"], target) for name, target in targets.items()},
+                }
+                for c in own
+            }
+            column = {"sweep": sweep, "images": images, "classes": classes}
+            found.append(column | {"targets": targets, "methods": methods})
+    return found
+
+
+def epoch_seconds(runs: Sequence[Cell]) -> float:
+    """CPU seconds of an epoch after the first, which has no full reference and is there in every run."""
+    first, last = runs[0], runs[-1]
+    seconds = float(last["cpu_seconds"]) - float(first["cpu_seconds"])
+    return seconds / int(last["epochs"] - first["epochs"])
+
+
+def seconds_to(runs: Sequence[Cell], target: float) -> float | None:
+    """CPU seconds of the cheapest run that ends at the target or above; ``None`` where none does."""
+    return min((run["cpu_seconds"] for run in runs if run["validation_map"] >= target), default=None)
+
+
+def measure(record: Cell, key: str) -> float | None:
+    value = record.get(key, record["seconds_to"].get(key))
+    return None if value is None else float(value)
+
+
+def grown(columns: Sequence[Cell], axis: str, name: str, key: str) -> list[tuple[float, float]]:
+    """A method's line: (size, cost)."""
+    pairs = [(float(c[axis]), measure(c["methods"][name], key)) for c in columns]
+    return [(x, y) for x, y in pairs if y is not None and y > 0]
+
+
+def exponent(pairs: Sequence[tuple[float, float]]) -> float:
+    """The slope of log cost against log size: 1 where the cost grows as the size.
+
+    >>> round(exponent([(1, 3), (10, 300)]), 6)
+    2.0
+    """
+    if len(pairs) < 2:
+        return math.nan
+    x, y = np.log(np.array(pairs)).T
+    return float(np.polyfit(x, y, 1)[0])
+
+
+def tables(columns: Sequence[Cell]) -> str:
+    """Markdown: for each sweep and each cost a row a method, a column a size, and the exponent."""
+    words = {
+        "epoch_seconds": "CPU seconds of an epoch",
+        "megabytes": "peak MB above what was there before",
+        "all reach": "CPU seconds to the mAP that all reach",
+        "best": "CPU seconds to 95 % of the best method's mAP",
+        "best_map": "best validation mAP",
+    }
+    parts = []
+    for sweep in SWEEPS:
+        own = [c for c in columns if c["sweep"] == sweep]
+        axis = "classes" if sweep == "classes" else "images"
+        for key, text in words.items() if own else ():
+            heads = [f"{c['images']:,} / {c['classes']}" for c in own]
+            if key in own[0]["targets"]:
+                heads = [f"{h} ({c['targets'][key]:.3f})" for h, c in zip(heads, own, strict=True)]
+            rows = [[text, *heads, "exponent"], ["---"] * (len(own) + 2)]
+            for name in METHODS:
+                values = [measure(c["methods"][name], key) for c in own]
+                slope = "" if key == "best_map" else f"{exponent(grown(own, axis, name, key)):.2f}"
+                rows.append([name, *("never" if v is None else f"{v:.3g}" for v in values), slope])
+            parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
+    return "\n\n".join(parts)
+
+
+PANELS = (
+    ("CPU seconds of an epoch · CIFAR-10, 10 classes", "images", "images", "epoch_seconds", "seconds"),
+    (
+        "CPU seconds to the validation mAP that all reach · the same",
+        "images",
+        "images",
+        "all reach",
+        "seconds",
+    ),
+    (
+        "Peak memory of training, above what was there before · the same",
+        "images",
+        "images",
+        "megabytes",
+        "MB",
+    ),
+    (
+        "CPU seconds of an epoch · Tiny-ImageNet, 2,000 images",
+        "classes",
+        "classes",
+        "epoch_seconds",
+        "seconds",
+    ),
+)
+PANEL = Size(760, 340, right=170, left=64, top=34)
+
+
+def drawing(columns: Sequence[Cell]) -> Markup:
+    """All panels, one under the other, as an SVG that stands alone."""
+    panels = [panel(columns, *row, y=number * PANEL.height) for number, row in enumerate(PANELS)]
+    words = "Solid: pairs. Dotted: triplets. Dashed: class-wise. Grey dots: in proportion to the images."
+    height = PANEL.height * len(PANELS) + 30
+    return tag(
+        "svg",
+        tag("title", "What training costs as images and classes grow"),
+        tag("style", style("alone.css"), style("charts.css")),
+        tag("rect", width="100%", height="100%", rx=10),
+        *panels,
+        tag("text", words, x=PANEL.left, y=height - 14),
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {PANEL.width:g} {height:g}",
+        role="img",
+        class_="chart",
+    )
+
+
+def panel(
+    columns: Sequence[Cell], title: str, sweep: str, axis: str, key: str, unit: str, *, y: float
+) -> Markup:
+    """How one cost grows."""
+    own = [column for column in columns if column["sweep"] == sweep]
+    lines = []
+    for name, method in METHODS.items():
+        pairs = grown(own, axis, name, key)
+        lines.append(
+            Line(name, [Point(a, b, f"{name}, {a:,g}: {b:.3g} {unit}") for a, b in pairs], method.look)
+        )
+    known = [point for line in lines for point in line.points]
+    if axis == "images" and unit == "seconds":
+        (first, *_, last), low = sorted({p.x for p in known}), min(p.y for p in known)
+        line = [Point(first, low), Point(last, low * last / first)]
+        lines.append(Line("in proportion", line, Look("faint", "dotted")))
+    across, up = listed(sorted({p.x for p in known})), logarithmic(p.y for p in known)
+    names = {"images": "training images", "classes": "classes"}
+    chart = line_chart(title, lines, Axis(names[axis], across), Axis(unit, up), size=PANEL, key="ends")
+    place = f'<svg y="{y:g}" style="width:{PANEL.width:g}px;height:{PANEL.height:g}px"'
+    placed = Markup(chart.replace("<svg", place, 1))
+    return join(placed, tag("text", title, x=PANEL.left, y=y + 18, class_="name"))
+
+
+def circumstances() -> dict[str, Any]:
+    command = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, cwd=HERE).stdout.strip()
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "commit": commit,
+        "threads": 1,
+    }
+
+
+if __name__ == "__main__":
+    main()
