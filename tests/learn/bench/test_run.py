@@ -55,13 +55,16 @@ def test_rivals_have_sizes_where_they_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_the_hash_tells_every_setting_and_nothing_else(tmp_path: Path) -> None:
-    def hashes(text: str) -> set[str]:
-        return {cell.hash for cell in Run.from_toml(written(tmp_path, text)).cells()}
+    def hashes(text: str, kind: str = "deep shallow") -> set[str]:
+        return {c.hash for c in Run.from_toml(written(tmp_path, text)).cells() if c.kind in kind}
 
     same = SMALL + 'title = "another"\n[settings]\nsize = 128\n'  # the default size, and words
     assert hashes(same) == hashes(SMALL)
-    for change in ("[settings]\nsize = 64\n", "[settings]\nepochs = 3\n", "split_seeds = [1]\n"):
+    for change in ("[settings]\nsize = 64\n", "split_seeds = [1]\n"):
         assert not hashes(SMALL + change) & hashes(SMALL)
+    epochs = SMALL + "[settings]\nepochs = 3\n"
+    assert not hashes(epochs, "deep") & hashes(SMALL, "deep")
+    assert hashes(epochs, "shallow") == hashes(SMALL, "shallow")  # it has no epochs
     assert hashes(SMALL.replace("[8, 16]", "[8]")) < hashes(SMALL)
 
 
