@@ -18,35 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anglehash.serve.cli import COMMANDS, cli, main
+from anglehash.serve.cli import COMMANDS, cli
 
 TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
-
-
-class Outcome:
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.out)
-        return found
-
-
-@pytest.fixture
-def anglehash(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Run the command line in this process."""
-
-    def run(*arguments: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["anglehash", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    monkeypatch.setattr(signal, "signal", lambda *_: None)  # pytest keeps its own
-    return run
 
 
 def write_images(folder: Path, classes: Sequence[str], each: int, *, seed: int = 0) -> Path:

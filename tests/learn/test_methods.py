@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from anglehash import Hasher, open_dataset
+from anglehash.config import TrainConfig
+from anglehash.data.dataset import Dataset
+from anglehash.errors import ConfigError
+from anglehash.learn.losses import LOSSES
+from anglehash.learn.methods import COMMON, is_shallow, method_names, settled
+from anglehash.learn.shallow import SHALLOW
+
+
+def test_methods_are_losses_and_conventional_ones() -> None:
+    assert method_names() == sorted({*LOSSES, *SHALLOW})
+    assert not set(LOSSES) & set(SHALLOW)
+    assert [is_shallow(name) for name in ("andsh", "itq")] == [False, True]
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_method_settles_with_its_default_preset(name: str) -> None:
+    config = settled(TrainConfig(method=name))
+    assert None not in config.to_dict().values()
+    assert settled(config) == config
+
+
+def test_settings_come_from_the_user_then_the_preset_then_the_common_ones() -> None:
+    config = settled(TrainConfig(method="andsh", epochs=3, loss={"gamma": 1.0}))
+    assert (config.epochs, config.loss["gamma"]) == (3, 1.0)
+    assert config.hidden == LOSSES["andsh"].presets["default"]["hidden"]  # type: ignore[attr-defined]
+    assert config.dropout == COMMON["dropout"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "andhs"}, "unknown method 'andhs'; did you mean 'andsh'"),
+        ({"method": "itqq"}, "unknown method 'itqq'; did you mean 'itq'"),
+        ({"method": "itq", "preset": "paper"}, "unknown preset of itq 'paper'"),
+        (
+            {"method": "itq", "loss": {"iteration": 3}},
+            "option of the method itq 'iteration'; did you mean 'iterations'",
+        ),
+        ({"method": "csq", "loss": {"labels": 3}}, "option of the method csq 'labels'"),
+        ({"method": "itq", "loss": {"seed": 3}}, "option of the method itq 'seed'"),  # it is the run's
+    ],
+)
+def test_what_is_unknown_is_named(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        settled(TrainConfig.from_dict(settings))
+
+
+def test_the_seed_of_centres_is_an_option() -> None:
+    assert settled(TrainConfig(method="csq", loss={"seed": 3})).loss == {"seed": 3}
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return open_dataset("digits").select(np.arange(250))
+
+
+@pytest.mark.parametrize("method", ["itq", "sh", "sdh"])  # a linear head, a sine, a kernel
+def test_a_conventional_model_is_kept_and_encodes_like_any_other(
+    method: str, digits: Dataset, tmp_path: Path
+) -> None:
+    hasher = Hasher(bits=16, method=method, size=32).fit(digits)
+    codes: NDArray[np.uint8] = hasher.encode(digits)
+    hasher.save(tmp_path / "model")
+    again = Hasher.load(tmp_path / "model")
+    assert (again.encode(digits) == codes).all()
+    assert again.model_.id == hasher.model_.id
+    assert again.model_.facts()["head"] == hasher.model_.head.kind != "hash"
+    assert len(np.unique(codes, axis=0)) > 20
+    assert "validation_map" in hasher.model_.log[-1]
+
+
+def test_conventional_methods_train_no_backbone(digits: Dataset) -> None:
+    with pytest.raises(
+        ConfigError, match="itq learns from features and trains no backbone: leave out --fine-tune"
+    ):
+        Hasher(method="itq", size=32, fine_tune=True).fit(digits)
+    with pytest.raises(
+        ConfigError, match="itq learns from the features of a pretrained backbone, and tiny has no"
+    ):
+        Hasher(method="itq", backbone="tiny", size=16).fit(digits)
