@@ -16,6 +16,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from anglehash.config import TrainConfig
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import AnglehashError, DataError, TrainingError
@@ -185,6 +187,11 @@ def _begin_worker() -> None:
 
 
 def _work(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> dict[str, Any]:
+    with threadpool_limits(1):  # as many processes as CPUs, whose BLAS threads would fight
+        return _work_alone(run, place, cell, folder, cache)
+
+
+def _work_alone(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> dict[str, Any]:
     bed = _opened(folder)
     first = place == run.places()[0] and cell.seed == run.seeds[0]
     wanted = Wanted(
