@@ -288,29 +288,11 @@ def tables(columns: Sequence[Cell]) -> str:
     return "\n\n".join(parts)
 
 
-PANELS = (
-    ("CPU seconds of an epoch · CIFAR-10, 10 classes", "images", "images", "epoch_seconds", "seconds"),
-    (
-        "CPU seconds to the validation mAP that all reach · the same",
-        "images",
-        "images",
-        "all reach",
-        "seconds",
-    ),
-    (
-        "Peak memory of training, above what was there before · the same",
-        "images",
-        "images",
-        "megabytes",
-        "MB",
-    ),
-    (
-        "CPU seconds of an epoch · Tiny-ImageNet, 2,000 images",
-        "classes",
-        "classes",
-        "epoch_seconds",
-        "seconds",
-    ),
+PANELS = (  # of a sweep: what it draws, and the unit
+    ("images", "epoch_seconds", "seconds", "CPU seconds of an epoch · CIFAR-10, 10 classes"),
+    ("images", "all reach", "seconds", "CPU seconds to the validation mAP that all reach · the same"),
+    ("images", "megabytes", "MB", "Peak memory of training, above what was there before · the same"),
+    ("classes", "epoch_seconds", "seconds", "CPU seconds of an epoch · Tiny-ImageNet, 2,000 images"),
 )
 PANEL = Size(760, 340, right=170, left=64, top=34)
 
@@ -324,37 +306,35 @@ def drawing(columns: Sequence[Cell]) -> Markup:
         "svg",
         tag("title", "What training costs as images and classes grow"),
         tag("style", style("alone.css"), style("charts.css")),
-        tag("rect", width="100%", height="100%", rx=10),
+        tag("rect", x=-8, width="100%", height="100%", rx=10),
         *panels,
         tag("text", words, x=PANEL.left, y=height - 14),
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {PANEL.width:g} {height:g}",
+        viewBox=f"-8 0 {PANEL.width + 8:g} {height:g}",
         role="img",
         class_="chart",
     )
 
 
-def panel(
-    columns: Sequence[Cell], title: str, sweep: str, axis: str, key: str, unit: str, *, y: float
-) -> Markup:
-    """How one cost grows."""
+def panel(columns: Sequence[Cell], sweep: str, key: str, unit: str, title: str, *, y: float) -> Markup:
+    """How one cost grows with what the sweep is called after."""
     own = [column for column in columns if column["sweep"] == sweep]
     lines = []
     for name, method in METHODS.items():
-        pairs = grown(own, axis, name, key)
+        pairs = grown(own, sweep, name, key)
         lines.append(
             Line(name, [Point(a, b, f"{name}, {a:,g}: {b:.3g} {unit}") for a, b in pairs], method.look)
         )
     known = [point for line in lines for point in line.points]
-    if axis == "images" and unit == "seconds":
-        (first, *_, last), low = sorted({p.x for p in known}), min(p.y for p in known)
+    if sweep == "images" and unit == "seconds":
+        (first, *_, last), low = sorted({p.x for p in known}), min(p.y for p in known) / 2
         line = [Point(first, low), Point(last, low * last / first)]
         lines.append(Line("in proportion", line, Look("faint", "dotted")))
     across, up = listed(sorted({p.x for p in known})), logarithmic(p.y for p in known)
     names = {"images": "training images", "classes": "classes"}
-    chart = line_chart(title, lines, Axis(names[axis], across), Axis(unit, up), size=PANEL, key="ends")
-    place = f'<svg y="{y:g}" style="width:{PANEL.width:g}px;height:{PANEL.height:g}px"'
-    placed = Markup(chart.replace("<svg", place, 1))
+    chart = line_chart(title, lines, Axis(names[sweep], across), Axis(unit, up), size=PANEL, key="ends")
+    place = f'y="{y:g}" width="{PANEL.width:g}" height="{PANEL.height:g}"'  # the whole is of the class
+    placed = Markup(chart.replace('class="chart"', place, 1))
     return join(placed, tag("text", title, x=PANEL.left, y=y + 18, class_="name"))
 
 

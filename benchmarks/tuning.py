@@ -7,8 +7,9 @@ into five folds; a head is trained without a fold, and that fold's images are re
 its first third queries the rest. The score of a setting is the mean mAP over the first ``folds`` of them.
 
 What is tried stands in runs/tuning.toml. A deep method first tries every head of the file with its own
-options at their defaults, then each of its own options on the best head; a conventional method has its
-options only. All deep methods have the same number of trials. The best trial is chosen.
+options at their defaults, then each of its own options on the best head, then the best of all with more
+epochs; a conventional method has its options only. All deep methods have the same number of trials. The best
+trial is chosen.
 
 Finished methods are kept, so a stopped run goes on. ``anglehash benchmark`` reads the file (key ``tuned``).
 """
@@ -62,8 +63,9 @@ def main() -> None:
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"trials": {}}
     trials: dict[str, list[Settings]] = kept["trials"]
     methods = [m for m in run["methods"] if len(trials.get(m["name"], ())) < budget(run, m)]
+    print(f"{len(methods)} methods to tune", flush=True)
     with ProcessPoolExecutor(arguments.workers) as pool:
-        jobs = {pool.submit(tune, run, method): method["name"] for method in methods}
+        jobs = {pool.submit(tune, run, m, trials.get(m["name"], [])): m["name"] for m in methods}
         for job in as_completed(jobs):
             trials[jobs[job]] = job.result()
             chosen = {name: choose(tried) for name, tried in sorted(trials.items())}
@@ -75,20 +77,29 @@ def main() -> None:
 def budget(run: Settings, method: Settings) -> int:
     """How many trials a method has."""
     own = len(method["options"])
-    return own if is_shallow(str(method.get("method", method["name"]))) else len(run["heads"]) + own
+    return own if is_shallow(str(method.get("method", method["name"]))) else len(run["heads"]) + own + 1
 
 
-def tune(run: Settings, method: Settings) -> list[Settings]:
-    """All trials of a method: its settings, and its score."""
+def tune(run: Settings, method: Settings, tried: list[Settings]) -> list[Settings]:
+    """All trials of a method, those that were tried before included: its settings, and its score."""
     base: Settings = {
         "method": method.get("method", method["name"]),
         "preset": method.get("preset", "default"),
         "loss": method.get("loss", {}),
     }
     heads = [] if is_shallow(str(base["method"])) else run["heads"]
-    tried = [trial(run, {**base, **head}) for head in heads]
-    best = choose(tried)["settings"] if tried else base
-    return tried + [trial(run, joined(best, option)) for option in method["options"]]
+    tried = list(tried)
+    while len(tried) < budget(run, method):
+        option = len(tried) - len(heads)
+        if option < 0:
+            settings = {**base, **heads[len(tried)]}
+        elif option < len(method["options"]):
+            best = choose(tried[: len(heads)])["settings"] if heads else base
+            settings = joined(best, method["options"][option])
+        else:
+            settings = {**choose(tried)["settings"], "epochs": run["settings"]["epochs"] * run["longer"]}
+        tried.append(trial(run, settings))
+    return tried
 
 
 def joined(settings: Settings, option: Settings) -> Settings:

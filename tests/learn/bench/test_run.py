@@ -81,6 +81,8 @@ def test_chosen_settings_come_between_the_run_and_the_variant(tmp_path: Path) ->
     config = next(Run.from_toml(written(tmp_path, text)).cells()).config
     assert (config.hidden, config.epochs, config.dropout) == (0, 7, 0.1)
     assert (config.loss["gamma"], config.loss["beta"]) == (1.0, 2.0)
+    override = next(Run.from_toml(written(tmp_path, text + "override = { epochs = 2 }\n")).cells()).config
+    assert (override.epochs, override.hidden) == (2, 0)
 
 
 @pytest.mark.parametrize(

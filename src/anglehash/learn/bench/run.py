@@ -86,6 +86,7 @@ class Run:
         variants: tables with ``name`` and the settings in which the variant differs; ``bits`` may be a list.
         settings: settings of every variant (:class:`TrainConfig`), a table.
         tuned: JSON file of chosen settings by method (``benchmarks/tuning.py``), relative to the TOML file.
+        override: settings that win over those chosen, a table.
         rivals: names of untrained rivals (:data:`~anglehash.evaluation.rivals.RIVALS`).
         rival_bytes: sizes of an item that rivals are given, those that are too small for one left out.
         map_features: also rank by the real-valued logits; off where there are too many pairs to sort.
@@ -110,6 +111,7 @@ class Run:
     variants: Sequence[Mapping[str, Any]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     tuned: str = ""
+    override: Mapping[str, Any] = field(default_factory=dict)
     rivals: Sequence[str] = ()
     rival_bytes: Sequence[int] = ()
     map_features: bool = True
@@ -198,7 +200,8 @@ class Run:
         if not isinstance(variant.get("name"), str):
             raise ConfigError(f"a variant needs a name, got {dict(variant)!r}")
         own = {k: v for k, v in variant.items() if k not in ("name", "bits")}
-        layers = [self.settings, self.chosen.get(variant["name"], {}).get("settings", {}), own]
+        chosen = self.chosen.get(variant["name"], {}).get("settings", {})
+        layers = [self.settings, chosen, self.override, own]
         loss = {k: v for layer in layers for k, v in layer.get("loss", {}).items()}
         merged = {k: v for layer in layers for k, v in layer.items()}
         try:
@@ -274,7 +277,7 @@ _LISTS = {
 }  # fmt: skip
 _SINGLE = {
     "data": str, "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
-    "options": dict, "settings": dict, "examples": dict,
+    "options": dict, "settings": dict, "override": dict, "examples": dict,
 }  # fmt: skip
 _WORDS = {int: "whole number", str: "text", dict: "table", bool: "true or false"}
 
