@@ -1,6 +1,41 @@
 """What training costs as images and classes grow: losses over pairs and triplets against class-wise ones.
 
-python benchmarks/cost.py -o results/cost.json --svg docs/cost.svg
+    python benchmarks/cost.py -o results/cost.json --svg docs/cost.svg
+
+Three sweeps on the cached features of a frozen backbone (EfficientNet-Lite0, 128 px), from the official training
+images: CIFAR-10, 1,000 to 47,500 images of 10 classes; Tiny-ImageNet, 2,000 images of 10 to 200 classes; and
+100 images a class of 10 to 200 classes. Every method has a linear head without batch norm, 32 bits, batches
+of 128 and its default settings otherwise; ``dpsh`` is run as published, a batch against all training images,
+and with its default, 2,000 drawn at each step.
+
+Every method is trained for 1, 2, 4 ... 32 epochs, each a whole one-cycle schedule, as far as a run sees 50,000
+images or is one of the first two. 500 validation images are then searched for among 2,000 others; both are the
+same for all methods and never train. The cost of an mAP is the CPU seconds of the cheapest run that *ends* there
+or above. Two mAP are asked for: 98 % of the weakest method's best, which all reach, and 90 % of the best method's
+best (95 % was tried first: on CIFAR-10 only csq gets there). Only training is timed, in a process of its own;
+memory is its peak less what was there before, the features among it.
+
+Result (Python 3.11, torch 2.13, x86-64, one thread, one seed, a busy machine). CPU seconds of an epoch after
+the first, by images of CIFAR-10, and the exponent of its growth from 10,000 on; CPU seconds to the mAP that all
+reach, .50 and .52; peak MB:
+
+    images              1,000   10,000   47,500   exponent   to mAP: 10,000   47,500   MB: 10,000   47,500
+    dpsh, all images     .057     2.02     36.1       1.85             3.47     31.1           78      333
+    dpsh                 .044      .52     1.95        .84             1.28     3.46           22       30
+    dsdh                 .050      .69     2.74        .89             1.35     3.44           26       82
+    hashnet              .027      .20      .94       1.01              .57     1.64            5        5
+    dtsh (triplets)      .040      .32     1.58       1.02              .81     2.34           11       11
+    ce                   .027      .17     1.01       1.16              .44     1.45            6        6
+    csq                  .020      .18      .73        .88              .26     1.45            4        6
+    orthohash            .023      .17      .83        .99              .28     1.33            3        4
+    andsh                .036      .30     1.47       1.02              .40     2.00            4        5
+
+So only pairs with *all* images grow faster than the images, and then nearly as their square. Pairs and triplets
+within a batch grow as class-wise losses do, and an epoch of hashnet costs less than one of andsh; a bounded
+reference costs 2 to 4 times csq, at any size. Classes cost little: from 10 to 200, at 2,000 images, an epoch of
+andsh takes 1.7 times as long, of ce 1.2 times, and of dtsh .64 times, since fewer triplets are left. Up to 2,000
+images both forms of dpsh do the same work, and their seconds differ by up to 30 %: so uncertain is a figure.
+At 200 classes the mAP is .01 to .05, and the seconds to it mean little.
 """
 
 from __future__ import annotations
@@ -11,7 +46,6 @@ os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS
 
 import argparse
 import json
-import math
 import multiprocessing
 import platform
 import subprocess
@@ -95,15 +129,17 @@ def main() -> None:
     arguments = parser.parse_args()
     os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
     path: Path = arguments.output
-    cells: list[Cell] = json.loads(path.read_text(encoding="utf-8"))["cells"] if path.exists() else []
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"cells": []}
+    cells: list[Cell] = kept["cells"]
     for sweep, (data, columns) in SWEEPS.items():
         for images, classes in columns:
             wanted = [c for c in wanted_cells(sweep, images, classes) if not any(same(c, d) for d in cells)]
             for cell in measured(wanted, data, images, classes):
-                cells = [kept for kept in cells if name_of(kept) != name_of(cell)] + [cell]
-                write_json(path, {"cells": cells, "circumstances": circumstances()})
+                cells = [other for other in cells if name_of(other) != name_of(cell)] + [cell]
+                kept = {"cells": cells, "circumstances": circumstances()}
+                write_json(path, kept)
                 print(json.dumps({k: v for k, v in cell.items() if k != "settings"}), flush=True)
-    write_json(path, {"summary": summary(cells), "cells": cells, "circumstances": circumstances()})
+    write_json(path, kept | {"summary": summary(cells)})
     print(tables(summary(cells)))
     if arguments.svg:
         arguments.svg.write_text(drawing(summary(cells)), encoding="utf-8")
@@ -212,7 +248,7 @@ def summary(cells: Sequence[Cell]) -> list[Cell]:
             if len(own) < len(METHODS):
                 continue
             best = {c["method"]: max(run["validation_map"] for run in c["runs"]) for c in own}
-            targets = {"all reach": 0.98 * min(best.values()), "best": 0.95 * max(best.values())}
+            targets = {"all reach": 0.98 * min(best.values()), "near the best": 0.9 * max(best.values())}
             methods = {
                 c["method"]: {
                     "epoch_seconds": round(epoch_seconds(c["runs"]), 4),
@@ -256,10 +292,14 @@ def exponent(pairs: Sequence[tuple[float, float]]) -> float:
     >>> round(exponent([(1, 3), (10, 300)]), 6)
     2.0
     """
-    if len(pairs) < 2:
-        return math.nan
     x, y = np.log(np.array(pairs)).T
     return float(np.polyfit(x, y, 1)[0])
+
+
+def slopes(pairs: Sequence[tuple[float, float]]) -> str:
+    """The exponent; behind it that of the three largest sizes, if there are more."""
+    text = f"{exponent(pairs):.2f}"
+    return f"{text} ({exponent(pairs[-3:]):.2f})" if len(pairs) > 3 else text
 
 
 def tables(columns: Sequence[Cell]) -> str:
@@ -268,7 +308,7 @@ def tables(columns: Sequence[Cell]) -> str:
         "epoch_seconds": "CPU seconds of an epoch",
         "megabytes": "peak MB above what was there before",
         "all reach": "CPU seconds to the mAP that all reach",
-        "best": "CPU seconds to 95 % of the best method's mAP",
+        "near the best": "CPU seconds to 90 % of the best method's mAP",
         "best_map": "best validation mAP",
     }
     parts = []
@@ -282,7 +322,7 @@ def tables(columns: Sequence[Cell]) -> str:
             rows = [[text, *heads, "exponent"], ["---"] * (len(own) + 2)]
             for name in METHODS:
                 values = [measure(c["methods"][name], key) for c in own]
-                slope = "" if key == "best_map" else f"{exponent(grown(own, axis, name, key)):.2f}"
+                slope = "" if key == "best_map" or None in values else slopes(grown(own, axis, name, key))
                 rows.append([name, *("never" if v is None else f"{v:.3g}" for v in values), slope])
             parts.append("\n".join(f"| {' | '.join(row)} |" for row in rows))
     return "\n\n".join(parts)
@@ -330,6 +370,7 @@ def panel(columns: Sequence[Cell], sweep: str, key: str, unit: str, title: str, 
         (first, *_, last), low = sorted({p.x for p in known}), min(p.y for p in known) / 2
         line = [Point(first, low), Point(last, low * last / first)]
         lines.append(Line("in proportion", line, Look("faint", "dotted")))
+        known += line
     across, up = listed(sorted({p.x for p in known})), logarithmic(p.y for p in known)
     names = {"images": "training images", "classes": "classes"}
     chart = line_chart(title, lines, Axis(names[sweep], across), Axis(unit, up), size=PANEL, key="ends")
