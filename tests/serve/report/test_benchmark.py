@@ -39,7 +39,7 @@ def cell(variant: str, bits: int | None, score: float, **others: Any) -> dict[st
         "map_features": None, "precision_at": {"100": score},
         "precision_recall": [{"radius": r, "precision": 0.8 - r / 50, "recall": r / 32} for r in range(33)],
         "per_class": {name: score + i / 100 for i, name in enumerate(CLASSES)}, "unique_codes": 1234,
-        "precision_radius_2": {"value": 0.5, "empty_balls": 0.1}, "train_seconds": 3.2, "peak_memory_mib": 900,
+        "precision_radius_2": {"value": 0.5, "empty_balls": 0.1}, "train_seconds": 3.2,
         "ndcg": None,
     } | others  # fmt: skip
 
@@ -128,12 +128,69 @@ def test_every_part_is_there() -> None:
 def test_means_deviations_seeds_and_splits() -> None:
     rows = scores(read(render_benchmark(FULL)))
     # seeds .600 .602 .604 + .016 or .032: mean .618 and .634, deviation .002
-    assert rows["AnDSH"] == ["0.618 ± 0.002", "0.634 ± 0.002", "3", "0.634–0.660"]
+    assert rows["AnDSH"] == ["0.618 ± 0.002", "0.634 ± 0.002", "3", "0.632–0.660"]  # splits: first seed
     assert rows["CSQ"] == ["0.588 ± 0.002", "0.604 ± 0.002", "3", ""]
     assert rows["ITQ"] == ["–", "0.300", "1", ""]
     assert rows["PQ"] == ["0.200 4 bytes 0.200 100 bytes", "1", ""]
     assert rows["Class-id code"] == ["0.525 1 byte"]
     assert list(rows) == ["", "AnDSH", "CSQ", "ITQ", "PQ", "Posterior agreement", "Class-id code"]
+
+
+def test_variants_with_fewer_seeds_are_named() -> None:
+    assert "Fewer seeds than the others, so their means and ± are less sure: ITQ (1)." in render_benchmark(
+        FULL
+    )
+    assert "Fewer seeds" not in render_benchmark(result([cell("AnDSH", 32, 0.6), cell("CSQ", 32, 0.5)]))
+
+
+def test_references_say_what_they_learned_from() -> None:
+    (group,) = [th for th in of_class(read(render_benchmark(FULL)), "group") if "References" in text(th)]
+    assert text(group) == "References\nlearned from training and validation images"
+
+
+def test_failed_cells_stand_above_the_headline() -> None:
+    failed = [{"variant": "CE", "bits": 32, "seed": 0, "split_seed": 0, "error": "the loss is NaN"}]
+    said = text(read(render_benchmark(FULL | {"failed": failed})))
+    assert said.index("CE, 32 bits, seed 0, split 0: the loss is NaN") < said.index("AnDSH leads at 16")
+    assert of_class(read(render_benchmark(FULL)), "warning") == []
+
+
+def test_untuned_runs_do_not_speak_of_tuning() -> None:
+    untuned = FULL | {"variants": [variant | {"tuned": None} for variant in FULL["variants"]]}
+    said = text(read(render_benchmark(untuned)))
+    assert "epochs = 30" in said
+    assert not re.search("trials|chosen|cross-validation|validation mAP", said)
+    assert "2 deep with 16 trials each, 1 conventional with 16 trials" in text(read(render_benchmark(FULL)))
+
+
+def test_of_draws_the_page_speaks_of_draws() -> None:
+    cells = [cell(name, 32, score + 0.1 * draw, draw=draw, per_class={f"class {draw}": score})
+             for draw in range(3) for name, score in (("AnDSH", 0.5), ("CSQ", 0.4))]  # fmt: skip
+    page = read(render_benchmark(result(cells), [Example(tile(), {})]))
+    said = text(page)
+    assert scores(page)["AnDSH"] == ["0.600 ± 0.100", "3"]
+    assert "AnDSH leads at 32 bits, 0.100 ahead of CSQ." in said  # in each draw, far within the deviations
+    assert not re.search("over seeds|over training seeds|first seed|over 3 seeds", said)
+    for words in (
+        "standard deviation over draws",
+        "of the first draw",
+        "Of the first draw.",
+        "twice its standard error",
+    ):
+        assert words in said
+    (table,) = of_class(page, "heat")
+    assert "class 0" in text(table)
+    assert "class 1" not in text(table)
+
+
+def test_of_many_curves_the_best_of_each_kind_are_drawn() -> None:
+    kinds = ["deep"] * 9 + ["shallow"] * 5
+    cells = [cell(f"v{i:02}", 32, 0.3 + i / 100, kind=kind) for i, kind in enumerate(kinds)]
+    page = read(render_benchmark(result([cell("AnDSH", 32, 0.1), *cells])))
+    (section,) = [part for part in page.iter("section") if "Precision and recall" in text(part)]
+    drawn = [text(key) for key in of_class(of_class(section, "wide")[0], "key")]
+    assert drawn == ["v08", "v07", "v06", "v05", "v04", "AnDSH", "v13", "v12", "v11"]
+    assert "the best 5 deep and 3 conventional" in text(section)
 
 
 def test_the_best_and_all_that_are_level_with_it_are_marked() -> None:
@@ -253,12 +310,20 @@ def test_so_may_any_key_inside(where: str) -> None:
             )
 
 
+@pytest.mark.parametrize("value", OTHER_KINDS)
+def test_draws_and_failures_may_be_of_another_kind(value: Any) -> None:
+    cells = [cell("AnDSH", 32, 0.5, draw=value), cell("AnDSH", 32, 0.6, draw=1), cell("CSQ", 32, 0.6, draw=0)]
+    failed = [{"variant": value, "bits": value, "seed": value, "split_seed": value, "error": value}, value]
+    splits = [{"seed": 0, "options": value}, {"seed": 0, "options": {"draw": value}}]
+    read(render_benchmark(result(cells) | {"failed": failed, "splits": splits}))
+
+
 def test_parts_without_anything_to_show_are_left_out() -> None:
     page = read(render_benchmark({}))
     assert headings(page) == ["How to read this"]
     assert not list(page.iter("svg"))
-    only = {"cells": [{"variant": "AnDSH", "bits": 32, "map": 0.5}]}
-    assert headings(read(render_benchmark(only)))[:2] == ["mAP by code length", "How it grows with the code"]
+    only = {"cells": [{"variant": "AnDSH", "bits": 32, "map": 0.5}]}  # one length: nothing grows
+    assert headings(read(render_benchmark(only))) == ["mAP by code length", "How to read this"]
     assert "Seconds to train" not in render_benchmark(only)
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from anglehash.serve.report.standings import Score, Standings, level, median_of
+from anglehash.serve.report.scores import Score
+from anglehash.serve.report.standings import Standings, median_of
 
 
 def cell(variant: str, bits: int | None, score: float, **others: Any) -> dict[str, Any]:
@@ -21,23 +23,6 @@ def test_mean_and_sample_deviation_over_seeds() -> None:
     assert score == Score(0.5, 0.1, 3)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "answer"),
-    [
-        ((0.60, 0.010), (0.609, 0.001), True),  # .009 < .010, whichever has it
-        ((0.60, 0.001), (0.609, 0.010), True),
-        ((0.60, 0.005), (0.609, 0.008), False),
-        ((0.60, 0.0), (0.6004, 0.0), True),  # both are shown as 0.600
-        ((0.60, 0.0), (0.601, 0.0), False),
-    ],
-)
-def test_level_is_within_the_larger_deviation(
-    one: tuple[float, float], other: tuple[float, float], answer: bool
-) -> None:
-    assert level(Score(*one, 3), Score(*other, 3)) is answer
-    assert level(Score(*other, 3), Score(*one, 3)) is answer
-
-
 def test_the_table_is_of_the_first_split() -> None:
     cells = [
         cell("a", 32, 0.5, split_seed=0),
@@ -49,6 +34,64 @@ def test_the_table_is_of_the_first_split() -> None:
     assert found.over_splits("a") == (0.5, 0.7)
     assert standings(*cells, splits=[{"seed": 1}, {"seed": 0}]).scores("a")[32].mean == 0.7
     assert standings(cells[0]).over_splits("a") is None
+
+
+def test_the_range_over_splits_is_of_the_first_seed() -> None:
+    # three seeds on the first split, whose mean is .6; the range must compare seed 4 with seed 4
+    first = [cell("a", 32, score, seed=seed, split_seed=0) for seed, score in ((4, 0.5), (5, 0.6), (6, 0.7))]
+    others = [cell("a", 32, 0.52, seed=4, split_seed=1), cell("a", 32, 0.9, seed=5, split_seed=2)]
+    assert standings(*first, *others).over_splits("a") == (0.5, 0.52)
+    assert standings(*first, others[1]).over_splits("a") is None
+
+
+def drawn(variant: str, scores: Sequence[Sequence[float]], **others: Any) -> list[dict[str, Any]]:
+    """One list of scores a draw, one score a seed."""
+    return [cell(variant, 32, score, draw=draw, seed=seed, split_seed=0, **others)
+            for draw, own in enumerate(scores) for seed, score in enumerate(own)]  # fmt: skip
+
+
+def test_over_draws_seeds_are_averaged_first() -> None:
+    found = standings(*drawn("a", [(0.3, 0.5), (0.5,), (0.5, 0.7)]))
+    # draws .4, .5, .6: mean .5, deviation .1; pooled seeds would give the mean .5 and the deviation .141
+    assert found.scores("a") == {32: Score(0.5, 0.1, 3)}
+    assert found.by_bytes("a") == {4: Score(0.5, 0.1, 3)}
+    assert (found.run, found.draws) == ("draw", ["0", "1", "2"])
+    assert standings(cell("a", 32, 0.5)).run == "seed"
+
+
+def test_over_draws_level_is_by_pairs() -> None:
+    hard, easy = (
+        (0.3, 0.5, 0.7),
+        (0.31, 0.52, 0.73),
+    )  # differences .01 .02 .03: .02 > 2 * .01 / sqrt(3) = .0115
+    found = standings(*drawn("a", [[s] for s in hard]), *drawn("b", [[s] for s in easy]))
+    assert found.top(32) == ["b"]  # although the deviations, .2 and .21, are ten times the gap
+    noisy = (0.25, 0.55, 0.79)  # differences to b -.06 .03 .06: mean .01, deviation .062
+    found = standings(*drawn("b", [[s] for s in easy]), *drawn("c", [[s] for s in noisy]))
+    assert found.top(32) == ["c", "b"]
+
+
+def test_level_is_judged_on_the_draws_that_both_have() -> None:
+    a = drawn("a", [[0.3], [0.5], [0.9]])
+    found = standings(*a, *drawn("b", [[0.31], [0.51]]))  # .01 and .01: not level, whatever the third of a is
+    assert not found.level("a", "b", 32)
+    assert standings(*a, *drawn("b", [[0.3], [0.5]])).level("a", "b", 32)
+
+
+def test_without_a_shared_draw_nothing_is_known_of_the_noise() -> None:
+    a, b = cell("a", 32, 0.4, draw=0), cell("b", 32, 0.5, draw=1)
+    assert not standings(a, b).level("a", "b", 32)
+
+
+def test_the_first_draw_is_that_of_the_first_split() -> None:
+    cells = drawn("a", [[0.1], [0.2], [0.3]])
+    splits = [{"seed": 0, "options": {"draw": draw}} for draw in (2, 0, 9)]
+    found = standings(*cells, splits=splits)
+    assert found.draws == ["2", "0", "1"]
+    shown = found.first_cell("a")
+    assert shown is not None
+    assert shown.map == 0.3
+    assert standings(*cells[:1], cell("b", 32, 0.5, draw=1, split_seed=0)).first_cell("b") is None
 
 
 def test_variants_stand_best_first_within_their_kind() -> None:

@@ -16,39 +16,16 @@ from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.pictures import Tile
 from anglehash.serve.report import plots, tables
 from anglehash.serve.report.classes import class_table
-from anglehash.serve.report.costs import seconds_table
-from anglehash.serve.report.parts import (
-    cards,
-    definitions,
-    folded,
-    header,
-    page,
-    row,
-    scrolled,
-    section,
-    table,
-)
-from anglehash.serve.report.standings import Score, Standings
+from anglehash.serve.report.costs import seconds_section
+from anglehash.serve.report.lead import failures, headline, subtitle
+from anglehash.serve.report.notes import how_to_read
+from anglehash.serve.report.parts import definitions, folded, header, page, row, scrolled, section, table
+from anglehash.serve.report.standings import Standings
 from anglehash.serve.report.tiles import answer_list, query_tile
-from anglehash.serve.report.values import count, figure, mapping, number, plain, sequence
-from anglehash.serve.report.verdict import headline_variant, noise_note, verdict
+from anglehash.serve.report.values import count, figure, mapping, plain, sequence
 
 Result = Mapping[str, Any]
 
-_NOTES = {
-    "One harness": "All methods see the same features, splits, seeds and code lengths, and are measured by the "
-    "same code. Their settings were chosen on validation images, a part of the training images, with the same "
-    "number of trials each; never on queries.",
-    "± and level": "± is the standard deviation over training seeds on one split. Where two methods differ by "
-    "less than the larger of their two deviations, the page calls them level: more seeds might turn them round. "
-    "Another draw of the split moves all scores more than that; where it was measured, it has its own column.",
-    "Ties": "Codes of K bits have only K + 1 distances, so most of a ranking is tied. mAP here is the exact mean "
-    "over all orders of tied items: it does not depend on how the database happens to be sorted.",
-    "Posterior agreement": "Ranks by the probability of sharing a label, as a calibrated classifier on the same "
-    "features sees it. It is a reference, not a bound. The class-id code keeps that classifier’s answer alone.",
-    "Untrained": "What one would use without training a hash: the features themselves, or their compression. "
-    "They have no code length of their own, so they stand at the bytes that they need.",
-}
 _PUBLISHED = (
     "These figures are context, not competitors: their features, training and often their splits and tie rules "
     "differ from ours, so no difference between a row here and a row above says which method is better."
@@ -88,98 +65,36 @@ def render_benchmark(result: Result, examples: Sequence[Example] = ()) -> str:
     standings = Standings.of(result)
     name = str(result.get("title") or result.get("name") or "benchmark")
     notes = [tag("p", str(note), class_="note") for note in sequence(result.get("notes"))]
-    top = header("benchmark", name, tag("p", _subtitle(result), class_="subtitle"), *notes)
+    top = header("benchmark", name, tag("p", subtitle(standings, result), class_="subtitle"), *notes)
     return page(name, top, _sections(standings, result, examples))
 
 
 def _sections(standings: Standings, result: Result, examples: Sequence[Example]) -> list[Markup]:
     at = f" at {standings.example:,} bits" if standings.example else ""
+    fine_tuned = mapping(result.get("place")).get("fine_tuned") is True
     return [
-        _headline(standings, result),
+        failures(result),
+        headline(standings, result),
         section(
             "mAP by code length", tables.score_table(standings, result), tables.measures_table(standings)
         ),
         section("How it grows with the code", plots.by_bits(standings, result)),
-        section("Against what needs no training", _bytes(standings, result)),
-        section(f"Precision and recall{at}", _curves(standings)),
-        section("Seconds to train", seconds_table(standings)),
+        section("Against what needs no training", plots.by_bytes(standings, result)),
+        section(f"Precision and recall{at}", plots.precision_recall(standings)),
+        seconds_section(standings, fine_tuned=fine_tuned),
         section(f"By class{at}", class_table(standings)),
-        section("The same queries, asked of several methods", *map(_example, examples)),
+        section("The same queries, asked of several methods", *_examples(standings, examples)),
         section("Published figures", _published(result)),
-        section("Settings and circumstances", tables.settings_table(standings), *_circumstances(result)),
-        section("How to read this", definitions(_NOTES.items())),
+        section(
+            "Settings and circumstances", tables.settings_table(standings, result), *_circumstances(result)
+        ),
+        section("How to read this", definitions(how_to_read(standings, result).items())),
     ]
 
 
-def _subtitle(result: Result) -> str:
-    place = mapping(result.get("place"))
-    split = mapping(next(iter(sequence(result.get("splits"))), None))
-    cut = number(place.get("rank_cut"))
-    held = sequence(split.get("held_out"))
-    parts = [
-        _said(place, "protocol", "protocol {}"),
-        _said(place, "backbone", "{}"),
-        _said(place, "size", "{} px"),
-        _counted(split, "queries", "queries"),
-        _counted(split, "database", "in the database"),
-        _counted(split, "train", "training images"),
-        _counted(split, "validation", "for validation"),
-        f"classes kept out of training: {plain(held)}" if held else "",
-        (f"mAP over the first {cut:,.0f} ranks" if cut else "mAP over all ranks") if place else "",
-        _said(place, "tie_rule", "ties: {}"),
-    ]
-    return " · ".join(part for part in parts if part)
-
-
-def _said(values: Mapping[str, Any], key: str, form: str) -> str:
-    return form.format(plain(values[key])) if values.get(key) is not None else ""
-
-
-def _counted(values: Mapping[str, Any], key: str, what: str) -> str:
-    return f"{count(values[key])} {what}" if number(values.get(key)) is not None else ""
-
-
-def _headline(standings: Standings, result: Result) -> Markup:
-    words = verdict(standings)
-    if not words:
-        return join()
-    bits, split = standings.example, mapping(next(iter(sequence(result.get("splits"))), None))
-    known = standings.contenders(bits) if bits else {}
-    ours, best = headline_variant(standings), next(iter(known), None)
-    facts = []
-    if best:
-        facts.append(
-            (figure(known[best].mean), f"{best} at {bits:,} bits", f"the best mean{_spread(known[best])}")
-        )
-    if ours in known and ours != best:
-        place = list(known).index(str(ours)) + 1
-        note = f"number {place} of {len(known)}{_spread(known[str(ours)])}"
-        facts.append((figure(known[str(ours)].mean), f"{ours} at {bits:,} bits", note))
-    facts.append((figure(split.get("ceiling")), "posterior agreement", "reference, no code"))
-    measured = f"{len(standings.lengths)} lengths, {len({str(cell.seed) for cell in standings.cells})} seeds"
-    facts.append(
-        (str(len(standings.order)), "variants measured", f"{measured}, {len(standings.cells):,} cells")
-    )
-    note = tag("p", noise_note(standings), class_="note")
-    return tag("section", tag("p", words, class_="verdict"), note, cards(facts), class_="lead")
-
-
-def _spread(score: Score) -> str:
-    return f", ± {figure(score.deviation)} over {score.seeds} seeds" if score.seeds > 1 else ""
-
-
-def _bytes(standings: Standings, result: Result) -> Markup:
-    chart = plots.by_bytes(standings, result)
-    words = "AnDSH and the best three of the other trained methods (by mean over the lengths), and all untrained ones."
-    return join(chart, tag("p", words, class_="note")) if chart else join()
-
-
-def _curves(standings: Standings) -> Markup:
-    chart = plots.precision_recall(standings)
-    words = (
-        "All images within r bits of each query, r growing along the line; the first seed of each variant."
-    )
-    return join(chart, tag("p", words, class_="note")) if chart else join()
+def _examples(standings: Standings, examples: Sequence[Example]) -> list[Markup]:
+    note = [tag("p", "Of the first draw.", class_="note")] if examples and standings.draws else []
+    return [*note, *map(_example, examples)]
 
 
 def _example(example: Example) -> Markup:
@@ -222,14 +137,15 @@ def _splits(result: Result) -> Markup:
     splits = [mapping(split) for split in sequence(result.get("splits")) if mapping(split)]
     if not splits:
         return join()
-    wanted = ("seed", "hash", "train", "validation", "queries", "database", "classes", "dropped_queries", "ceiling",
-              "class_id_map")  # fmt: skip
-    head = [key for key in wanted if any(split.get(key) is not None for split in splits)]
-    rows = [row([_fact(key, split.get(key)) for key in head]) for split in splits]
+    drawn = [{**split, "draw": mapping(split.get("options")).get("draw")} for split in splits]
+    wanted = ("seed", "draw", "held_out", "hash", "train", "validation", "queries", "database", "classes",
+              "dropped_queries", "ceiling", "class_id_map")  # fmt: skip
+    head = [key for key in wanted if any(split.get(key) not in (None, []) for split in drawn)]
+    rows = [row([_fact(key, split.get(key)) for key in head]) for split in drawn]
     return scrolled(table("The splits that were drawn", [key.replace("_", " ") for key in head], rows))
 
 
 def _fact(key: str, value: object) -> str:
     if key in ("ceiling", "class_id_map"):
         return figure(value)
-    return str(value) if key in ("seed", "hash") else count(value)
+    return plain(value) if key in ("seed", "draw", "held_out", "hash") else count(value)

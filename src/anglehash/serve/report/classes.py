@@ -1,4 +1,4 @@
-"""The classes of a benchmark, by variant: a heat table, or the spread of many classes."""
+"""The classes of a benchmark, by variant: a heat table, or the spread of many classes; of the first run."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ def class_table(standings: Standings) -> Markup:
     turned = "turned" if len(order) > _LEVEL else None
     names = [tag("th", tag("span", cls), scope="col", class_=turned) for cls in order]
     head = tag("tr", tag("td"), *names)
-    words = f"mAP of the queries of a class; the color goes from {figure(low)} to {figure(high)}. Easiest class first."
+    words = (
+        f"mAP of the queries of a class, of the first {standings.run}; the color goes from {figure(low)} to "
+        f"{figure(high)}. Easiest class first."
+    )
     body = tag("thead", head), tag("tbody", *rows)
     return scrolled(tag("table", tag("caption", tag("span", words)), *body, class_="heat"))
 
@@ -54,8 +57,8 @@ def _heat(value: float | None, low: float, high: float) -> Markup:
 def _spread_table(standings: Standings, scores: Mapping[str, Mapping[str, float]]) -> Markup:
     head = ("", "0 to 1", "worst", "quarter", "median", "quarter", "best")
     words = (
-        "mAP of the classes: the line goes from the worst to the best, the box holds the middle half, its mark "
-        "is the median"
+        f"mAP of the classes, of the first {standings.run}: the line goes from the worst to the best, the "
+        "box holds the middle half, its mark is the median"
     )
     rows = [_spread_row(standings.variants[name], own) for name, own in scores.items()]
     return table(words, head, rows, class_="spread")
@@ -77,10 +80,7 @@ def _spread_row(variant: Variant, own: Mapping[str, float]) -> Markup:
 
 
 def _per_class(standings: Standings, name: str) -> dict[str, float]:
-    """The mean over seeds of each class that was asked for."""
-    values: dict[str, list[float]] = {}
-    for cell in standings.at(name, standings.example):
-        for cls, score in mapping(cell.all.get("per_class")).items():
-            if (found := number(score)) is not None:
-                values.setdefault(str(cls), []).append(found)
-    return {cls: mean(own) for cls, own in values.items()}
+    """Each class that was asked for, of the first seed; another draw has other classes."""
+    cell = standings.first_cell(name)
+    known = mapping(cell.all.get("per_class")) if cell else {}
+    return {str(cls): found for cls, score in known.items() if (found := number(score)) is not None}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from anglehash.serve.markup import Markup, join, tag
+from anglehash.serve.report.parts import section
 from anglehash.serve.report.standings import Standings, median_of
 
 _WIDE = 50  # above this ratio of the largest to the smallest, the axis is logarithmic
@@ -25,13 +27,34 @@ class _Decades(NamedTuple):
         return tag("thead", tag("tr", tag("td"), tag("td", tag("div", *texts), class_="steps"), tag("td")))
 
 
-def seconds_table(standings: Standings) -> Markup:
-    """Training seconds at the example length, the quickest first."""
-    found = {n: median_of(standings.at(n, standings.example), "train_seconds") for n in standings.order}
+def seconds_section(standings: Standings, *, fine_tuned: bool = False) -> Markup:
+    """Seconds of training at the example length, the quickest first; rivals do not train.
+
+    CPU seconds, where a cell has them: several processes on a busy machine stretch the others.
+
+    Args:
+        standings: what was measured.
+        fine_tuned: whether the backbone learned too, from images.
+    """
+    cells = {name: standings.at(name, standings.example) for name in standings.order}
+    trained = {name: own for name, own in cells.items() if standings.variants[name].trained}
+    cpu = {name: median_of(own, "train_cpu_seconds") for name, own in trained.items()}
+    found = {n: median_of(own, "train_seconds") if cpu[n] is None else cpu[n] for n, own in trained.items()}
     seconds = {name: value for name, value in found.items() if value is not None and value >= 0}
-    positive = [value for value in seconds.values() if value > 0]
-    if not positive:
+    if not any(seconds.values()):
         return join()
+    elapsed = [name for name in seconds if cpu[name] is None]
+    words = f"At {standings.example:,} bits, median over the cells"
+    if elapsed and len(elapsed) < len(seconds):
+        words += f"; elapsed seconds of {', '.join(elapsed)}"
+    if fine_tuned:
+        words += "; decoding the images and validation are in it"
+    title = "Seconds to train" if elapsed else "CPU seconds to train"
+    return section(title, _seconds_table(standings, seconds, words))
+
+
+def _seconds_table(standings: Standings, seconds: Mapping[str, float], words: str) -> Markup:
+    positive = [value for value in seconds.values() if value > 0]
     low, high = min(positive), max(positive)
     axis = _Decades(math.floor(math.log10(low)), math.ceil(math.log10(high))) if high > _WIDE * low else None
     rows = [
@@ -44,7 +67,6 @@ def seconds_table(standings: Standings) -> Markup:
         )
         for name, value in sorted(seconds.items(), key=lambda item: item[1])
     ]
-    words = f"At {standings.example:,} bits, median over the cells"
     if axis is None:
         return tag("table", tag("caption", words), tag("tbody", *rows), class_="bars tight")
     caption = tag("caption", f"{words}; each step of the axis is ten times longer")

@@ -1,45 +1,20 @@
-"""The scores of a benchmark, ordered: variants x code lengths, over seeds and splits."""
+"""The scores of a benchmark, ordered: variants x code lengths, over seeds and splits.
+
+A *run* is what a mean is taken over: a training seed; or, where cells name a draw (of classes that are kept out
+of training), a draw, its seeds averaged. Draws differ in their data, so that scores are compared draw by draw.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import mean, median, stdev
+from statistics import mean, median
 from typing import Any, NamedTuple
 
+from anglehash.serve.report.scores import Score, level, level_in_pairs
 from anglehash.serve.report.values import mapping, number, sequence
 
 KINDS = {"deep": "Deep", "shallow": "Conventional", "rival": "Untrained", "reference": "References"}
-
-
-class Score(NamedTuple):
-    """The mean of a measure over seeds, its sample standard deviation (0 of one seed), and how many seeds."""
-
-    mean: float
-    deviation: float
-    seeds: int
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Score:
-        """The score of one value or more.
-
-        >>> Score.of([0.5, 0.6, 0.7])  # deviations -.1, 0, .1: sqrt(.02 / 2) = .1
-        Score(mean=0.6, deviation=0.1, seeds=3)
-        """
-        deviation = stdev(values) if len(values) > 1 else 0.0
-        return cls(float(f"{mean(values):.12g}"), float(f"{deviation:.12g}"), len(values))
-
-
-def level(one: Score, other: Score) -> bool:
-    """Whether the difference is within the noise.
-
-    It is where it is smaller than the larger standard deviation of the two, or too small to be shown.
-
-    >>> level(Score(0.65, 0.01, 3), Score(0.658, 0.002, 3)), level(Score(0.65, 0, 1), Score(0.658, 0, 1))
-    (True, False)
-    """
-    gap = abs(one.mean - other.mean)
-    return gap < 0.0005 or gap < max(one.deviation, other.deviation)
 
 
 class Variant(NamedTuple):
@@ -56,6 +31,11 @@ class Variant(NamedTuple):
         """Whether it is AnDSH, in any form."""
         return self.method.casefold().startswith("andsh")
 
+    @property
+    def trained(self) -> bool:
+        """Whether it is a method that learns codes, and no rival or reference."""
+        return self.kind not in ("rival", "reference")
+
 
 class Cell(NamedTuple):
     """One measurement."""
@@ -65,6 +45,7 @@ class Cell(NamedTuple):
     bytes: float | None
     seed: object
     split: object
+    draw: str | None
     map: float
     all: Mapping[str, Any]
 
@@ -79,6 +60,7 @@ class Standings:
         lengths: the code lengths of trained variants (of all, if none is trained), ascending.
         example: the length that is shown where one must do.
         split: the first split seed: the table and the charts are of this one.
+        draws: the draws of that split, the first one first; none where the cells name no draw.
     """
 
     variants: Mapping[str, Variant]
@@ -86,6 +68,7 @@ class Standings:
     lengths: Sequence[int]
     example: int | None
     split: object
+    draws: Sequence[str]
 
     @classmethod
     def of(cls, result: Mapping[str, Any]) -> Standings:
@@ -96,25 +79,31 @@ class Standings:
         for cell in cells:
             if cell.variant not in known and (variant := _variant(cell.all)):
                 known[variant.name] = variant
-        trained = {name for name, variant in known.items() if variant.kind not in ("rival", "reference")}
+        trained = {name for name, variant in known.items() if variant.trained}
         lengths = sorted({c.bits for c in cells if c.bits and c.variant in trained})
         lengths = lengths or sorted({c.bits for c in cells if c.bits})
-        return cls(known, cells, lengths, _example(result, lengths), _first_split(result, cells))
+        split = _first_split(result, cells)
+        return cls(known, cells, lengths, _example(result, lengths), split, _draws(result, cells, split))
+
+    @property
+    def run(self) -> str:
+        """What a mean is taken over, in a word: ``seed`` or ``draw``."""
+        return "draw" if self.draws else "seed"
 
     def of_kind(self, kind: str | None) -> list[str]:
         """The variants of a kind that have a score, best mean over the lengths first; ``None``: other kinds."""
         same = [
             v.name for v in self.variants.values() if v.kind == kind or (kind is None and v.kind not in KINDS)
         ]
-        means = {name: [cell.map for cell in self.cells_of(name)] for name in same}
-        over_lengths = {
-            name: mean(score.mean for score in self.scores(name).values())
-            if self.scores(name)
-            else max(means[name])
-            for name in same
-            if means[name]
-        }
-        return sorted(over_lengths, key=lambda name: -over_lengths[name])
+        return self.best_first([name for name in same if self.cells_of(name)])
+
+    def best_first(self, names: Iterable[str]) -> list[str]:
+        """Variants by their mean over the lengths; those without one stand at their best mAP."""
+        means = {}
+        for name in names:
+            scores = [score.mean for score in self.scores(name).values()]
+            means[name] = mean(scores) if scores else max(cell.map for cell in self.cells_of(name))
+        return sorted(means, key=lambda name: -means[name])
 
     @property
     def order(self) -> list[str]:
@@ -132,22 +121,26 @@ class Standings:
 
     def scores(self, name: str) -> dict[int, Score]:
         """The mAP of a variant by code length, of the lengths that it has."""
-        found = {bits: [cell.map for cell in self.at(name, bits)] for bits in self.lengths}
-        return {bits: Score.of(maps) for bits, maps in found.items() if maps}
+        found = {bits: self.at(name, bits) for bits in self.lengths}
+        return {bits: score_of(cells) for bits, cells in found.items() if cells}
 
     def by_bytes(self, name: str) -> dict[float, Score]:
         """The mAP of a variant by bytes an image."""
-        maps: dict[float, list[float]] = {}
+        found: dict[float, list[Cell]] = {}
         for cell in self.cells_of(name):
             if cell.bytes:
-                maps.setdefault(cell.bytes, []).append(cell.map)
-        return {size: Score.of(maps[size]) for size in sorted(maps)}
+                found.setdefault(cell.bytes, []).append(cell)
+        return {size: score_of(found[size]) for size in sorted(found)}
 
     def over_splits(self, name: str) -> tuple[float, float] | None:
-        """The lowest and the highest mean of the split seeds, at the example length, where there are several."""
+        """The lowest and the highest score of the splits, at the example length, where there are several.
+
+        They are those of the first training seed alone: other splits have fewer seeds than the first one.
+        """
         maps: dict[str, list[float]] = {}
         for cell in self.at(name, self.example, every_split=True):
-            maps.setdefault(str(cell.split), []).append(cell.map)
+            if str(cell.seed) == self._first_seed():
+                maps.setdefault(str(cell.split), []).append(cell.map)
         means = [mean(values) for values in maps.values()]
         return (min(means), max(means)) if len(means) > 1 else None
 
@@ -160,13 +153,50 @@ class Standings:
     def top(self, bits: int) -> list[str]:
         """The best at this length, and all that are level with it."""
         known = self.contenders(bits)
-        best = next(iter(known.values()), None)
-        return [name for name, score in known.items() if best and level(score, best)]
+        best = next(iter(known), None)
+        return [name for name in known if best and self.level(name, best, bits)]
+
+    def level(self, one: str, other: str, bits: int) -> bool:
+        """Whether two variants are level at a length that both have: by pairs where there are draws."""
+        if not self.draws:
+            return level(self.scores(one)[bits], self.scores(other)[bits])
+        first, second = self._by_draw(one, bits), self._by_draw(other, bits)
+        shared = [first[draw] - second[draw] for draw in first if draw in second]
+        return level_in_pairs(shared or [mean(first.values()) - mean(second.values())])
+
+    def _by_draw(self, name: str, bits: int) -> dict[str, float]:
+        maps: dict[str, list[float]] = {}
+        for cell in self.at(name, bits):
+            maps.setdefault(str(cell.draw), []).append(cell.map)
+        return {draw: mean(own) for draw, own in maps.items()}
+
+    def first_cell(self, name: str) -> Cell | None:
+        """The cell of a variant at the example length with the first seed; of the first draw, where there are draws."""
+        cells = self.at(name, self.example)
+        if self.draws:
+            cells = [cell for cell in cells if cell.draw == self.draws[0]]
+        return next((cell for cell in cells if str(cell.seed) == self._first_seed()), None)
+
+    def _first_seed(self) -> str:
+        return next((str(cell.seed) for cell in self.cells if cell.split == self.split), "")
 
     def _length(self, cell: Cell) -> float | None:
         if self.variants[cell.variant].kind == "rival" and cell.bytes:
             return 8 * cell.bytes
         return cell.bits
+
+
+def over_runs(values: Iterable[tuple[Cell, float]]) -> list[float]:
+    """One value a seed, or one a draw, the mean over its seeds, where a cell names its draw."""
+    groups: dict[object, list[float]] = {}
+    for place, (cell, value) in enumerate(values):
+        groups.setdefault(place if cell.draw is None else cell.draw, []).append(value)
+    return [mean(own) for own in groups.values()]
+
+
+def score_of(cells: Iterable[Cell]) -> Score:
+    """The mAP of one cell or more."""
+    return Score.of(over_runs((cell, cell.map) for cell in cells))
 
 
 def median_of(cells: Iterable[Cell], key: str) -> float | None:
@@ -183,8 +213,9 @@ def _cell(value: object) -> Cell | None:
     bits = number(own.get("bits"))
     size = number(own.get("bytes")) or (bits and bits / 8)
     kept = int(bits) if bits and bits > 0 else None
+    draw = None if own.get("draw") is None else str(own["draw"])
     return Cell(str(name), kept, size if size and size > 0 else None, own.get("seed"),
-                own.get("split_seed"), score, own)  # fmt: skip
+                own.get("split_seed"), draw, score, own)  # fmt: skip
 
 
 def _variant(value: object) -> Variant | None:
@@ -210,3 +241,11 @@ def _first_split(result: Mapping[str, Any], cells: Sequence[Cell]) -> object:
     seeds += [cell.split for cell in cells]
     measured = {str(cell.split) for cell in cells}
     return next((seed for seed in seeds if str(seed) in measured), None)
+
+
+def _draws(result: Mapping[str, Any], cells: Iterable[Cell], split: object) -> list[str]:
+    """The draws that were measured, in the order of the result's splits."""
+    measured = [cell.draw for cell in cells if cell.split == split and cell.draw is not None]
+    options = [mapping(mapping(one).get("options")) for one in sequence(result.get("splits"))]
+    listed = [str(own["draw"]) for own in options if own.get("draw") is not None]
+    return [draw for draw in dict.fromkeys([*listed, *measured]) if draw in measured]

@@ -7,13 +7,15 @@ from statistics import mean
 from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
+from anglehash.serve.report.notes import LEARNED_FROM, tuning_words
 from anglehash.serve.report.parts import folded, row, scrolled, table
-from anglehash.serve.report.standings import KINDS, Score, Standings, Variant
+from anglehash.serve.report.scores import Score
+from anglehash.serve.report.standings import KINDS, Cell, Standings, Variant, over_runs, score_of
 from anglehash.serve.report.values import count, figure, in_bytes, mapping, number, plain, sequence
 
 Result = Mapping[str, Any]
 
-_BEST = "Bold on color: the best of its column, and all that are level with it. Mean ± standard deviation over seeds."
+_BEST = "Bold on color: the best of its column, and all that are level with it. Mean ± standard deviation over {}s."
 
 
 def score_table(standings: Standings, result: Result) -> Markup:
@@ -28,26 +30,47 @@ def score_table(standings: Standings, result: Result) -> Markup:
         rows = [_score_row(standings, name, tops, splits) for name in standings.of_kind(kind)]
         rows += _reference_rows(result, width) if kind == "reference" else []
         if rows:
-            title = tag("th", KINDS.get(kind or "", "Other"), colspan=width + 1, scope="rowgroup")
+            name = join(
+                KINDS.get(kind or "", "Other"), _reference_note(standings) if kind == "reference" else ""
+            )
+            title = tag("th", name, colspan=width + 1, scope="rowgroup")
             groups.append(tag("tbody", tag("tr", title, class_="group"), *rows))
-    head = ["", *(f"{bits:,} bits" for bits in lengths), "seeds"]
-    head += [f"splits, {standings.example:,} bits"] if splits else []
+    head = ["", *(f"{bits:,} bits" for bits in lengths), f"{standings.run}s"]
+    head += [f"splits, {standings.example:,} bits, first seed"] if splits else []
     top = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in head)))
-    return scrolled(tag("table", tag("caption", tag("span", _BEST)), top, *groups, class_="scores"))
+    caption = tag("caption", tag("span", _BEST.format(standings.run)))
+    width_class = "scores" if len(lengths) > 2 else "scores short"
+    return join(scrolled(tag("table", caption, top, *groups, class_=width_class)), _few_runs(standings))
+
+
+def _few_runs(standings: Standings) -> Markup:
+    """A note on trained variants that have fewer seeds or draws than others."""
+    fewest = {
+        name: min(score.runs for score in standings.scores(name).values())
+        for name in standings.order
+        if standings.variants[name].trained and standings.scores(name)
+    }
+    few = [f"{name} ({runs})" for name, runs in fewest.items() if runs < max(fewest.values())]
+    words = f"Fewer {standings.run}s than the others, so their means and ± are less sure: {', '.join(few)}."
+    return tag("p", words, class_="note") if few else join()
+
+
+def _reference_note(standings: Standings) -> Markup:
+    return tag("small", f"{LEARNED_FROM}{'; first draw' if standings.draws else ''}")
 
 
 def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]], splits: bool) -> Markup:
     variant, scores = standings.variants[name], standings.scores(name)
     sizes = standings.by_bytes(name)
-    seeds = {score.seeds for score in (scores or sizes).values()}
+    runs = {score.runs for score in (scores or sizes).values()}
     cells = [
         tag("td", _score(scores.get(bits)), class_="best" if name in tops[bits] else None) for bits in tops
     ]
     if variant.kind in ("rival", "reference") and (not scores or set(sizes) - {b / 8 for b in scores}):
         own = [join(figure(score.mean), tag("small", in_bytes(size))) for size, score in sizes.items()]
-        own = own or [_score(Score.of([cell.map for cell in standings.cells_of(name)]))]
+        own = own or [_score(score_of(standings.cells_of(name)))]
         cells = [tag("td", *(tag("span", one) for one in own), colspan=len(tops) or None, class_="sizes")]
-    cells.append(tag("td", "–".join(str(n) for n in sorted({min(seeds, default=1), max(seeds, default=1)}))))
+    cells.append(tag("td", "–".join(str(n) for n in sorted({min(runs, default=1), max(runs, default=1)}))))
     if splits:
         ends = standings.over_splits(name)
         cells.append(tag("td", "–".join(map(figure, ends)) if ends else "", class_="quiet"))
@@ -57,7 +80,7 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
 def _score(score: Score | None) -> Markup:
     if score is None:
         return join("–")
-    spread = tag("small", f"± {figure(score.deviation)}") if score.seeds > 1 else join()
+    spread = tag("small", f"± {figure(score.deviation)}") if score.runs > 1 else join()
     return join(figure(score.mean), spread)
 
 
@@ -85,35 +108,33 @@ _MEASURES = {
     "validation": "validation_map", "P within 2 bits": ("precision_radius_2", "value"),
     "empty balls": ("precision_radius_2", "empty_balls"), "P@100": ("precision_at", "100"),
     "NDCG@100": ("ndcg", "100"), "ACG@100": ("acg", "100"), "WAP": "wap", "distinct codes": "unique_codes",
-    "memory, MiB": "peak_memory_mib",
 }  # fmt: skip
-_WHOLE = ("distinct codes", "memory, MiB")
 
 
 def measures_table(standings: Standings) -> Markup:
-    """Further measures at the example length, means over seeds; a measure that nobody has is left out."""
+    """Further measures at the example length, means over seeds or draws; a measure that nobody has is left out."""
     found = {name: _measures(standings, name) for name in standings.order}
     known = [key for key in _MEASURES if any(key in own for own in found.values())]
     if len(known) < 2:
         return join()
     cells = [
-        (name, *((count if key in _WHOLE else figure)(own.get(key)) for key in known))
+        (name, *((count if key == "distinct codes" else figure)(own.get(key)) for key in known))
         for name, own in found.items()
         if own
     ]
-    words = f"At {standings.example:,} bits, means over seeds"
+    words = f"At {standings.example:,} bits, means over {standings.run}s"
     return folded("More measures", scrolled(table(words, ("", *known), map(row, cells))))
 
 
 def _measures(standings: Standings, name: str) -> dict[str, float]:
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[tuple[Cell, float]]] = {}
     for cell in standings.at(name, standings.example):
         for key, path in _MEASURES.items():
             first, *rest = (path,) if isinstance(path, str) else path
             value = mapping(cell.all.get(first)).get(rest[0]) if rest else cell.all.get(first)
             if (found := number(value)) is not None:
-                values.setdefault(key, []).append(found)
-    return {key: mean(own) for key, own in values.items()}
+                values.setdefault(key, []).append((cell, found))
+    return {key: mean(over_runs(own)) for key, own in values.items()}
 
 
 def published_table(result: Result) -> Markup:
@@ -128,23 +149,24 @@ def published_table(result: Result) -> Markup:
     )
 
 
-def settings_table(standings: Standings) -> Markup:
-    """The chosen settings of every variant, and what was spent on choosing them."""
+def settings_table(standings: Standings, result: Result) -> Markup:
+    """The settings of every variant, and what was spent on choosing them where they were tuned."""
     variants = [v for v in standings.variants.values() if v.settings or v.tuned]
     if not variants:
         return join()
-    head = ("variant", "method", "trials", "validation mAP", "settings")
-    rows = [_settings_row(variant) for variant in variants]
-    words = "Settings that are not listed are the method’s defaults. All were chosen on validation images."
-    return folded("The chosen settings of every variant",
+    tuned = tuning_words(standings, result)
+    head = ("variant", "method", *(("trials", "validation mAP") if tuned else ()), "settings")
+    rows = [_settings_row(variant, tuned=bool(tuned)) for variant in variants]
+    words = f"Settings that are not listed are the method’s defaults. {tuned}".rstrip()
+    return folded("The settings of every variant",
                   scrolled(table(words, head, rows, class_="texts settings")))  # fmt: skip
 
 
-def _settings_row(variant: Variant) -> Markup:
+def _settings_row(variant: Variant, *, tuned: bool) -> Markup:
     pairs = [tag("code", f"{key} = {_text(value)}") for key, value in _flat(variant.settings)]
-    tuned = variant.tuned
-    trials, reached = count(tuned.get("trials")), figure(tuned.get("validation_map"))
-    return row([variant.name, variant.method, trials, reached, join(*pairs) if pairs else "defaults"])
+    spent = (count(variant.tuned.get("trials")), figure(variant.tuned.get("validation_map")))
+    chosen = join(*pairs) if pairs else "defaults"
+    return row([variant.name, variant.method, *(spent if tuned else ()), chosen])
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

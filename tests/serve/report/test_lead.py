@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from anglehash.serve.report.lead import failures, headline, subtitle
+from anglehash.serve.report.standings import Standings
+
+SPLIT: dict[str, Any] = {"seed": 0, "queries": 3000, "train": 42000}
+
+
+def failed(n: int) -> list[dict[str, Any]]:
+    return [
+        {"variant": "CSQ", "bits": 32, "seed": i, "split_seed": 0, "error": "the loss is NaN"}
+        for i in range(n)
+    ]
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    return [
+        "".join(item.itertext())
+        for item in ElementTree.fromstring(failures(result)).iter()
+        if item.tag in "pli"
+    ]
+
+
+def test_failed_cells_are_named() -> None:
+    assert lines({"failed": failed(1)}) == [
+        "1 cell failed and is missing below:",
+        "CSQ, 32 bits, seed 0, split 0: the loss is NaN",
+    ]
+    rival = {"variant": "pq", "bits": None, "seed": 0, "split_seed": 0, "error": "too small"}
+    assert lines({"failed": [rival]})[1] == "pq, seed 0, split 0: too small"
+
+
+def test_at_most_ten_are_listed() -> None:
+    assert len(lines({"failed": failed(10)})) == 1 + 10
+    found = lines({"failed": failed(12)})
+    assert found[0] == "12 cells failed and are missing below:"
+    assert found[-1] == "and 2 more"
+    assert len(found) == 1 + 10 + 1
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "text", 3, [None], [[]], [{}]])
+def test_nothing_where_none_failed(value: Any) -> None:
+    assert failures({"failed": value}) == ""
+    assert failures({}) == ""
+
+
+def cells(scores: dict[str, dict[int, float]]) -> dict[str, Any]:
+    found = [
+        {"variant": name, "bits": bits, "map": score, "seed": 0}
+        for name, own in scores.items()
+        for bits, score in own.items()
+    ]
+    return {"cells": found}
+
+
+def test_the_subtitle_counts_draws_and_says_whose_sizes_follow() -> None:
+    splits = [SPLIT | {"held_out": ["cat", "dog"], "options": {"draw": draw}} for draw in (0, 1)]
+    drawn = [{"variant": "a", "bits": 32, "map": 0.5, "split_seed": 0, "draw": draw} for draw in (0, 1)]
+    result = {"splits": splits, "cells": drawn}
+    assert subtitle(Standings.of(result), result) == (
+        "2 draws of classes kept out of training · the first draw has 3,000 queries, 42,000 training images · "
+        "classes kept out of training in it: cat, dog"
+    )
+    plain = {"splits": [SPLIT]}
+    assert subtitle(Standings.of(plain), plain) == "3,000 queries · 42,000 training images"
+
+
+def test_a_short_verdict_stands_alone() -> None:
+    result = cells({"AnDSH": {16: 0.6, 32: 0.6}, "CSQ": {16: 0.5, 32: 0.5}})
+    found = headline(Standings.of(result), result)
+    assert "AnDSH leads at 16 and 32 bits, 0.100 ahead of CSQ." in found
+    assert "<table" not in found
+
+
+def test_a_long_verdict_is_told_at_one_length_and_tabled_at_all() -> None:
+    result = cells(
+        {
+            "AnDSH": {16: 0.6, 24: 0.5, 32: 0.6},
+            "CSQ": {16: 0.5, 24: 0.6, 32: 0.7},
+            "CE": {16: 0.1, 24: 0.7, 32: 0.1},
+        }
+    )
+    root = ElementTree.fromstring(headline(Standings.of(result), result))
+    said = ["".join(p.itertext()) for p in root.iter("p")]
+    assert said[0] == "CSQ leads at 32 bits (mAP 0.700). AnDSH is second at 32 bits, 0.100 behind CSQ."
+    assert [[cell.text for cell in row] for row in root.iter("tr")] == [
+        [None, "best, and all level with it", "mAP", "AnDSH"],
+        ["16 bits", "AnDSH", "0.600", "leads by 0.100"],
+        ["24 bits", "CE", "0.700", "third, 0.200 behind"],
+        ["32 bits", "CSQ", "0.700", "second, 0.100 behind"],
+    ]
+
+
+def test_runs_are_counted_by_their_name() -> None:
+    one = cells({"AnDSH": {32: 0.6}})
+    assert "1 length, 1 seed, 1 cell" in headline(Standings.of(one), one)
+    draws = {"cells": [{"variant": "a", "bits": 32, "map": 0.5 + d / 10, "draw": d} for d in (0, 1, 2)]}
+    found = headline(Standings.of(draws), draws)
+    assert "the best mean, ± 0.100 over 3 draws" in found
+    assert "1 length, 3 draws, 3 cells" in found
