@@ -19,7 +19,6 @@ from anglehash.evaluation.graded import SHUFFLES, average_cumulative_gain, ndcg
 from anglehash.evaluation.ranking import average_precision_of_codes, rank_tables, shuffled_average_precision
 from anglehash.evaluation.report import Report
 from anglehash.evaluation.scores import (
-    Similarity,
     cosine,
     mean_average_precision_of_scores,
     posterior_agreement,
@@ -196,35 +195,51 @@ def _with_shuffled_ties(
 
 def _references(query: Outputs, database: Outputs, rank_cut: int | None, *, several: bool) -> dict[str, Any]:
     """What the codes are held against: the features before binarising, and the classifier."""
-
-    def score(a: NDArray[Any] | None, b: NDArray[Any] | None, similarity: Similarity) -> float | None:
-        if a is None or b is None:
-            return None
-        return mean_average_precision_of_scores(
-            a, b, query.labels, database.labels, similarity=similarity, k=rank_cut
+    labels = query.labels, database.labels
+    found: dict[str, Any] = {"map_features": None, "ceiling": None, "class_id_map": None}
+    if query.features is not None and database.features is not None:
+        found["map_features"] = mean_average_precision_of_scores(
+            query.features, database.features, *labels, similarity=cosine, k=rank_cut
         )
-
-    agreement = shared_label_agreement if several else posterior_agreement
-    return {
-        "map_features": score(query.features, database.features, cosine),
-        "ceiling": score(query.posterior, database.posterior, agreement),
-        "class_id_map": _class_id_map(query, database, rank_cut),
-    }
+    if query.posterior is not None and database.posterior is not None:
+        found |= posterior_references(
+            query.posterior, database.posterior, *labels, several=several, rank_cut=rank_cut
+        )
+    return found
 
 
-def _class_id_map(query: Outputs, database: Outputs, rank_cut: int | None) -> float | None:
-    if query.posterior is None or database.posterior is None:
-        return None
-    return float(
-        average_precision_of_codes(
-            class_id_codes(query.posterior),
-            class_id_codes(database.posterior),
-            query.labels,
-            database.labels,
-            bits=query.posterior.shape[1],
-            k=rank_cut,
-        ).mean()
+def posterior_references(
+    query: NDArray[np.float32],
+    database: NDArray[np.float32],
+    query_labels: NDArray[np.bool_],
+    database_labels: NDArray[np.bool_],
+    *,
+    several: bool,
+    rank_cut: int | None,
+) -> dict[str, float]:
+    """What a calibrated classifier reaches: by its posterior, ``ceiling``, and by its answer, ``class_id_map``.
+
+    Args:
+        query: ``(q, c)`` class probabilities of the queries.
+        database: ``(n, c)`` of the database.
+        query_labels: ``(q, classes)`` bool, multi-hot.
+        database_labels: ``(n, classes)`` bool, multi-hot.
+        several: images have several labels, so that one in common is what is asked for.
+        rank_cut: ranks that count; ``None`` ranks the whole database.
+    """
+    ceiling = mean_average_precision_of_scores(
+        query,
+        database,
+        query_labels,
+        database_labels,
+        similarity=shared_label_agreement if several else posterior_agreement,
+        k=rank_cut,
     )
+    own, others = class_id_codes(query), class_id_codes(database)
+    class_id = average_precision_of_codes(
+        own, others, query_labels, database_labels, bits=query.shape[1], k=rank_cut
+    )
+    return {"ceiling": ceiling, "class_id_map": float(class_id.mean())}
 
 
 def _per_class(

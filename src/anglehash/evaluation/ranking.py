@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes, as_words, check_codes, pack
+from anglehash.codes import Codes, as_words, check_codes, hamming, pack
 from anglehash.errors import CodeMismatchError, DataError
 from anglehash.evaluation import kernels
 from anglehash.evaluation.codebook import distinct
@@ -95,6 +95,29 @@ def average_precision_of_codes(
     """
     tables = rank_tables(query_codes, database_codes, query_labels, database_labels, bits=bits)
     return np.concatenate([average_precision_from_histograms(*histograms_of(table), k) for table in tables])
+
+
+class SomeAnswers(NamedTuple):
+    """What some queries find: rows of the queries ``(q,)``, of their answers ``(q, k)``, and distances in bits."""
+
+    queries: NDArray[np.int64]
+    nearest: NDArray[np.int64]
+    distances: NDArray[np.int32]
+
+
+def some_answers(query: Codes, database: Codes, *, queries: int, answers: int) -> SomeAnswers:
+    """The nearest of some queries, evenly spaced, to be looked at; of equally distant ones the first rows.
+
+    Args:
+        query: ``(q, w)`` packed codes.
+        database: ``(n, w)`` packed codes of the same length.
+        queries: how many queries; all where there are fewer.
+        answers: how many answers each; all where there are fewer.
+    """
+    rows = np.linspace(0, len(query) - 1, min(queries, len(query))).astype(np.int64)
+    distances = hamming(query[rows], database)
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :answers]
+    return SomeAnswers(rows, nearest, np.take_along_axis(distances, nearest, axis=1))
 
 
 class ShuffledPrecision(NamedTuple):

@@ -12,7 +12,6 @@ images, never from a label. A query is not compressed, except by ``bits``.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import as_words, pack
 from anglehash.errors import ConfigError, DataError
+from anglehash.evaluation.faiss_threads import one_thread
 from anglehash.evaluation.scores import average_precision_of_blocks, score_blocks
 from anglehash.evaluation.ties import Floats
 from anglehash.registry import Registry
@@ -189,7 +189,7 @@ def product_quantization(
     quantizer: Any = faiss.ProductQuantizer(reduced, stretches, bits)
     quantizer.cp.seed = seed
     quantizer.cp.min_points_per_centroid = 1  # or it warns, on stderr, of fewer than 39 for each
-    with _one_thread():
+    with one_thread():
         quantizer.train(train)
         seconds = perf_counter() - started
         decoded = quantizer.decode(quantizer.compute_codes(database))
@@ -243,7 +243,7 @@ def rabitq(
     axes = np.asarray(axes @ rotation, dtype=np.float32)
     index: Any = faiss.IndexRaBitQ(width, faiss.METRIC_L2)
     index.qb = 0
-    with _one_thread():
+    with one_thread():
         index.train(_project(train, mean, axes))
         seconds = perf_counter() - started
         index.add(_project(database, mean, axes))
@@ -323,16 +323,3 @@ def _minus_hamming(queries: NDArray[np.uint64], database: NDArray[np.uint64]) ->
 def _linear_scores(queries: Features, decoded: Features, offset: Features) -> Iterator[Features]:
     """Blocks of 2 q.x + offset(x)."""
     return (block + offset for block in score_blocks(2 * queries, decoded, similarity=_dot))
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On a busy machine two OpenMP threads are slower than one; the setting is put back."""
-    import faiss
-
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Mapping
 from typing import Any
 
 from anglehash.data.split import RetrievalSplit
 from anglehash.serve.console import table
 from anglehash.serve.report.benchmark import Example
+from anglehash.serve.report.standings import Standings
+from anglehash.serve.report.values import first_split
 from anglehash.serve.results import tile
 
 
 def summary_of(result: Mapping[str, Any]) -> str:
     """Mean mAP over the seeds of the first split: a row a variant, a column a code length."""
-    first = result["splits"][0]["seed"]
-    cells = [cell for cell in result["cells"] if cell["split_seed"] == first]
-    sizes = sorted({cell["bits"] for cell in cells if cell["bits"]})
-    rows: list[list[str]] = [["mAP", *(f"{bits} bits" for bits in sizes)]]
-    for variant in dict.fromkeys(cell["variant"] for cell in cells if cell["bits"]):
-        own = {
-            bits: [c["map"] for c in cells if (c["variant"], c["bits"]) == (variant, bits)] for bits in sizes
-        }
-        rows.append([variant, *(f"{statistics.mean(m):.3f}" if m else "-" for m in own.values())])
-    for variant, size in dict.fromkeys((c["variant"], c["bytes"]) for c in cells if not c["bits"]):
-        own_map = statistics.mean(c["map"] for c in cells if (c["variant"], c["bytes"]) == (variant, size))
-        rows.append([f"{variant}, {size} bytes: {own_map:.3f}", *[""] * len(sizes)])
-    ceiling, class_id = (result["splits"][0].get(key) for key in ("ceiling", "class_id_map"))
+    standings, split = Standings.of(result), first_split(result)
+    rows: list[list[str]] = [["mAP", *(f"{bits} bits" for bits in standings.lengths)]]
+    names = [name for name in standings.variants if standings.cells_of(name)]
+    for name in names:
+        if standings.variants[name].trained:
+            scores = standings.scores(name)
+            rows.append([name, *(f"{scores[n].mean:.3f}" if n in scores else "-" for n in standings.lengths)])
+    for name in names:
+        if not standings.variants[name].trained:
+            for size, score in standings.by_bytes(name).items():
+                rows.append([f"{name}, {size} bytes: {score.mean:.3f}", *[""] * len(standings.lengths)])
+    ceiling, class_id = split.get("ceiling"), split.get("class_id_map")
     notes = [
         f"{name}: {value:.3f}"
         for name, value in (("posterior agreement", ceiling), ("class-id code", class_id))

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from anglehash.codes import hamming
 from anglehash.data.images import Preprocessing
 from anglehash.data.split import RetrievalSplit
+from anglehash.evaluation.ranking import some_answers
 from anglehash.learn.measure import Measured
 from anglehash.serve.console import table
 from anglehash.serve.pictures import Row, Tile
@@ -48,13 +48,12 @@ def picture_rows(
     measured: Measured, split: RetrievalSplit, *, queries: int = 8, answers: int = 8
 ) -> list[Row]:
     """Some queries, evenly spaced, with the images that their codes find."""
+    some = some_answers(measured.query, measured.database, queries=queries, answers=answers)
     rows = []
-    for place in np.linspace(0, len(split.query) - 1, min(queries, len(split.query))).astype(int):
-        distances = hamming(measured.query[place : place + 1], measured.database)[0]
-        nearest = np.argsort(distances, kind="stable")[:answers]
+    for place, nearest, distances in zip(*some, strict=True):
         query = int(split.query[place])
-        tiles = [tile(split, int(split.database[i]), query, int(distances[i])) for i in nearest]
-        rows.append(Row(tile(split, query), tiles))
+        found = zip(split.database[nearest].tolist(), distances.tolist(), strict=True)
+        rows.append(Row(tile(split, query), [tile(split, row, query, bits) for row, bits in found]))
     return rows
 
 

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from anglehash.errors import ConfigError, DataError
 from anglehash.learn.losses.hashnet import HashNetLoss
-from anglehash.learn.losses.pairwise import DhnLoss, DpshLoss, DshLoss, log_cosh
+from anglehash.learn.losses.pairwise import DhnLoss, DpshLoss, DshLoss
+from anglehash.learn.losses.similarity import log_cosh
 
 BITS, CLASSES = 6, 4
 LABELS = torch.tensor([[1, 0, 1, 0], [0, 1, 0, 0], [1, 1, 0, 1], [0, 0, 1, 0], [0, 0, 0, 0]])

@@ -18,15 +18,9 @@ from anglehash.codes import width
 from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
-from anglehash.data.split import RetrievalSplit
+from anglehash.data.split import RetrievalSplit, held_out_columns
 from anglehash.errors import DataError
-from anglehash.evaluation.codebook import class_id_codes
-from anglehash.evaluation.ranking import average_precision_of_codes
-from anglehash.evaluation.scores import (
-    mean_average_precision_of_scores,
-    posterior_agreement,
-    shared_label_agreement,
-)
+from anglehash.evaluation.protocol import posterior_references
 from anglehash.files import write_json
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.bench.run import Place, Run
@@ -104,17 +98,12 @@ def split_of(run: Run, place: Place, cache: Path, report: Report) -> RetrievalSp
         **place.options,
     )
     labels = split.dataset.labels
-    names = split.dataset.class_names
-    trained = labels[split.train].any(axis=0)
-    lacking = [
-        names[c]
-        for c in np.flatnonzero(labels[split.query].any(axis=0) & ~trained)
-        if names[c] not in split.held_out
-    ]
-    if lacking:
+    expected = labels[split.query].any(axis=0) & ~held_out_columns(split.dataset, split.held_out)
+    lacking = np.flatnonzero(expected & ~labels[split.train].any(axis=0))
+    if len(lacking):
         raise DataError(
             f"{run.data}, split {place.split_seed}: {len(lacking)} classes of the queries have no training image "
-            f"(first: {lacking[0]}): give it more images, or leave the class out"
+            f"(first: {split.dataset.class_names[lacking[0]]}): give it more images, or leave the class out"
         )
     return split
 
@@ -171,15 +160,9 @@ def references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str, Any]
         classifier = PosteriorClassifier(features.shape[1], len(bed.learned), multi_label=multi_label)
         classifier.fit(features, labels, report=report)
         q, d = (classifier.posterior(part.features) for part in (query, database))
-    similarity = shared_label_agreement if multi_label else posterior_agreement
-    cut = bed.rank_cuts[0]
-    ceiling = mean_average_precision_of_scores(
-        q, d, query.labels, database.labels, similarity=similarity, k=cut
-    )
-    own, others = (class_id_codes(posterior) for posterior in (q, d))
-    class_id = average_precision_of_codes(own, others, query.labels, database.labels, bits=q.shape[1], k=cut)
     return {
-        "ceiling": ceiling,
-        "class_id_map": float(class_id.mean()),
+        **posterior_references(
+            q, d, query.labels, database.labels, several=multi_label, rank_cut=bed.rank_cuts[0]
+        ),
         "class_id_bytes": 1 if q.shape[1] <= 256 else width(q.shape[1].bit_length()),
     }

@@ -13,16 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from anglehash.codes import hamming, pack
+from anglehash.codes import pack
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import ConfigError
 from anglehash.evaluation.protocol import Outputs, evaluate
+from anglehash.evaluation.ranking import some_answers
 from anglehash.evaluation.rivals import RIVALS, rival_average_precision
 from anglehash.learn.bench.bed import Bed
 from anglehash.learn.bench.run import Cell
 from anglehash.learn.device import torch_threads
 from anglehash.learn.fitting import fit
-from anglehash.learn.on_features import Learned, learn_head, map_of_logits
+from anglehash.learn.on_features import learn_head, map_of_logits
 
 KEPT = (
     "map", "map_at", "map_convention", "map_features", "precision_radius_2", "unique_codes", "precision_at", "ndcg",
@@ -54,30 +55,42 @@ class _Logits(NamedTuple):
     database: NDArray[np.float32]
 
 
+class _Clock:
+    """Time since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def seconds(self) -> dict[str, float]:
+        """On the wall, and of this process on its CPU."""
+        return {
+            "train_seconds": time.perf_counter() - self._wall,
+            "train_cpu_seconds": time.process_time() - self._cpu,
+        }
+
+
 def compute(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
     """Train and measure one cell on cached features."""
     with torch_threads(1):
         if cell.kind == "rival":
-            return _rival(cell, bed, wanted)
-        clocks = time.perf_counter(), time.process_time()
+            return _rival(cell, bed)
+        clock = _Clock()
         learned = learn_head(bed.lesson("train"), cell.config)
-        clocks = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
-        logits = _logits(learned.head, bed)
-        return _measured(cell, bed, wanted, learned, logits, clocks)
+        cost = {**clock.seconds(), "epochs": len(learned.log)}
+        return _measured(cell, bed, wanted, _logits(learned.head, bed), cost)
 
 
 def compute_fine_tuned(
     cell: Cell, bed: Bed, split: RetrievalSplit, cache: Path, wanted: Wanted
 ) -> dict[str, Any]:
     """Train and measure one cell whose backbone learns too; ``bed`` lends labels and parts."""
-    clocks = time.perf_counter(), time.process_time()
+    clock = _Clock()
     model = fit(split, cell.config, cache=cache)
-    clocks = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+    cost = {**clock.seconds(), "epochs": len(model.log)}
     encoded = model.encode(split.dataset.images, rows=bed.rows)
     with torch_threads(1):
         logits = _Logits(**{name: encoded.logits[at] for name, at in bed.parts.items()})
-        learned = Learned(model.head, model.class_vectors, model.log)
-        return _measured(cell, bed, wanted, learned, logits, clocks)
+        return _measured(cell, bed, wanted, logits, cost)
 
 
 @torch.inference_mode()
@@ -92,12 +105,7 @@ def _logits(head: nn.Module, bed: Bed, *, block: int = 4096) -> _Logits:
 
 
 def _measured(
-    cell: Cell,
-    bed: Bed,
-    wanted: Wanted,
-    learned: Learned,
-    logits: _Logits,
-    clocks: tuple[float, float],
+    cell: Cell, bed: Bed, wanted: Wanted, logits: _Logits, cost: Mapping[str, Any]
 ) -> dict[str, Any]:
     started = time.perf_counter()
     config = cell.config
@@ -125,11 +133,9 @@ def _measured(
             if checked
             else None,
             **_answers(bed, outputs[0], outputs[1], wanted),
-            "train_seconds": clocks[0],
-            "train_cpu_seconds": clocks[1],
+            **cost,
             "evaluate_seconds": time.perf_counter() - started,
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
-            "epochs": len(learned.log),
         }
     )
 
@@ -138,21 +144,19 @@ def _answers(bed: Bed, query: Outputs, database: Outputs, wanted: Wanted) -> dic
     """Some queries, evenly spaced, and the rows that their codes find, nearest first."""
     if not wanted.queries:
         return {}
-    places = np.linspace(0, len(query.codes) - 1, min(wanted.queries, len(query.codes))).astype(int)
-    distances = hamming(query.codes[places], database.codes)
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, : wanted.answers]
+    some = some_answers(query.codes, database.codes, queries=wanted.queries, answers=wanted.answers)
     return {
         "answers": {
-            "queries": bed.rows[bed.parts["query"][places]].tolist(),
-            "rows": bed.rows[bed.parts["database"][nearest]].tolist(),
-            "distances": np.take_along_axis(distances, nearest, axis=1).tolist(),
+            "queries": bed.rows[bed.parts["query"][some.queries]].tolist(),
+            "rows": bed.rows[bed.parts["database"][some.nearest]].tolist(),
+            "distances": some.distances.tolist(),
         }
     }
 
 
-def _rival(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
+def _rival(cell: Cell, bed: Bed) -> dict[str, Any]:
     query, database = bed.part("query"), bed.part("database")
-    clocks = time.perf_counter(), time.process_time()
+    clock = _Clock()
     rival = RIVALS[cell.method](
         bed.part("train").features,
         query.features,
@@ -160,7 +164,7 @@ def _rival(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
         bytes_per_item=cell.bytes_asked,
         seed=cell.seed,
     )
-    found = time.perf_counter() - clocks[0], time.process_time() - clocks[1]
+    cost = clock.seconds()
     precision = rival_average_precision(rival, query.labels, database.labels, bed.rank_cuts)
     if not np.isfinite(precision).all():
         raise ConfigError(f"{cell.method} gives NaN scores on these features")
@@ -171,8 +175,7 @@ def _rival(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
             "bytes": rival.bytes_per_item,
             "map": means[0],
             "map_at": {str(k or "all"): value for k, value in zip(bed.rank_cuts, means, strict=True)},
-            "train_seconds": found[0],
-            "train_cpu_seconds": found[1],
+            **cost,
         }
     )
 

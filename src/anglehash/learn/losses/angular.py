@@ -26,7 +26,7 @@ from anglehash.codes import check_bits, pack
 from anglehash.errors import ConfigError
 from anglehash.evaluation.codebook import ClassCodeDistances, class_code_distances
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight, choose
+from anglehash.learn.losses.checks import check_classes, check_progress, check_weight, choose
 from anglehash.learn.losses.dynamic import MULTILABEL, AngularBatch
 from anglehash.learn.losses.labels import multi_hot, precise, refuse_unlabelled
 from anglehash.learn.losses.margins import MARGINS, Annealing, choose_strength
@@ -229,9 +229,7 @@ class AngularHashLoss(nn.Module):
         Raises:
             ConfigError: not in [0, 1].
         """
-        if not 0 <= fraction <= 1:
-            raise ConfigError(f"progress is the part of the run that is over, in [0, 1], got {fraction}")
-        self.lambda_ = self.annealing.at(fraction)
+        self.lambda_ = self.annealing.at(check_progress(fraction))
 
     def set_iteration(self, iteration: int) -> None:
         """Anneal lambda by the count of steps, as published, whatever the length of the run."""

@@ -18,6 +18,7 @@ from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.centers import SIGNS, hash_centers
 from anglehash.learn.losses.checks import check_weight, choose
 from anglehash.learn.losses.labels import labelled
+from anglehash.learn.losses.similarity import log_cosh
 
 
 def majority(positive: Tensor, centers: Tensor, tie: Tensor) -> Tensor:
@@ -71,12 +72,12 @@ def square(soft: Tensor) -> Tensor:
     return (soft.abs() - 1).square()
 
 
-def log_cosh(soft: Tensor) -> Tensor:
+def smooth(soft: Tensor) -> Tensor:
     """Log cosh(abs(t) - 1), smooth where abs(t) is 1."""
-    return torch.log(torch.cosh(soft.abs() - 1))
+    return log_cosh(soft.abs() - 1)
 
 
-QUANTIZATION = {"square": square, "log_cosh": log_cosh}
+QUANTIZATION = {"square": square, "log_cosh": smooth}
 
 
 @LOSSES.register("csq")

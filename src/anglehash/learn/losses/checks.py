@@ -32,6 +32,17 @@ def check_weight(name: str, value: float) -> float:
     return float(value)
 
 
+def check_progress(fraction: float) -> float:
+    """Return ``fraction`` if it can be the part of a run that is over.
+
+    Raises:
+        ConfigError: not in [0, 1].
+    """
+    if not 0 <= fraction <= 1:
+        raise ConfigError(f"progress is the part of the run that is over, in [0, 1], got {fraction}")
+    return fraction
+
+
 def choose(kind: str, name: str, known: Collection[str]) -> str:
     """Return ``name`` if it is one of ``known``.
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from anglehash.codes import check_bits
 from anglehash.errors import ConfigError
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight
+from anglehash.learn.losses.checks import check_classes, check_progress, check_weight
 from anglehash.learn.losses.similarity import (
     balanced,
     distinct_pairs,
@@ -84,9 +84,7 @@ class HashNetLoss(nn.Module):
         >>> loss.beta
         2.0
         """
-        if not 0 <= fraction <= 1:
-            raise ConfigError(f"progress is the part of the run that is over, in [0, 1], got {fraction}")
-        self.beta = math.sqrt(1 + (self.end**2 - 1) * fraction)
+        self.beta = math.sqrt(1 + (self.end**2 - 1) * check_progress(fraction))
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The loss, a scalar."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,6 +14,7 @@ from anglehash.learn.losses.similarity import (
     balanced,
     distinct_pairs,
     likelihood,
+    log_cosh,
     read_batch,
     sign_gap,
     similarity,
@@ -191,13 +190,3 @@ class DhnLoss(nn.Module):
         similar = similarity(positive)[i, j]
         pairs = balanced(likelihood((h @ h.T / 2)[i, j], similar), similar)
         return pairs + self.lambda_ * log_cosh(h.abs() - 1).mean()
-
-
-def log_cosh(x: Tensor) -> Tensor:
-    """The logarithm of cosh x, without overflow: about x^2 / 2 near 0, and |x| - log 2 far from it.
-
-    >>> log_cosh(torch.tensor([0.0, 1.0, -1000.0])).tolist()
-    [0.0, 0.433780..., 999.306...]
-    """
-    size = x.abs()
-    return size + F.softplus(-2 * size) - math.log(2)

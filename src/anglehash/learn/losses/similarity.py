@@ -5,6 +5,7 @@ Two images are similar when they share a label. An image without a label is simi
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -67,6 +68,16 @@ def sign_gap(logits: Tensor) -> Tensor:
     0.625
     """
     return (logits - sgn(logits)).square().mean()
+
+
+def log_cosh(x: Tensor) -> Tensor:
+    """The logarithm of cosh x, without overflow: about x^2 / 2 near 0, and |x| - log 2 far from it.
+
+    >>> log_cosh(torch.tensor([0.0, 1.0, -1000.0])).tolist()
+    [0.0, 0.433780..., 999.306...]
+    """
+    size = x.abs()
+    return size + F.softplus(-2 * size) - math.log(2)
 
 
 def likelihood(theta: Tensor, similar: Tensor) -> Tensor:

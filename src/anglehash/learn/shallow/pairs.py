@@ -11,7 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.codes import pack
 from anglehash.errors import ConfigError
+from anglehash.evaluation.codebook import distinct
 from anglehash.learn.shallow.checks import Labels
 from anglehash.learn.shallow.scaling import Matrix
 
@@ -49,13 +51,12 @@ def similarity_of(labels: Labels) -> Similarity:
     >>> [s.times(row).tolist() for row in np.eye(3)]
     [[1.0, 1.0, -1.0], [1.0, 1.0, 1.0], [-1.0, 1.0, 1.0]]
     """
-    packed = np.packbits(labels, axis=1)
-    _, first, set_of = np.unique(packed, axis=0, return_index=True, return_inverse=True)
+    first, set_of = distinct(pack(labels))
     if len(first) > MAX_SETS:
         raise ConfigError(
             f"{len(labels)} rows have {len(first)} distinct label sets, more than {MAX_SETS}: learn from fewer rows"
         )
-    return Similarity(set_of.reshape(-1), similarity_between(labels[first], labels[first]))
+    return Similarity(set_of, similarity_between(labels[first], labels[first]))
 
 
 def similarity_between(labels: Labels, others: Labels) -> NDArray[np.float32]:

@@ -10,8 +10,6 @@ be wanted from it, and a scan from row 0 that stops at the last wanted one finds
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import faiss
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_bits, check_codes, hamming, width
+from anglehash.evaluation.faiss_threads import one_thread
 from anglehash.search.engines import RadiusResult, SearchResult, check_k, check_radius
 
 _BLOCK = 1 << 16  # rows of one step of the scan
@@ -46,7 +45,7 @@ class Index:
             nothing = (len(queries), 0)
             return SearchResult(np.empty(nothing, dtype=np.int32), np.empty(nothing, dtype=np.int64))
         asked = min(2 * k + 64, len(self))
-        with _one_thread():
+        with one_thread():
             distances, ids = self._faiss.search(queries, asked)
         order = np.lexsort((ids, distances), axis=1)
         distances = np.take_along_axis(distances, order, axis=1)
@@ -62,7 +61,7 @@ class Index:
     def search_radius(self, queries: Codes, radius: int) -> RadiusResult:
         """All items within ``radius`` of every query, in (distance, id) order."""
         queries, radius = check_codes(queries, self.bits), check_radius(radius, self.bits)
-        with _one_thread():
+        with one_thread():
             lims, distances, ids = self._faiss.range_search(queries, radius + 1)  # faiss' bound is strict
         lims, distances = lims.astype(np.int64), distances.astype(np.int32)
         query = np.repeat(np.arange(len(queries)), np.diff(lims))
@@ -80,17 +79,3 @@ class Index:
             if len(found) >= count:
                 break
         return found[:count]
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """On a busy machine two OpenMP threads were up to 100 times slower than one: concurrency is the caller's.
-
-    The setting is the calling thread's own, and is put back.
-    """
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(1)
-    try:
-        yield
-    finally:
-        faiss.omp_set_num_threads(before)

@@ -22,7 +22,7 @@ from anglehash.serve.report.notes import how_to_read
 from anglehash.serve.report.parts import definitions, folded, header, page, row, scrolled, section, table
 from anglehash.serve.report.standings import Standings
 from anglehash.serve.report.tiles import answer_list, query_tile
-from anglehash.serve.report.values import count, figure, mapping, plain, sequence
+from anglehash.serve.report.values import count, figure, mapping, mappings, plain, sequence
 
 Result = Mapping[str, Any]
 
@@ -134,7 +134,7 @@ def _json(value: object) -> Markup:
 
 
 def _splits(result: Result) -> Markup:
-    splits = [mapping(split) for split in sequence(result.get("splits")) if mapping(split)]
+    splits = mappings(result.get("splits"))
     if not splits:
         return join()
     drawn = [{**split, "draw": mapping(split.get("options")).get("draw")} for split in splits]

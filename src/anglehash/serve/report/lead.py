@@ -9,7 +9,16 @@ from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.parts import cards
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import Standings
-from anglehash.serve.report.values import count, figure, mapping, number, plain, sequence
+from anglehash.serve.report.values import (
+    count,
+    figure,
+    first_split,
+    mapping,
+    mappings,
+    number,
+    plain,
+    sequence,
+)
 from anglehash.serve.report.verdict import headline_variant, is_short, noise_note, outcomes, verdict
 
 Result = Mapping[str, Any]
@@ -19,7 +28,7 @@ _SHOWN = 10  # failed cells that are listed
 
 def subtitle(standings: Standings, result: Result) -> str:
     """The protocol and the sizes of the first split, on one line."""
-    place, split = mapping(result.get("place")), mapping(next(iter(sequence(result.get("splits"))), None))
+    place, split = mapping(result.get("place")), first_split(result)
     cut = number(place.get("rank_cut"))
     held, draws = sequence(split.get("held_out")), len(standings.draws)
     sizes = [
@@ -53,7 +62,7 @@ def _counted(values: Mapping[str, Any], key: str, what: str) -> str:
 
 def failures(result: Result) -> Markup:
     """A warning that names the cells that failed; nothing where none did."""
-    failed = [mapping(one) for one in sequence(result.get("failed")) if mapping(one)]
+    failed = mappings(result.get("failed"))
     if not failed:
         return join()
     words = "1 cell failed and is" if len(failed) == 1 else f"{len(failed):,} cells failed and are"
@@ -107,7 +116,7 @@ def _by_length(standings: Standings) -> Markup:
 
 
 def _cards(standings: Standings, result: Result) -> Markup:
-    bits, split = standings.example, mapping(next(iter(sequence(result.get("splits"))), None))
+    bits, split = standings.example, first_split(result)
     known = standings.contenders(bits) if bits else {}
     ours, best = headline_variant(standings), next(iter(known), None)
     facts = []

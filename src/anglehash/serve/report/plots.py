@@ -11,7 +11,7 @@ from anglehash.serve.report.parts import style
 from anglehash.serve.report.scales import SHARE, Scale, linear, listed, logarithmic
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import KINDS, Standings
-from anglehash.serve.report.values import figure, in_bytes, mapping, number, numbers, sequence
+from anglehash.serve.report.values import figure, first_split, in_bytes, number, numbers, sequence
 from anglehash.serve.report.verdict import headline_variant
 
 _COLORS, _OURS = 10, 4  # so many colors are in charts.css
@@ -117,7 +117,7 @@ def by_bytes(standings: Standings, result: Mapping[str, Any]) -> Markup:
         for n in (*chosen, *rivals)
     ]
     lines = sorted(lines, key=lambda line: -max((point.y for point in line.points), default=0.0))
-    split = _first_split(result)
+    split = first_split(result)
     if found := numbers(split, "class_id_bytes", "class_id_map"):
         size, score = found
         if size > 0:
@@ -209,7 +209,7 @@ def _reach(lines: Iterable[Line]) -> list[float]:
 
 def _levels(result: Mapping[str, Any], low: float, high: float) -> list[Line]:
     """The references of the first split, as lines from side to side."""
-    split = _first_split(result)
+    split = first_split(result)
     levels = {name: number(split.get(key)) for key, name in _LEVELS.items()}
     dashes = dict(zip(_LEVELS.values(), ("dashed", "dotted"), strict=True))
     return [
@@ -217,10 +217,6 @@ def _levels(result: Mapping[str, Any], low: float, high: float) -> list[Line]:
         for name, level in levels.items()
         if level is not None
     ]
-
-
-def _first_split(result: Mapping[str, Any]) -> Mapping[str, Any]:
-    return mapping(next(iter(sequence(result.get("splits"))), None))
 
 
 def _curve(name: str, cell: Mapping[str, Any]) -> list[Point]:

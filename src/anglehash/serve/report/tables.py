@@ -11,7 +11,16 @@ from anglehash.serve.report.notes import LEARNED_FROM, tuning_words
 from anglehash.serve.report.parts import folded, row, scrolled, table
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import KINDS, Cell, Standings, Variant, over_runs, score_of
-from anglehash.serve.report.values import count, figure, in_bytes, mapping, number, plain, sequence
+from anglehash.serve.report.values import (
+    count,
+    figure,
+    first_split,
+    in_bytes,
+    mapping,
+    mappings,
+    number,
+    plain,
+)
 
 Result = Mapping[str, Any]
 
@@ -86,7 +95,7 @@ def _score(score: Score | None) -> Markup:
 
 def _reference_rows(result: Result, width: int) -> list[Markup]:
     """The ceiling and the class-id code of the first split."""
-    split = mapping(next(iter(sequence(result.get("splits"))), None))
+    split = first_split(result)
     size = number(split.get("class_id_bytes"))
     facts = {
         "Posterior agreement": (split.get("ceiling"), "a calibrated classifier’s probabilities"),
@@ -139,7 +148,7 @@ def _measures(standings: Standings, name: str) -> dict[str, float]:
 
 def published_table(result: Result) -> Markup:
     """Figures of papers."""
-    known = [mapping(one) for one in sequence(result.get("published")) if mapping(one)]
+    known = mappings(result.get("published"))
     if not known:
         return join()
     head = {"method": "method", "bits": "bits", "map": "mAP", "features": "features", "source": "source"}

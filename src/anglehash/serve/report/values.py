@@ -36,6 +36,20 @@ def sequence(value: object) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else ()
 
 
+def mappings(value: object) -> list[Mapping[Any, Any]]:
+    """The mappings of a list that hold something.
+
+    >>> mappings([{"seed": 0}, {}, 3]), mappings(None)
+    ([{'seed': 0}], [])
+    """
+    return [one for one in map(mapping, sequence(value)) if one]
+
+
+def first_split(result: Mapping[str, Any]) -> Mapping[Any, Any]:
+    """What a result says of its first split, whose scores are the headline; nothing where it has none."""
+    return mapping(next(iter(sequence(result.get("splits"))), None))
+
+
 def by_number(value: object) -> dict[int, float]:
     """Values by number of answers, which is text in JSON; in ascending order.
 
