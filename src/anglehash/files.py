@@ -10,9 +10,14 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from anglehash.errors import OutputExistsError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two writers of one output are not kept apart there
+    fcntl = None  # type: ignore[assignment]
 
 
 def cache_dir() -> Path:
@@ -91,6 +96,26 @@ def _umask() -> int:
     current = os.umask(0o022)
     os.umask(current)
     return current
+
+
+def hold(lock: IO[str]) -> str | None:
+    """Lock an open file (mode ``a+``) until it is closed and write our process number into it.
+
+    Returns:
+        ``None``, or the number of the process that holds it already. Where the system has no ``flock``
+        nothing is locked.
+    """
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.seek(0)
+        return lock.read().strip() or "unknown"
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return None
 
 
 def write_json(path: Path, value: Any) -> None:

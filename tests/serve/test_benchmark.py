@@ -50,7 +50,7 @@ def test_it_writes_a_result_and_a_page_and_goes_on(anglehash: Any, run_file: Pat
     assert "cells 8/8" in done.err
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert {k: done.json[k] for k in result} == result
-    assert done.json["failed"] == 0
+    assert done.json["failed"] == []
     page = (tmp_path / "out" / "report.html").read_text()
     assert page.count("<img") == 2 * (1 + 2 * 3)  # two queries, three answers of two methods each
     for word in ("itq", "lsh", "rabitq", "posterior agreement"):

@@ -60,12 +60,25 @@ def settled(config: TrainConfig) -> TrainConfig:
     if config.preset not in presets:
         raise unknown(f"preset of {config.method}", config.preset, presets)
     config = config.with_preset(presets[config.preset]).with_preset(COMMON)
-    filled = _NO_OPTIONS["shallow" if is_shallow(config.method) else "loss"]
-    known = [name for name in inspect.signature(_member(config.method)).parameters if name not in filled]
+    known = default_options(config.method)
     for name in config.loss:
         if name not in known:
             raise unknown(f"option of the method {config.method}", name, known)
     return config
+
+
+def default_options(name: str) -> dict[str, Any]:
+    """A method's own options and their defaults.
+
+    Raises:
+        ConfigError: there is no such method.
+
+    >>> default_options("dpn")
+    {'m': 1.0, 'centers': 'sampled', 'seed': 0}
+    """
+    filled = _NO_OPTIONS["shallow" if is_shallow(name) else "loss"]
+    parameters = inspect.signature(_member(name)).parameters.values()
+    return {p.name: p.default for p in parameters if p.name not in filled}
 
 
 def _member(name: str) -> Callable[..., nn.Module]:

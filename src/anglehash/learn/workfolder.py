@@ -10,14 +10,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 
 from anglehash.errors import OutputExistsError, TrainingError
-
-try:
-    import fcntl
-except ImportError:  # Windows: two trainings towards one model are not kept apart there
-    fcntl = None  # type: ignore[assignment]
+from anglehash.files import hold
 
 MARKER, CHECKPOINT, LOG = "training.lock", "checkpoint.safetensors", "log.jsonl"
 
@@ -45,7 +40,10 @@ def working_folder(output: Path, *, resume: bool, force: bool) -> Iterator[Path]
         )
     work.mkdir(parents=True, exist_ok=True)
     with (work / MARKER).open("a+") as lock:
-        _hold(lock, work)
+        if other := hold(lock):
+            raise TrainingError(
+                f"another training is writing to {work} (process {other}): wait for it, or choose another output"
+            )
         if not resume:
             _remove(work / CHECKPOINT, work / LOG)
         try:
@@ -55,22 +53,6 @@ def working_folder(output: Path, *, resume: bool, force: bool) -> Iterator[Path]
                 _clear(work)
             raise
         _clear(work)
-
-
-def _hold(lock: IO[str], work: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        raise TrainingError(
-            f"another training is writing to {work} (process {lock.read().strip() or 'unknown'}): wait for it, "
-            "or choose another output"
-        ) from error
-    lock.truncate(0)
-    lock.write(str(os.getpid()))
-    lock.flush()
 
 
 def _clear(work: Path) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from anglehash.errors import ConfigError
+from anglehash.learn.bench import run as run_module
 from anglehash.learn.bench.run import Run
+from anglehash.learn.methods import default_options
 
 SMALL = """
 data = "digits"
@@ -103,6 +105,19 @@ def test_chosen_settings_come_between_the_run_and_the_variant(tmp_path: Path) ->
         ('variants = [{ name = "a", preset = "papper" }]', "unknown preset of andsh 'papper'"),
         ('tuned = "absent.json"', "absent.json is not a file of chosen settings"),
         ('examples = { variants = ["csq"] }', "unknown variant of the examples 'csq'"),
+        ("examples = { querys = 3 }", "unknown key of the examples 'querys'; did you mean 'queries'"),
+        ("examples = { queries = 0 }", "queries of the examples must be a whole number >= 1, got 0"),
+        ("examples = { bits = true }", "bits of the examples must be a whole number >= 1, got True"),
+        ('examples = { variants = "itq" }', "variants of the examples must be a list of names, got 'itq'"),
+        ("seeds = [0, 1, 0]", "seeds holds 0 twice"),
+        ('methods = ["itq", "itq"]', "methods holds 'itq' twice"),
+        ('rivals = ["pq"]', r"the rival pq needs rival_bytes, such as \[4, 8, 16\]"),
+        ('variants = [{ name = "a", loss = 3 }]', "variant 'a': loss must be a table, got 3"),
+        ("settings = { loss = 3 }", "variant 'andsh': loss must be a table, got 3"),
+        ('variants = [{ name = "a", size = 64 }]', r"variant 'a': size belongs to \[settings\]"),
+        ('variants = [{ name = "a", backbone = "tiny" }]', r"variant 'a': backbone belongs to \[settings\]"),
+        ("settings = { use_validation = true }", "use_validation has no effect in a benchmark: leave it out"),
+        ("settings = { salvage = true }", "salvage has no effect in a benchmark: leave it out"),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_that_names_it(tmp_path: Path, change: str, message: str) -> None:
@@ -112,6 +127,47 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_it(tmp_path: Path, chang
         Run.from_toml(written(tmp_path, "\n".join([*kept, change])))
     assert str(caught.value).startswith(str(tmp_path / "small.toml"))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"chosen": 3}', '{"chosen": {"andsh": 3}}', '{"chosen": {"a": {}}}']
+)
+def test_a_file_of_chosen_settings_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "tuned.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"tuned: .*tuned\.json is not a file of chosen settings"):
+        Run.from_toml(written(tmp_path, SMALL + 'tuned = "tuned.json"'))
+
+
+def test_a_variant_may_say_itself_that_its_backbone_learns(tmp_path: Path) -> None:
+    text = SMALL + 'variants = [{ name = "tuned", fine_tune = true, bits = 16, epochs = 1 }]'
+    tuned = [c for c in Run.from_toml(written(tmp_path, text)).cells() if c.variant == "tuned"]
+    assert [(c.config.fine_tune, c.bits) for c in tuned] == [(True, 16), (True, 16)]
+
+
+def test_the_hash_knows_the_defaults_of_a_method(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hashes() -> dict[tuple[str, int | None, int], str]:
+        cells = Run.from_toml(written(tmp_path, SMALL)).cells()
+        return {(c.variant, c.bits, c.seed): c.hash for c in cells}
+
+    before = hashes()
+    monkeypatch.setattr(run_module, "default_options", lambda name: {"iterations": 7 if name == "itq" else 1})
+    after = hashes()
+    assert not set(before.values()) & set(after.values())
+
+
+def test_a_preset_and_its_settings_written_out_are_the_same_cell(tmp_path: Path) -> None:
+    short = SMALL + 'variants = [{ name = "a", method = "andsh", preset = "softmax" }]'
+    named = next(c for c in Run.from_toml(written(tmp_path, short)).cells() if c.variant == "a")
+    options = {**default_options("andsh"), **named.config.loss}
+    loss = ", ".join(f"{k} = {json.dumps(v)}" for k, v in options.items() if v is not None)
+    head = ", ".join(
+        f"{k} = {json.dumps(getattr(named.config, k))}"
+        for k in ("hidden", "batch_norm", "dropout", "epochs", "learning_rate", "weight_decay")
+    )
+    long = SMALL + f'variants = [{{ name = "a", method = "andsh", loss = {{ {loss} }}, {head} }}]'
+    assert (
+        next(c for c in Run.from_toml(written(tmp_path, long)).cells() if c.variant == "a").hash == named.hash
+    )
 
 
 def test_data_and_protocol_are_needed(tmp_path: Path) -> None:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +21,10 @@ from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
 from anglehash.errors import DataError, TrainingError
-from anglehash.learn.bench import runner
-from anglehash.learn.bench.run import Cell, Place, Run
+from anglehash.learn.bench import crew, runner
+from anglehash.learn.bench.bed import Bed
+from anglehash.learn.bench.cell import Wanted, compute
+from anglehash.learn.bench.run import Cell, Run
 from anglehash.learn.bench.runner import Finished, benchmark
 from anglehash.learn.fitting import fit
 from anglehash.learn.measure import measure
@@ -105,10 +112,12 @@ def test_finished_cells_are_kept(
     def never(*arguments: object) -> None:
         raise AssertionError("a finished cell was computed again")
 
-    monkeypatch.setattr(runner, "_work", never)
+    monkeypatch.setattr(crew, "work", never)
     monkeypatch.setattr(runner, "references", never)
     shutil.rmtree(folder / "cells")  # a clone has the result alone
-    assert benchmark(run, folder, cache=cache).result == finished[0].result
+    again = benchmark(run, folder, cache=cache).result
+    del again["circumstances"]["command"]  # it names the folder
+    assert again == {**finished[0].result, "circumstances": again["circumstances"]}
 
 
 def test_only_what_is_missing_is_computed(
@@ -120,27 +129,102 @@ def test_only_what_is_missing_is_computed(
         computed.append((cell.variant, cell.bits))
         return {"hash": cell.hash, "map": 0.5, "bits": cell.bits, "variant": cell.variant}
 
-    monkeypatch.setattr(runner, "_work", count)
+    monkeypatch.setattr(crew, "work", count)
     benchmark(replace(run, bits=(8, 16, 24), seeds=(0,)), folder, cache=cache)
     assert computed == [("ce", 24), ("itq", 24)]
 
 
+@pytest.mark.parametrize(
+    ("thrown", "line"),
+    [
+        (TrainingError("the loss became nan"), "the loss became nan"),
+        (MemoryError("of 3 GiB\nat 0x7"), "MemoryError: of 3 GiB"),
+        (np.linalg.LinAlgError(), "LinAlgError: no reason given"),
+        (None, "ValueError: Out of range float values are not JSON compliant"),
+    ],
+)
 def test_a_failing_cell_costs_no_other(
+    run: Run,
+    tmp_path: Path,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    thrown: Exception | None,
+    line: str,
+) -> None:
+
+    def fail_once(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, object]:
+        if (cell.variant, cell.seed) != ("ce", 1):
+            return compute(cell, bed, wanted)
+        if thrown:
+            raise thrown
+        return {"map": float("nan")}
+
+    monkeypatch.setattr(crew, "compute", fail_once)
+    mine = replace(run, bits=(8,))
+    done = benchmark(mine, tmp_path / "out", cache=cache)
+    assert [(cell.variant, cell.seed, said) for cell, said in done.failed] == [("ce", 1, line)]
+    assert done.result["failed"] == [
+        {"variant": "ce", "bits": 8, "bytes": 1, "seed": 1, "split_seed": 0, "draw": None, "error": line}
+    ]
+    assert len(done.result["cells"]) == len(list(mine.cells())) - 1
+    monkeypatch.undo()
+    assert benchmark(mine, tmp_path / "out", cache=cache).result["failed"] == []
+
+
+def test_a_full_disk_ends_the_run(
     run: Run, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    work = runner._work
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
 
-    def fail_once(asked: Run, place: Place, cell: Cell, *rest: Path) -> dict[str, object]:
-        if cell.variant == "ce" and cell.seed == 1:
-            raise TrainingError("the loss became nan")
-        return work(asked, place, cell, *rest)
+    monkeypatch.setattr(crew, "compute", full)
+    with pytest.raises(OSError, match="No space left"):
+        benchmark(replace(run, bits=(8,)), tmp_path / "out", cache=cache)
 
-    monkeypatch.setattr(runner, "_work", fail_once)
-    done = benchmark(replace(run, bits=(8,)), tmp_path / "out", cache=cache)
-    assert [(cell.variant, cell.seed, line) for cell, line in done.failed] == [
-        ("ce", 1, "the loss became nan")
-    ]
-    assert len(done.result["cells"]) == len(list(replace(run, bits=(8,)).cells())) - 1
+
+@pytest.mark.parametrize("lost", ["precision_recall", "answers", "map_features"])
+def test_a_finished_cell_that_lacks_what_is_wanted_now_is_computed_again(
+    run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], lost: str
+) -> None:
+    for path in folder.rglob("*.json"):
+        held = json.loads(path.read_text())
+        for cell in held.get("cells", [held]):
+            cell.pop(lost, None)
+        path.write_text(json.dumps(held))
+    cells = benchmark(run, folder, cache=cache).result["cells"]
+    wanted = finished[0].result["cells"]
+    assert [cell.get(lost) for cell in cells] == [cell.get(lost) for cell in wanted]
+
+
+def test_references_of_another_backbone_or_size_are_not_taken(run: Run, folder: Path, cache: Path) -> None:
+    before = json.loads((folder / "result.json").read_text())["splits"][0]
+    mine = replace(run, settings={**run.settings, "size": 48}, methods=("itq",), bits=(8,))
+    split = benchmark(mine, folder, cache=cache).result["splits"][0]
+    assert (split["hash"], split["size"], before["size"]) == (before["hash"], 48, 32)
+    assert split["ceiling"] != before["ceiling"]
+
+
+def test_beds_of_killed_runs_are_swept_away(
+    run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path]
+) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    stale, busy = cache / f"bed-{ended.pid}-x", cache / f"bed-{os.getppid()}-x"
+    for bed in (stale, busy):
+        bed.mkdir()
+        (bed / "features.npy").write_bytes(b"x")
+    benchmark(run, folder, cache=cache)
+    assert not stale.exists()
+    assert busy.exists()
+    shutil.rmtree(busy)
+
+
+def test_two_variants_may_have_the_same_settings(run: Run, tmp_path: Path, cache: Path) -> None:
+    mine = replace(run, bits=(8,), seeds=(0,), rivals=(), examples={}, methods=("itq",))
+    twins = replace(mine, variants=[{"name": "another", "method": "itq"}])
+    cells = benchmark(twins, tmp_path / "out", cache=cache).result["cells"]
+    assert [cell["variant"] for cell in cells] == ["itq", "another"]
+    assert cells[0]["map"] == cells[1]["map"]
 
 
 def test_cells_of_other_images_are_refused_and_stay(run: Run, folder: Path, cache: Path) -> None:
@@ -178,3 +262,72 @@ def test_a_class_of_the_queries_that_none_trains_is_named(run: Run, tmp_path: Pa
     mine = replace(run, data=str(tmp_path / "table.csv"), protocol="given")
     with pytest.raises(DataError, match=r"1 classes of the queries have no training image \(first: c\)"):
         benchmark(mine, tmp_path / "out", cache=cache)
+
+
+def test_a_network_without_weights_is_benchmarked_where_it_learns(
+    run: Run, tmp_path: Path, cache: Path
+) -> None:
+    tiny = {"backbone": "tiny", "size": 32, "epochs": 1}
+    mine = replace(run, methods=("ce",), bits=(8,), seeds=(0,), rivals=(), examples={}, settings=tiny)
+    with pytest.raises(DataError, match=r"tiny has no pretrained weights .*fine_tune = true in \[settings\]"):
+        benchmark(mine, tmp_path / "out", cache=cache)
+    learning = replace(mine, settings={**tiny, "fine_tune": True})
+    result = benchmark(learning, tmp_path / "out", cache=cache).result
+    assert [cell["variant"] for cell in result["cells"]] == ["ce"]
+    assert result["splits"][0]["ceiling"] is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux for the processes")
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)]
+)
+def test_a_stop_ends_the_workers_at_once_and_keeps_what_is_finished(
+    run: Run, tmp_path: Path, cache: Path, sent: signal.Signals, code: int
+) -> None:
+    (tmp_path / "long.toml").write_text(f"""
+    data = '{run.data}'
+    protocol = "holdout"
+    bits = [8]
+    seeds = [0]
+    methods = ["itq", "ce"]
+    settings = {{ size = 32, epochs = 100000 }}
+    """)
+    out = tmp_path / "out"
+    asked = ["benchmark", str(tmp_path / "long.toml"), "-o", str(out), "--workers", "2"]
+    running = subprocess.Popen(
+        [sys.executable, "-c", STARTED, *asked], env={**os.environ, "ANGLEHASH_CACHE": str(cache)}
+    )
+    deadline = time.monotonic() + 120
+    while not list(out.glob("cells/*.json")) and running.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    crew_of = children(running.pid)
+    assert len(crew_of) >= 2
+    running.send_signal(sent)
+    assert running.wait(timeout=30) == code
+    assert len(list(out.glob("cells/*.json"))) == 1
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{child}").exists() for child in crew_of) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not [child for child in crew_of if Path(f"/proc/{child}").exists()]
+    assert bool(list(cache.glob(f"bed-{running.pid}-*"))) == (sent == signal.SIGKILL)  # swept by the next
+
+
+STARTED = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in the background
+from anglehash.serve.cli import main
+sys.exit(main())
+"""
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+        except OSError:  # it has ended
+            continue
+        if int(parent) == process:
+            found.append(int(stat.parent.name))
+    return found

@@ -110,6 +110,7 @@ def split_of(run: Run, place: Place, cache: Path, report: Report) -> RetrievalSp
 
 def split_facts(run: Run, place: Place, split: RetrievalSplit) -> dict[str, Any]:
     """What a result says of a split, as JSON values; the references come later."""
+    base = TrainConfig.from_dict(dict(run.settings))
     return {
         "seed": place.split_seed,
         "options": dict(place.options),
@@ -122,6 +123,9 @@ def split_facts(run: Run, place: Place, split: RetrievalSplit) -> dict[str, Any]
         "trains_on_database": split.trains_on_database,
         "rank_cut": split.rank_cuts[0],
         "multi_label": split.dataset.multi_label,
+        "skipped_images": len(split.dataset.problems),
+        "backbone": base.backbone,
+        "size": base.size,
     }
 
 
@@ -129,16 +133,25 @@ def make_bed(split: RetrievalSplit, config: TrainConfig, folder: Path, cache: Pa
     """Compute the features of a split, or take them from the cache, and lay them down in ``folder``."""
     rows = np.unique(np.concatenate([split.part(name) for name in PARTS]))
     backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
-    if not backbone.pretrained:
-        raise DataError(f"{config.backbone} has no weights yet: only fine_tune = true can benchmark it")
-    found = extract(split.dataset.images, backbone, rows=rows, cache=cache, report=report)
-    if found.problems:
-        raise DataError(f"{len(found.problems)} images changed while they were read: run the command again")
+    if backbone.pretrained:
+        found = extract(split.dataset.images, backbone, rows=rows, cache=cache, report=report)
+        if found.problems:
+            raise DataError(
+                f"{len(found.problems)} images changed while they were read: run the command again"
+            )
+        features = found.values
+    elif config.fine_tune:  # its features would mean nothing
+        features = np.zeros((len(rows), 0), dtype=np.float32)
+    else:
+        raise DataError(
+            f"{config.backbone} has no pretrained weights and so no features to compare methods on: choose another "
+            "backbone, or let it learn with fine_tune = true in [settings]"
+        )
     labels = split.dataset.labels[rows]
     parts = {name: np.searchsorted(rows, split.part(name)) for name in PARTS}
     learned = np.flatnonzero(labels[parts["train"]].any(axis=0))
     folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / "features.npy", found.values)
+    np.save(folder / "features.npy", features)
     np.savez(folder / "arrays.npz", labels=labels, rows=rows, learned=learned, **parts)  # type: ignore[arg-type]
     facts = {"class_names": list(split.dataset.class_names), "rank_cuts": list(split.rank_cuts)}
     write_json(folder / "facts.json", facts)
@@ -148,11 +161,12 @@ def make_bed(split: RetrievalSplit, config: TrainConfig, folder: Path, cache: Pa
 def references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str, Any]:
     """The trivial rows: what a calibrated linear classifier reaches, by its answer and by its posterior.
 
-    Both are ``None`` where the queries hold classes that it has not seen.
+    It learns from the training and the validation images. Both are ``None`` where a query or a database image
+    has a class that it has not seen, and where the backbone has no weights.
     """
     query, database = bed.part("query"), bed.part("database")
     asked = np.flatnonzero(query.labels.any(axis=0) | database.labels.any(axis=0))
-    if not np.isin(asked, bed.learned).all():
+    if not bed.features.shape[1] or not np.isin(asked, bed.learned).all():
         return {"ceiling": None, "class_id_map": None, "class_id_bytes": None}
     known = [bed.lesson(name) for name in ("train", "validation")]
     features, labels = (np.concatenate(both) for both in zip(*known, strict=True))

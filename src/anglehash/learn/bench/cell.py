@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -135,7 +134,6 @@ def _measured(
             **_answers(bed, outputs[0], outputs[1], wanted),
             **cost,
             "evaluate_seconds": time.perf_counter() - started,
-            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
         }
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -16,7 +15,8 @@ from anglehash.data.protocols import PROTOCOLS
 from anglehash.errors import ConfigError, unknown
 from anglehash.evaluation.rivals import LEAST_BYTES, RIVALS
 from anglehash.files import sha256_json
-from anglehash.learn.methods import is_shallow, settled
+from anglehash.learn.bench.checks import check_examples, check_kind, check_layers, check_once, read_tuned
+from anglehash.learn.methods import default_options, is_shallow, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,7 @@ class Run:
 
     Attributes:
         name: of the run; the file's name without ``.toml``.
+        source: the file, as it was named.
         data: name of a known set, or a folder or manifest.
         protocol: how it is split.
         options: the protocol's own options, a table.
@@ -118,6 +119,7 @@ class Run:
     examples: Mapping[str, Any] = field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    source: str = ""
 
     @classmethod
     def from_toml(cls, path: Path) -> Self:
@@ -130,17 +132,17 @@ class Run:
             table = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise ConfigError(f"{path}: cannot read the run file: {error}") from error
-        known = {f.name for f in fields(cls)} - {"name", "chosen"}
+        known = {f.name for f in fields(cls)} - {"name", "chosen", "source"}
         try:
             for key, value in table.items():
                 if key not in known:
                     raise unknown("key of a run file", key, known)
-                _check_kind(key, value)
+                check_kind(key, value)
             for key in ("data", "protocol"):
                 if key not in table:
                     raise ConfigError(f"the key {key!r} is missing: name the data set and its protocol")
-            chosen = _read_tuned(path.parent / table["tuned"]) if table.get("tuned") else {}
-            run = cls(name=path.stem, chosen=chosen, **table)
+            chosen = read_tuned(path.parent / table["tuned"]) if table.get("tuned") else {}
+            run = cls(name=path.stem, source=str(path), chosen=chosen, **table)
             run.check()
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from error
@@ -154,22 +156,29 @@ class Run:
         """
         if self.protocol not in PROTOCOLS:
             raise unknown("protocol", self.protocol, PROTOCOLS)
+        for key in (
+            "bits",
+            "seeds",
+            "split_seeds",
+            "other_seeds",
+            "other_bits",
+            "draws",
+            "methods",
+            "rivals",
+        ):
+            check_once(key, getattr(self, key))
+        check_once("rival_bytes", self.rival_bytes)
+        check_examples(self.examples)
         cells = list(self.cells())
         if not cells:
             raise ConfigError("there is nothing to run: name methods, variants or rivals, and bits and seeds")
-        seen: dict[tuple[Any, ...], str] = {}
+        seen: set[tuple[Any, ...]] = set()
         for cell in cells:
-            key = (
-                cell.variant,
-                cell.bits,
-                cell.bytes_asked,
-                cell.seed,
-                cell.place.split_seed,
-                _draw(cell.place),
-            )
-            if key in seen:
+            place = (cell.place.split_seed, cell.place.options.get("draw"))
+            row = (cell.variant, cell.bits, cell.bytes_asked, cell.seed, *place)
+            if row in seen:
                 raise ConfigError(f"two variants are called {cell.variant!r}: give each a name of its own")
-            seen[key] = cell.hash
+            seen.add(row)
         names = {cell.variant for cell in cells}
         for name in self.examples.get("variants", ()):
             if name not in names:
@@ -187,7 +196,8 @@ class Run:
             seeds = self.seeds if first else self.other_seeds
             lengths = self.bits if first else self.other_bits or self.bits
             for variant in self.all_variants():
-                for bits, seed in product(variant.get("bits", lengths), seeds):
+                own = variant.get("bits", lengths)
+                for bits, seed in product([own] if isinstance(own, int) else own, seeds):
                     yield self._trained(variant, bits, seed, where)
             if first:
                 yield from self._rivals(where)
@@ -202,6 +212,7 @@ class Run:
         own = {k: v for k, v in variant.items() if k not in ("name", "bits")}
         chosen = self.chosen.get(variant["name"], {}).get("settings", {})
         layers = [self.settings, chosen, self.override, own]
+        check_layers(variant["name"], layers)
         loss = {k: v for layer in layers for k, v in layer.get("loss", {}).items()}
         merged = {k: v for layer in layers for k, v in layer.items()}
         try:
@@ -217,7 +228,7 @@ class Run:
             seed=seed,
             place=place,
             settings=config.to_dict(),
-            hash=self._identity(place, telling_settings(config)),
+            hash=self._identity(place, _decisive(config)),
         )
 
     def _rivals(self, place: Place) -> Iterator[Cell]:
@@ -227,6 +238,8 @@ class Run:
             if name not in RIVALS:
                 raise unknown("rival", name, RIVALS)
             sized = name in LEAST_BYTES
+            if sized and not self.rival_bytes:
+                raise ConfigError(f"the rival {name} needs rival_bytes, such as [4, 8, 16]")
             sizes: list[int | None] = [None]
             if sized:
                 sizes = [size for size in self.rival_bytes if size >= LEAST_BYTES[name]]
@@ -248,11 +261,21 @@ class Run:
         return sha256_json({"settings": settings, "split_seed": place.split_seed, **where})[:16]
 
 
-_OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size", "salvage", "unlabelled")
+_OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size")
+_OF_ALL = (
+    *_OF_FEATURES,
+    "hidden",
+    "batch_norm",
+    "dropout",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "weight_decay",
+)
 
 
 def telling_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that are not at their default and mean something: a new setting changes no hash."""
+    """The settings that are not at their default and mean something, for people."""
     usual = TrainConfig().to_dict()
     telling = {name: value for name, value in config.to_dict().items() if value != usual[name]}
     if is_shallow(config.method):
@@ -260,33 +283,15 @@ def telling_settings(config: TrainConfig) -> dict[str, Any]:
     return telling
 
 
-def _draw(place: Place) -> object:
-    return place.options.get("draw")
+def _decisive(config: TrainConfig) -> dict[str, Any]:
+    """The settings that make a cell what it is, with every option of its method.
 
-
-def _read_tuned(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8"))["chosen"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"tuned: {path} is not a file of chosen settings: {error!r}") from error
-
-
-_LISTS = {
-    "draws": int, "notes": str, "bits": int, "seeds": int, "split_seeds": int, "other_seeds": int,
-    "other_bits": int, "methods": str, "variants": dict, "rivals": str, "rival_bytes": int, "published": dict,
-}  # fmt: skip
-_SINGLE = {
-    "data": str, "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
-    "options": dict, "settings": dict, "override": dict, "examples": dict,
-}  # fmt: skip
-_WORDS = {int: "whole number", str: "text", dict: "table", bool: "true or false"}
-
-
-def _check_kind(key: str, value: Any) -> None:
-    if key in _SINGLE:
-        if not isinstance(value, _SINGLE[key]):
-            raise ConfigError(f"{key} must be a {_WORDS[_SINGLE[key]]}, got {value!r}")
-        return
-    kind = _LISTS[key]
-    if not isinstance(value, list) or not all(type(item) is kind for item in value):
-        raise ConfigError(f"{key} must be a list, each item a {_WORDS[kind]}, got {value!r}")
+    Those of every method are always named, so that a new default is another cell. Others are named where
+    they are not at their default, so that a setting that is added later leaves finished cells as they are.
+    """
+    own, usual = config.to_dict(), TrainConfig().to_dict()
+    own["loss"] = {**default_options(config.method), **config.loss}
+    if is_shallow(config.method):
+        return {name: own[name] for name in _OF_FEATURES}
+    del own["preset"]  # its values are among the others
+    return {name: value for name, value in own.items() if name in _OF_ALL or value != usual[name]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import EXIT_SKIPPED, PATH, json_option, printable, show
+from anglehash.serve.console import EXIT_SKIPPED, PATH, json_option, printable, show, skipped
 
 
 @click.command("benchmark")
@@ -49,15 +49,10 @@ def command(run: Path, output: Path, workers: int | None, force: bool, as_json: 
     page = output / "report.html"
     write_benchmark_report(page, done.result, examples_of(done.result, done.split), force=True)
     show(
-        {
-            "result": str(output / "result.json"),
-            "report": str(page),
-            "failed": len(done.failed),
-            **done.result,
-        },
+        {"result": str(output / "result.json"), "report": str(page), **done.result},
         as_json=as_json,
         text=lambda: f"{summary_of(done.result)}\n\nin {output}: result.json  report.html",
     )
     for cell, line in done.failed[:20]:
         click.echo(printable(f"failed: {cell.variant}, {cell.bits} bits, seed {cell.seed}: {line}"), err=True)
-    return EXIT_SKIPPED if done.failed else 0
+    return EXIT_SKIPPED if done.failed else skipped(done.split.dataset.problems)

@@ -1,0 +1,140 @@
+"""The processes that compute cells: one thread each, ended with their parent, one failure costing one cell."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from multiprocessing.connection import wait
+from pathlib import Path
+from typing import Any
+
+from threadpoolctl import threadpool_limits
+
+from anglehash.data.split import RetrievalSplit
+from anglehash.errors import AnglehashError, TrainingError
+from anglehash.learn.bench.bed import Bed, split_of
+from anglehash.learn.bench.cell import Wanted, compute, compute_fine_tuned
+from anglehash.learn.bench.run import Cell, Place, Run
+from anglehash.progress import silent
+
+Outcome = dict[str, Any] | str
+"""What a cell came to: its numbers, or the line that says why there are none."""
+
+
+def compute_all(
+    run: Run, place: Place, cells: Sequence[Cell], folder: Path, cache: Path, workers: int
+) -> Iterator[tuple[Cell, Outcome]]:
+    """Every cell with what it came to, in the order in which they are ready.
+
+    Args:
+        run: what they belong to.
+        place: their split.
+        cells: what to compute.
+        folder: the bed of the split.
+        cache: folder of cached features and keys.
+        workers: processes; with one, the cells are computed in this process.
+
+    Raises:
+        OSError: the disk is full, or a file cannot be read.
+        TrainingError: a process was ended from outside.
+    """
+    if workers == 1:
+        for cell in cells:
+            yield cell, work(run, place, cell, folder, cache)
+        _opened.cache_clear()
+        return
+    context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
+    pool = ProcessPoolExecutor(max(1, min(workers, len(cells))), context, initializer=_begin_worker)
+    try:
+        jobs: dict[Future[Outcome], Cell] = {
+            pool.submit(work, run, place, cell, folder, cache): cell for cell in cells
+        }
+        for job in as_completed(jobs):
+            yield jobs[job], job.result()
+    except BrokenProcessPool as error:
+        raise TrainingError(
+            "a process of the benchmark was ended from outside (out of memory?): finished cells are kept; "
+            "run the command again, with fewer --workers"
+        ) from error
+    finally:
+        crew = set(multiprocessing.active_children()) - others
+        pool.shutdown(wait=False, cancel_futures=True)
+        for process in crew:  # a cell may take minutes, and Ctrl-C does not wait for it
+            process.terminate()
+        for process in crew:
+            process.join(5)
+
+
+def work(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> Outcome:
+    """Compute one cell; what goes wrong with it alone is told, not raised.
+
+    Raises:
+        OSError: that goes wrong with all.
+    """
+    try:
+        with threadpool_limits(1):  # as many processes as CPUs, whose BLAS threads would fight
+            found = _compute(run, place, cell, folder, cache)
+        json.dumps(found, allow_nan=False)
+    except OSError:
+        raise
+    except AnglehashError as error:
+        return str(error)
+    except Exception as error:  # of a library, in this cell: out of memory, a matrix that is singular
+        line = (str(error).splitlines() or ["no reason given"])[0]
+        return f"{type(error).__name__}: {line}"
+    return found
+
+
+def wanted_of(run: Run, place: Place, cell: Cell) -> Wanted:
+    """How much of a cell is kept: curves and pictures of the first seed on the first split only."""
+    first = place == run.places()[0] and cell.seed == run.seeds[0]
+    return Wanted(
+        map_features=run.map_features,
+        details=first,
+        queries=run.examples.get("queries", 6) if first and run.examples else 0,
+        answers=run.examples.get("answers", 8),
+    )
+
+
+def _compute(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> dict[str, Any]:
+    bed, wanted = _opened(folder), wanted_of(run, place, cell)
+    if cell.kind == "deep" and cell.config.fine_tune:
+        return compute_fine_tuned(cell, bed, _split(run, place, cache), cache, wanted)
+    return compute(cell, bed, wanted)
+
+
+@lru_cache(maxsize=1)
+def _opened(folder: Path) -> Bed:
+    return Bed.load(folder)
+
+
+_SPLITS: dict[str, RetrievalSplit] = {}  # the newest: with fine tuning a process reads images too
+
+
+def _split(run: Run, place: Place, cache: Path) -> RetrievalSplit:
+    key = repr((run.data, run.protocol, place))
+    if key not in _SPLITS:
+        _SPLITS.clear()
+        _SPLITS[key] = split_of(run, place, cache, silent)
+    return _SPLITS[key]
+
+
+def _begin_worker() -> None:
+    """Leave Ctrl-C to the parent, and go with it if it is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+
+        def follow() -> None:
+            wait([parent.sentinel])
+            os._exit(1)
+
+        threading.Thread(target=follow, daemon=True).start()
