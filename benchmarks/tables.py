@@ -2,21 +2,24 @@
 
     python benchmarks/tables.py results/cifar10-I
 
-Each entry is the mean over training seeds on the first split (over draws, where there are draws) and their
-standard deviation; "splits" is the range over split seeds with the first training seed, at 32 bits or the
-middle length; "CPU s" the median training time at that length.
+Each entry is the mean over training seeds on the first split, or over draws of classes where there are draws,
+± their standard deviation; "splits" is the range over split seeds with the first training seed, "CPU s" the
+median training time, both at the length that the page shows as its example. "-" was not measured.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import statistics
-from collections.abc import Iterable, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-Cell = dict[str, Any]
+from anglehash.errors import DataError
+from anglehash.serve.report.scores import Score
+from anglehash.serve.report.standings import Standings, median_of
+from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
 
 
 def main() -> None:
@@ -29,66 +32,78 @@ def main() -> None:
     for path in arguments.results:
         file = path / "result.json" if path.is_dir() else path
         result = json.loads(file.read_text(encoding="utf-8"))
-        print(f"### {result['name']}\n")
-        print(table(result, arguments.cut, arguments.key), end="\n\n")
+        try:
+            text = tables(result, arguments.cut, arguments.key)
+        except DataError as error:
+            sys.exit(f"Error: {file}: {error}")
+        print(f"### {result['name']}\n\n{text}\n")
 
 
-def table(result: dict[str, Any], cut: str | None = None, key: str = "map") -> str:
-    """Markdown: a row a variant, a column a code length, the best mean first; then rivals and references."""
-    cells = [cell for cell in result["cells"] if cell["bits"]]
-    first = result["splits"][0]["seed"]
-    here = [cell for cell in cells if cell["split_seed"] == first]
-    lengths = sorted({cell["bits"] for cell in cells})
-    middle = 32 if 32 in lengths else lengths[len(lengths) // 2]
-    several = len({cell["split_seed"] for cell in cells}) > 1
+def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") -> str:
+    """Markdown: the trained variants, the untrained ones, and what both are held against.
 
-    def value(cell: Cell) -> float:
-        return float(cell["map_at"][cut] if cut else cell[key])
-
-    def means(variant: str) -> list[float]:
-        return [statistics.mean(map(value, own(here, variant, bits))) for bits in lengths]
-
-    rows = [["method", *map(str, lengths), *(["splits"] if several else []), "CPU s"]]
-    names = list(dict.fromkeys(cell["variant"] for cell in here))
-    for variant in sorted(names, key=lambda name: -statistics.mean(means(name))):
-        row = [variant, *(spell(map(value, own(here, variant, bits))) for bits in lengths)]
-        if several:
-            row.append(extent(value(c) for c in own(cells, variant, middle) if c["seed"] == here[0]["seed"]))
-        row.append(f"{statistics.median(c['train_cpu_seconds'] for c in own(here, variant, middle)):.1f}")
-        rows.append(row)
-    parts = [markdown(rows)]
-    if rivals := [cell for cell in result["cells"] if not cell["bits"]]:
-        parts.append(markdown(rival_rows(rivals, value)))
+    Raises:
+        DataError: no cell has the number that is asked for.
+    """
+    standings = Standings.of(scored_by(result, cut, key))
+    if not standings.cells:
+        raise DataError(f"no cell has {f'map_at {cut}' if cut else key}: choose another number, or result")
+    names = [name for name in standings.variants if standings.cells_of(name)]
+    trained = [name for name in names if standings.variants[name].trained]
+    others = [name for name in names if name not in trained]
+    parts = [markdown(trained_rows(standings, trained))] if trained else []
+    parts += [markdown(untrained_rows(standings, others))] if others else []
     return "\n\n".join([*parts, references(result)])
 
 
-def own(cells: Sequence[Cell], variant: str, bits: int) -> list[Cell]:
-    """The cells of one entry."""
-    return [cell for cell in cells if (cell["variant"], cell["bits"]) == (variant, bits)]
+def scored_by(result: Mapping[str, Any], cut: str | None, key: str) -> dict[str, Any]:
+    """The result with another number of each cell in the place of its mAP; a cell without it counts as absent."""
+    cells = [
+        {**cell, "map": mapping(cell.get("map_at")).get(cut) if cut else cell.get(key)}
+        for cell in mappings(result.get("cells"))
+    ]
+    return {**result, "cells": cells}
 
 
-def rival_rows(cells: Sequence[Cell], value: Any) -> list[list[str]]:
-    """Untrained rivals by bytes an item."""
-    sizes = sorted({cell["bytes"] for cell in cells})
-    rows = [["untrained, bytes an item", *(f"{size:,}" for size in sizes)]]
-    for variant in dict.fromkeys(cell["variant"] for cell in cells):
-        found = [[value(c) for c in cells if (c["variant"], c["bytes"]) == (variant, size)] for size in sizes]
-        rows.append([variant, *(spell(values) if values else "" for values in found)])
+def trained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:
+    """A row a variant, the best mean over its lengths first; a column a code length."""
+    ends = {name: standings.over_splits(name) for name in names}
+    several = any(ends.values())
+    rows = [["method", *(f"{n}" for n in standings.lengths), *(["splits"] if several else []), "CPU s"]]
+    for name in standings.best_first(names):
+        scores = standings.scores(name)
+        row = [name, *(spell(scores.get(bits)) for bits in standings.lengths)]
+        if several:
+            row.append("-".join(map(digits, ends[name] or ())) or "-")
+        seconds = median_of(standings.at(name, standings.example), "train_cpu_seconds")
+        rows.append([*row, "-" if seconds is None else f"{seconds:.1f}"])
     return rows
 
 
-def references(result: dict[str, Any]) -> str:
-    """The class-id code and the posterior agreement, and the sizes of the split."""
-    split = result["splits"][0]
-    known = split["ceiling"] is not None
-    trivial = (
-        f"Class-id code {digits(split['class_id_map'])}, posterior agreement {digits(split['ceiling'])}; "
-    )
-    return (
-        f"{trivial if known else ''}{split['queries']:,} queries, {split['database']:,} database images, "
+def untrained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:
+    """A row a rival, in the order of the run; a column a size, empty where a rival does not come in it."""
+    found = {name: standings.by_bytes(name) for name in names}
+    sizes = sorted({size for own in found.values() for size in own})
+    rows = [["untrained, bytes an item", *(f"{size:,.10g}" for size in sizes)]]
+    for name, own in found.items():
+        rows.append([name, *(spell(own[size]) if size in own else "" for size in sizes)])
+    return rows
+
+
+def references(result: Mapping[str, Any]) -> str:
+    """The class-id code and the posterior agreement, the sizes of the split, and how many cells failed."""
+    split = first_split(result)
+    named = {"Class-id code": "class_id_map", "posterior agreement": "ceiling"}
+    known = [(name, number(split.get(key))) for name, key in named.items()]
+    trivial = ", ".join(f"{name} {digits(value)}" for name, value in known if value is not None)
+    sizes = (
+        f"{split['queries']:,} queries, {split['database']:,} database images, "
         f"{split['train']:,} training and {split['validation']:,} validation images, "
         f"{split['dropped_queries']} queries dropped; split {split['hash'][:12]}."
     )
+    failed = len(sequence(result.get("failed")))
+    lost = f" Cells that failed and are missing here: {failed}." if failed else ""
+    return f"{trivial}; {sizes}{lost}" if trivial else f"{sizes}{lost}"
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
@@ -98,21 +113,24 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 def digits(value: float) -> str:
-    """Three digits, as the field writes them: .561."""
+    """Three digits, as the field writes them.
+
+    >>> digits(0.5614), digits(1.0)
+    ('.561', '1.000')
+    """
     return f"{value:.3f}".removeprefix("0")
 
 
-def spell(values: Iterable[float]) -> str:
-    """Mean and standard deviation."""
-    numbers = list(values)
-    mean = digits(statistics.mean(numbers))
-    return f"{mean} ± {digits(statistics.stdev(numbers))}" if len(numbers) > 1 else mean
+def spell(score: Score | None) -> str:
+    """Mean and standard deviation; a dash where nothing was measured.
 
-
-def extent(values: Iterable[float]) -> str:
-    """Smallest and largest."""
-    numbers = list(values)
-    return f"{digits(min(numbers))}-{digits(max(numbers))}"
+    >>> spell(Score(0.5614, 0.002, 3)), spell(Score(0.5614, 0.0, 1)), spell(None)
+    ('.561 ± .002', '.561', '-')
+    """
+    if score is None:
+        return "-"
+    mean = digits(score.mean)
+    return f"{mean} ± {digits(score.deviation)}" if score.runs > 1 else mean
 
 
 if __name__ == "__main__":

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from anglehash.errors import DataError
+from benchmarks.tables import tables
+
+SPLIT = {
+    "seed": 0,
+    "hash": "0123456789abcdef",
+    "queries": 1000,
+    "database": 59000,
+    "train": 4500,
+    "validation": 500,
+    "dropped_queries": 0,
+    "ceiling": 0.6912,
+    "class_id_map": 0.525,
+}
+
+
+def cell(variant: str, bits: int | None, score: float, seed: int = 0, **others: Any) -> dict[str, Any]:
+    own = {"variant": variant, "method": variant, "kind": "deep", "bits": bits, "map": score}
+    return own | {"seed": seed, "split_seed": 0} | others
+
+
+def rows(*cells: dict[str, Any], cut: str | None = None, key: str = "map", **others: Any) -> list[list[str]]:
+    """The cells of each line of a table; a line of text is a single one."""
+    text = tables({"name": "x", "splits": [SPLIT], "cells": list(cells), **others}, cut, key)
+    lines = [line for line in text.splitlines() if line and "---" not in line]
+    return [line.removeprefix("| ").removesuffix(" |").split(" | ") for line in lines]
+
+
+def test_mean_and_deviation_by_length_the_best_first() -> None:
+    # ce: mean .5, sample deviation sqrt(.02 / 2) = .1; seconds 1, 2, 9: median 2
+    found = rows(
+        *(cell("ce", 32, 0.4 + seed / 10, seed, train_cpu_seconds=(1, 2, 9)[seed]) for seed in range(3)),
+        cell("csq", 32, 0.6),
+    )
+    assert found[:3] == [["method", "32", "CPU s"], ["csq", ".600", "-"], ["ce", ".500 ± .100", "2.0"]]
+
+
+def test_a_length_that_a_variant_lacks_is_a_dash() -> None:
+    """It has lengths of its own, or its cells failed."""
+    found = rows(
+        cell("ce", 16, 0.3, train_cpu_seconds=1.0),
+        cell("ce", 32, 0.4, train_cpu_seconds=2.0),
+        cell("ce", 64, 0.5, train_cpu_seconds=3.0),
+        cell("csq", 64, 0.6, train_cpu_seconds=4.0),
+    )
+    assert found[:3] == [
+        ["method", "16", "32", "64", "CPU s"],
+        ["csq", "-", "-", ".600", "-"],
+        ["ce", ".300", ".400", ".500", "2.0"],
+    ]
+
+
+def test_a_variant_that_the_first_split_lacks_is_left_out() -> None:
+    found = rows(cell("ce", 32, 0.5), cell("csq", 32, 0.9, split_seed=1))
+    assert [row[0] for row in found] == ["method", "ce", found[-1][0]]
+
+
+def test_the_range_over_splits_is_of_the_first_seed() -> None:
+    found = rows(
+        cell("ce", 32, 0.5, 0),
+        cell("ce", 32, 0.9, 1),
+        cell("ce", 32, 0.45, 0, split_seed=1),
+        cell("csq", 32, 0.6),
+    )
+    assert found[0] == ["method", "32", "splits", "CPU s"]
+    assert found[1:3] == [["ce", ".700 ± .283", ".450-.500", "-"], ["csq", ".600", "-", "-"]]
+
+
+def test_draws_count_not_their_seeds() -> None:
+    # draws (.3 + .5) / 2 = .4 and .6: mean .5, deviation .141; pooled cells would give .467 ± .153
+    found = rows(
+        cell("ce", 32, 0.3, 0, draw=0), cell("ce", 32, 0.5, 1, draw=0), cell("ce", 32, 0.6, 0, draw=1)
+    )
+    assert found[1] == ["ce", ".500 ± .141", "-"]
+
+
+def test_untrained_rivals_stand_by_their_bytes() -> None:
+    found = rows(
+        cell("ce", 32, 0.5),
+        cell("pq", None, 0.3, kind="rival", bytes=8),
+        cell("float", None, 0.31, kind="rival", bytes=5120),
+    )
+    assert found[2:5] == [
+        ["untrained, bytes an item", "8", "5,120"],
+        ["pq", ".300", ""],
+        ["float", "", ".310"],
+    ]
+
+
+def test_another_number_and_a_cut() -> None:
+    both = [
+        cell("ce", 32, 0.5, map_features=0.7, map_at={"100": 0.8}),
+        cell("float", None, 0.3, kind="rival", bytes=5120, map_at={"100": 0.4}),
+    ]
+    assert rows(*both, key="map_features")[1] == ["ce", ".700", "-"]
+    assert not any(row[0] == "float" for row in rows(*both, key="map_features"))  # it has none
+    found = rows(*both, cut="100")
+    assert (found[1], found[3]) == (["ce", ".800", "-"], ["float", ".400"])
+    with pytest.raises(DataError, match="no cell has map_at 7"):
+        rows(*both, cut="7")
+
+
+def test_the_last_line_says_what_the_table_is_held_against() -> None:
+    (line,) = rows(cell("ce", 32, 0.5), failed=[{"variant": "csq", "bits": 32}])[-1]
+    assert line == (
+        "Class-id code .525, posterior agreement .691; 1,000 queries, 59,000 database images, 4,500 training and "
+        "500 validation images, 0 queries dropped; split 0123456789ab. Cells that failed and are missing here: 1."
+    )
+    unknown = [SPLIT | {"ceiling": None, "class_id_map": None}]
+    assert rows(cell("ce", 32, 0.5), splits=unknown)[-1][0].startswith("1,000 queries")
