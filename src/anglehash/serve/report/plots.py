@@ -1,4 +1,4 @@
-"""The charts of a benchmark's page, and one of how a cost grows."""
+"""The charts of a benchmark's page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.charts import MARKERS, Axis, Key, Line, Look, Point, Size, line_chart
-from anglehash.serve.report.parts import style
 from anglehash.serve.report.scales import SHARE, Scale, linear, listed, logarithmic
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import KINDS, Standings
@@ -161,40 +160,6 @@ def _few(standings: Standings, names: Sequence[str]) -> set[str]:
     for kind, most in (("deep", _DEEP), ("shallow", _SHALLOW)):
         few.update([name for name in standings.of_kind(kind) if name in names and name not in few][:most])
     return few
-
-
-def growth_chart(
-    title: str, lines: Mapping[str, Sequence[tuple[float, float]]], *, x_name: str, y_name: str = "seconds"
-) -> Markup:
-    """How a cost grows: lines over two logarithmic axes, as an SVG that stands alone.
-
-    Args:
-        title: what the chart shows, read out in its place.
-        lines: name -> (x, y) pairs from left to right; those that are not positive are left out.
-        x_name: what grows, as "training images".
-        y_name: the cost and its unit.
-
-    Returns:
-        The text of an SVG file, with its own colors for light and dark.
-    """
-    drawn = []
-    for turn, (name, pairs) in enumerate(lines.items()):
-        points = [Point(x, y, f"{name}, {x:,g}: {y:,.3g}") for x, y in pairs if x > 0 and y > 0]
-        look = Look(f"c{turn % _COLORS}", "", turn % MARKERS, hollow=turn >= _COLORS)
-        if name.casefold().startswith("andsh"):
-            look = look._replace(color="ours0")
-        drawn.append(Line(name, points, look))
-    known = [point for line in drawn for point in line.points]
-    x, y = listed(sorted({point.x for point in known})), logarithmic(point.y for point in known)
-    size = Size(760, 420, right=170, left=64)
-    chart = line_chart(title, drawn, Axis(x_name, x), Axis(y_name, y), size=size, key="ends")
-    own = join(
-        tag("style", style("alone.css"), style("charts.css")), tag("rect", width="100%", height="100%", rx=10)
-    )
-    opening, _, rest = chart.partition("<title>")
-    opening = opening.replace("<svg", '<svg xmlns="http://www.w3.org/2000/svg"')
-    first, _, rest = rest.partition("</title>")
-    return Markup(f"{opening}<title>{first}</title>{own}{rest}\n")
 
 
 def _point(name: str, where: str, x: float, score: Score) -> Point:
