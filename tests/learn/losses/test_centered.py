@@ -101,7 +101,7 @@ def test_centers_are_in_the_state_and_come_from_the_seed(
 
 
 def test_refuses_other_settings() -> None:
-    with pytest.raises(ConfigError, match="m is the margin of a logit, a finite number > 0, got 0"):
+    with pytest.raises(ConfigError, match=r"m must be a finite number > 0 \(the margin of a logit\), got 0"):
         PolarizedLoss(8, 3, m=0)
     with pytest.raises(ConfigError, match="unknown quantization 'cosh'; did you mean 'log_cosh'"):
         CentralSimilarityLoss(8, 3, quantization="cosh")

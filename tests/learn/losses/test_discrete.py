@@ -109,7 +109,7 @@ def test_codes_are_found_after_each_pass_and_not_before() -> None:
         ({"nu": 0.0}, "mu and nu must be > 0"),
         ({"eta": math.nan}, "eta is a weight"),
         ({"rounds": 0}, "rounds must be a whole number >= 1"),
-        ({"reference": True}, "reference is a number of images"),
+        ({"reference": True}, "reference must be a whole number >= 0"),
     ],
 )
 def test_settings_out_of_range_are_refused(options: dict[str, Any], message: str) -> None:

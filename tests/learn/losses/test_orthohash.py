@@ -80,8 +80,8 @@ def test_scale_is_the_root_of_the_bits() -> None:
     [
         ({"margin": "cos"}, "unknown margin 'cos'; did you mean 'cosine'"),
         ({"m": 2.5}, "m of the margin 'cosface' is a part of a cosine's range"),
-        ({"scale": 0}, "scale is a finite number > 0"),
-        ({"scale": "auto"}, "scale is a finite number > 0"),
+        ({"scale": 0}, "scale must be a finite number > 0"),
+        ({"scale": "auto"}, "scale must be a finite number > 0"),
         ({"centers": "hadamard"}, "unknown kind of centers 'hadamard'"),
     ],
 )

@@ -135,7 +135,7 @@ def test_hashnet_starts_at_1_and_logs_beta() -> None:
         (DshLoss, {"margin": -1}, "margin is a weight"),
         (DshLoss, {"alpha": math.nan}, "alpha is a weight"),
         (DpshLoss, {"eta": "1"}, "eta is a weight"),
-        (DpshLoss, {"reference": 0.5}, "reference is a number of images"),
+        (DpshLoss, {"reference": 0.5}, "reference must be a whole number >= 0"),
         (DhnLoss, {"lambda_": -1}, "lambda_ is a weight"),
         (HashNetLoss, {"a": math.inf}, "a is a weight"),
         (HashNetLoss, {"beta": 0.5}, "beta grows from 1"),

@@ -114,5 +114,5 @@ def test_rows_that_cannot_be_are_refused() -> None:
     reference.set_rows(torch.tensor([0, 1, 2]))
     with pytest.raises(DataError, match="set_rows named 3 images, but the batch has 2"):
         reference(random_logits(0)[:2], LABELS[:2])
-    with pytest.raises(ConfigError, match="reference is a number of images"):
+    with pytest.raises(ConfigError, match="reference must be a whole number >= 0"):
         Reference(BITS, -1)

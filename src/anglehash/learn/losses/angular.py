@@ -23,10 +23,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits, pack
-from anglehash.errors import ConfigError
 from anglehash.evaluation.codebook import ClassCodeDistances, class_code_distances
+from anglehash.learn.checks import check_classes, check_positive, check_progress, check_weight, choose
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_progress, check_weight, choose
 from anglehash.learn.losses.dynamic import MULTILABEL, AngularBatch
 from anglehash.learn.losses.labels import multi_hot, precise, refuse_unlabelled
 from anglehash.learn.losses.margins import MARGINS, Annealing, choose_strength
@@ -289,6 +288,6 @@ def _resolve_scale(scale: float | str, bits: int, classes: int) -> float | str:
     """``auto`` as its number; a number or ``feature`` as it is."""
     if scale == "auto":
         return max(math.sqrt(bits), math.sqrt(2) * math.log(classes - 1))
-    if scale == "feature" or (isinstance(scale, int | float) and 0 < scale < math.inf):
+    if scale == "feature":
         return scale
-    raise ConfigError(f"scale is a number > 0, 'auto' or 'feature', got {scale!r}")
+    return check_positive("scale", scale, hint="or 'auto' or 'feature'")

@@ -5,18 +5,15 @@ The centres are the codes of ``centers.py``. They are buffers, not learned, and 
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits
-from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_positive, check_weight, choose
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.centers import SIGNS, hash_centers
-from anglehash.learn.losses.checks import check_weight, choose
 from anglehash.learn.losses.labels import labelled
 from anglehash.learn.losses.similarity import log_cosh
 
@@ -122,6 +119,7 @@ class CentralSimilarityLoss(CenteredLoss):
 
     At h = 0: log 2, and log cosh 1 = 0.4338 a bit.
 
+    >>> import math
     >>> loss = CentralSimilarityLoss(bits=4, classes=2, gamma=1.0)
     >>> round(loss(torch.zeros(1, 4), torch.tensor([0])).item() - math.log(2), 4)
     0.4338
@@ -193,9 +191,7 @@ class PolarizedLoss(CenteredLoss):
         self, bits: int, classes: int, *, m: float = 1.0, centers: str = "sampled", seed: int = 0
     ) -> None:
         super().__init__(bits, classes, centers=centers, seed=seed)
-        if isinstance(m, bool) or not isinstance(m, int | float) or not 0 < m < math.inf:
-            raise ConfigError(f"m is the margin of a logit, a finite number > 0, got {m!r}")
-        self.m = float(m)
+        self.m = check_positive("m", m, hint="the margin of a logit")
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The missing margins, summed over bits, a scalar."""

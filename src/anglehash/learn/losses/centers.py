@@ -14,8 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import check_bits
-from anglehash.errors import ConfigError
-from anglehash.learn.losses.checks import check_classes, choose
+from anglehash.learn.checks import check_classes, check_whole, choose
 
 Signs = NDArray[np.int8]  # entries -1 and 1
 
@@ -74,9 +73,7 @@ def hash_centers(classes: int, bits: int, seed: int = 0, *, kind: str = "auto") 
     """
     classes, bits = check_classes(classes), check_bits(bits)
     choose("kind of centers", kind, CENTERS)
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed must be a whole number >= 0, got {seed!r}")
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_whole("seed", seed, 0))
     if classes > 2 * bits:
         return _linear(classes, bits, rng)
     return _drawn(classes, bits, rng) if kind == "auto" else _sampled(classes, bits, rng)

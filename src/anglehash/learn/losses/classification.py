@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits
+from anglehash.learn.checks import check_classes, check_weight
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.labels import labelled
 from anglehash.learn.losses.similarity import sgn
 

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from anglehash.codes import check_bits
 from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_classes, check_weight, check_whole
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.reference import Reference
 from anglehash.learn.losses.similarity import read_batch, sgn
 
@@ -136,9 +136,7 @@ class DsdhLoss(nn.Module):
         if not (self.mu > 0 and self.nu > 0):
             raise ConfigError(f"mu and nu must be > 0 (the classifier is a ridge regression), got {mu}, {nu}")
         self.eta = check_weight("eta", eta)
-        if isinstance(rounds, bool) or not isinstance(rounds, int) or rounds < 1:
-            raise ConfigError(f"rounds must be a whole number >= 1, got {rounds!r}")
-        self.rounds = rounds
+        self.rounds = check_whole("rounds", rounds)
         self.reference = Reference(self.bits, reference)
 
     def remember(self, labels: Tensor) -> None:

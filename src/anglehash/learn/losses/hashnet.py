@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from anglehash.codes import check_bits
 from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_classes, check_progress, check_weight
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_progress, check_weight
 from anglehash.learn.losses.similarity import (
     balanced,
     distinct_pairs,

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from anglehash.codes import check_bits
 from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_classes, check_weight, is_number
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.angular import EPSILON
 from anglehash.learn.losses.bounds import largest_distance
-from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.labels import labelled
 from anglehash.learn.losses.similarity import similarity
 
@@ -72,7 +72,7 @@ class HybridProxyLoss(nn.Module):
         self.bits, self.classes = check_bits(bits), check_classes(classes)
         self.beta = check_weight("beta", beta)
         self.zeta = 1 - 2 * largest_distance(classes, bits) / bits if zeta is None else zeta
-        if isinstance(zeta, bool) or not isinstance(self.zeta, int | float) or not -1 <= self.zeta <= 1:
+        if not is_number(self.zeta) or not -1 <= self.zeta <= 1:
             raise ConfigError(
                 f"zeta is a cosine in [-1, 1], or nothing for the largest distance, got {zeta!r}"
             )

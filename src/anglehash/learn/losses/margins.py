@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from anglehash.errors import ConfigError, unknown
+from anglehash.learn.checks import is_number
 
 
 def psi(cosine: Tensor, m: int) -> Tensor:
@@ -123,7 +124,7 @@ def choose_strength(name: str, m: float | None) -> float:
     margin = MARGINS[name]
     if m is None:
         return margin.m
-    if isinstance(m, bool) or not isinstance(m, int | float) or not margin.valid(m):
+    if not is_number(m) or not margin.valid(m):
         raise ConfigError(f"m of the margin {name!r} is {margin.range}, got {m!r}")
     return m
 

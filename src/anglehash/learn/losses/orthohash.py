@@ -9,11 +9,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits
-from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_positive, choose
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.losses.angular import EPSILON
 from anglehash.learn.losses.centers import hash_centers
-from anglehash.learn.losses.checks import choose
 from anglehash.learn.losses.classification import soft_cross_entropy
 from anglehash.learn.losses.labels import labelled
 from anglehash.learn.losses.margins import MARGINS, choose_strength
@@ -82,13 +81,8 @@ class OrthoHashLoss(nn.Module):
         self.bits, self.classes = check_bits(bits), classes
         self.margin = MARGIN_NAMES[choose("margin", margin, MARGIN_NAMES)]
         self.m = choose_strength(self.margin, m)
-        self.scale = math.sqrt(bits) if scale is None else scale
-        if (
-            isinstance(scale, bool)
-            or not isinstance(self.scale, int | float)
-            or not 0 < self.scale < math.inf
-        ):
-            raise ConfigError(f"scale is a finite number > 0, or nothing for sqrt(bits), got {scale!r}")
+        hint = "or nothing, for sqrt(bits)"
+        self.scale = math.sqrt(bits) if scale is None else check_positive("scale", scale, hint=hint)
         weight = torch.from_numpy(hash_centers(classes, bits, seed, kind=centers))
         self.register_buffer("weight", weight.float())
 

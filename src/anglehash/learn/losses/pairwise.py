@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits
+from anglehash.learn.checks import check_classes, check_weight
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.reference import Reference
 from anglehash.learn.losses.similarity import (
     balanced,

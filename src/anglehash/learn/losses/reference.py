@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from anglehash.errors import ConfigError, DataError
+from anglehash.errors import DataError
+from anglehash.learn.checks import check_whole
 from anglehash.learn.losses.similarity import distinct_pairs, likelihood, similarity
 
 
@@ -41,9 +42,7 @@ class Reference(nn.Module):
 
     def __init__(self, bits: int, limit: int) -> None:
         super().__init__()
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
-            raise ConfigError(f"reference is a number of images (0: all), got {limit!r}")
-        self.bits, self.limit = bits, limit
+        self.bits, self.limit = bits, check_whole("reference", limit, 0, hint="0: all images")
         self.rows: Tensor | None = None
 
     def remember(self, labels: Tensor) -> None:

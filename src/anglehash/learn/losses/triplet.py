@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from anglehash.codes import check_bits
+from anglehash.learn.checks import check_classes, check_weight
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.losses.checks import check_classes, check_weight
 from anglehash.learn.losses.similarity import read_batch, sign_gap, similarity, softplus
 
 MOST_ENTRIES = 2**20  # of the table of (anchor, similar) x others: 4 MB, some 10 ms

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import check_bits
-from anglehash.errors import ConfigError, DataError
+from anglehash.errors import DataError
 
 Features = NDArray[np.float32]  # (n, width)
 Labels = NDArray[np.bool_]  # (n, classes), multi-hot
@@ -44,25 +42,3 @@ def check_inputs(features: Features, labels: Labels | None, bits: int) -> None:
             f"{bare} of {len(labels)} training rows have no label, but a supervised method needs one on each: "
             "leave them out, or take an unsupervised method"
         )
-
-
-def check_whole(name: str, value: int, least: int = 1) -> int:
-    """Return ``value`` if it can count something.
-
-    Raises:
-        ConfigError: not a whole number, or less than ``least``.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ConfigError(f"{name} must be a whole number >= {least}, got {value!r}")
-    return int(value)
-
-
-def check_positive(name: str, value: float) -> float:
-    """Return ``value`` if it is a size.
-
-    Raises:
-        ConfigError: not a finite number > 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ConfigError(f"{name} must be a finite number > 0, got {value!r}")
-    return float(value)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_positive, check_whole
+from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.heads import LinearHead, tensors
 from anglehash.learn.shallow.pairs import similarity_between
 from anglehash.learn.shallow.scaling import Matrix, cross, ridge, scaling_of, signs, squares

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from anglehash.learn.checks import check_whole
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_whole
+from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.heads import LinearHead, tensors
 from anglehash.learn.shallow.principal import enough_axes
 from anglehash.learn.shallow.scaling import Matrix, scaling_of, signs

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from torch import nn
 
+from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_positive, check_whole
+from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.kernel import kernel_to_anchors
 from anglehash.learn.shallow.pairs import Similarity, similarity_of
 from anglehash.learn.shallow.scaling import Matrix, scaling_of, signs

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from torch import nn
 
+from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_positive, check_whole
+from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.kernel import kernel_to_anchors
 from anglehash.learn.shallow.scaling import (
     Matrix,

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
+from anglehash.learn.checks import check_whole
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.checks import Features, Labels, check_inputs, check_whole
+from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.heads import SpectralHead, tensors
 from anglehash.learn.shallow.principal import principal_axes
 from anglehash.learn.shallow.scaling import Matrix, scaling_of
