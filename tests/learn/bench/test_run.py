@@ -7,6 +7,7 @@ import pytest
 
 from anglehash.errors import ConfigError
 from anglehash.learn.bench import run as run_module
+from anglehash.learn.bench.facts import variants_of
 from anglehash.learn.bench.run import Run
 from anglehash.learn.methods import default_options
 
@@ -85,6 +86,19 @@ def test_chosen_settings_come_between_the_run_and_the_variant(tmp_path: Path) ->
     assert (config.loss["gamma"], config.loss["beta"]) == (1.0, 2.0)
     override = next(Run.from_toml(written(tmp_path, text + "override = { epochs = 2 }\n")).cells()).config
     assert (override.epochs, override.hidden) == (2, 0)
+
+
+def test_a_variant_may_take_the_chosen_settings_of_another_row(tmp_path: Path) -> None:
+    entry = {"settings": {"hidden": 0, "epochs": 7}, "trials": 3, "validation_map": 0.5}
+    (tmp_path / "tuned.json").write_text(json.dumps({"chosen": {"andsh": entry}}))
+    text = SMALL + 'tuned = "tuned.json"\nvariants = [{ name = "other", tuned = "andsh", epochs = 9 }]\n'
+    run = Run.from_toml(written(tmp_path, text))
+    config = next(c for c in run.cells() if c.variant == "other").config
+    assert (config.hidden, config.epochs) == (0, 9)
+    told = {v["name"]: v["tuned"] for v in variants_of(run)}
+    assert told == {"andsh": told["other"], "other": {"trials": 3, "validation_map": 0.5}, "itq": None}
+    with pytest.raises(ConfigError, match="unknown row of the chosen settings 'andhs'; did you mean 'andsh'"):
+        Run.from_toml(written(tmp_path, text.replace('tuned = "andsh"', 'tuned = "andhs"')))
 
 
 @pytest.mark.parametrize(

@@ -60,12 +60,13 @@ def facts_of(run: Run, splits: Sequence[Mapping[str, Any]], output: Path) -> dic
 def variants_of(run: Run) -> list[dict[str, Any]]:
     """Each variant with the settings that tell it from the defaults, and how it was tuned."""
     out: dict[str, dict[str, Any]] = {}
+    chosen_of = {variant["name"]: run.chosen_for(variant) for variant in run.all_variants()}
     for cell in run.cells(run.places()[0]):
         if cell.variant in out:
             continue
         telling = cell.settings if cell.kind == "rival" else telling_settings(cell.config)
         telling = {k: v for k, v in telling.items() if k not in ("bits", "seed")}
-        chosen = run.chosen.get(cell.variant)
+        chosen = chosen_of.get(cell.variant)
         out[cell.variant] = {
             "name": cell.variant,
             "method": cell.method,

@@ -84,7 +84,8 @@ class Run:
         other_seeds: training seeds on the other splits, which tell the spread over draws of the split.
         other_bits: code lengths on the other splits; all by default.
         methods: names of methods that are variants under their own name.
-        variants: tables with ``name`` and the settings in which the variant differs; ``bits`` may be a list.
+        variants: tables with ``name`` and the settings in which the variant differs; ``bits`` may be a list;
+            ``tuned`` names the row of the file of chosen settings that it takes, if that is not its own name.
         settings: settings of every variant (:class:`TrainConfig`), a table.
         tuned: JSON file of chosen settings by method (``benchmarks/tuning.py``), relative to the TOML file.
         override: settings that win over those chosen, a table.
@@ -206,11 +207,22 @@ class Run:
         """The variants, those of ``methods`` first."""
         return [*({"name": name, "method": name} for name in self.methods), *self.variants]
 
+    def chosen_for(self, variant: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The entry of the file of chosen settings that a variant takes: its own, or that of the row it names.
+
+        Raises:
+            ConfigError: there is no row of the name that it gives.
+        """
+        row = variant.get("tuned", variant["name"])
+        if "tuned" in variant and row not in self.chosen:
+            raise unknown("row of the chosen settings", str(row), self.chosen)
+        return self.chosen.get(row, {})
+
     def _trained(self, variant: Mapping[str, Any], bits: int, seed: int, place: Place) -> Cell:
         if not isinstance(variant.get("name"), str):
             raise ConfigError(f"a variant needs a name, got {dict(variant)!r}")
-        own = {k: v for k, v in variant.items() if k not in ("name", "bits")}
-        chosen = self.chosen.get(variant["name"], {}).get("settings", {})
+        own = {k: v for k, v in variant.items() if k not in ("name", "bits", "tuned")}
+        chosen = self.chosen_for(variant).get("settings", {})
         layers = [self.settings, chosen, self.override, own]
         check_layers(variant["name"], layers)
         loss = {k: v for layer in layers for k, v in layer.get("loss", {}).items()}
