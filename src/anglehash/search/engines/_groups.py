@@ -1,0 +1,92 @@
+"""Equal codes as one: each distinct code once, with the rows that have it.
+
+Learned codes repeat, so a search of the distinct codes does less than one of the rows, and is as exact.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import Codes, as_words
+
+MOST_ROWS = np.iinfo(np.int32).max
+
+
+class Groups(NamedTuple):
+    """Codes and their rows; ``n`` codes of ``w`` words.
+
+    Attributes:
+        codes: ``(w, n)`` 64-bit words, the first bit of a code the highest of its first word.
+        starts: ``(n + 1,)`` where the rows of each code begin and end.
+        rows: the rows of the first code, of the second, and so on; those of one code ascend.
+    """
+
+    codes: NDArray[np.uint64]
+    starts: NDArray[np.int32]
+    rows: NDArray[np.int32]
+
+    @property
+    def nbytes(self) -> int:
+        """Memory in bytes."""
+        return self.codes.nbytes + self.starts.nbytes + self.rows.nbytes
+
+
+def words_of(codes: Codes) -> NDArray[np.uint64]:
+    """Packed codes as words, ``(n, w)``, the first bit the highest.
+
+    >>> words_of(np.array([[0x80, 0x01]], dtype=np.uint8))[0, 0] == 2**63 + 2**48
+    np.True_
+    """
+    return as_words(codes).byteswap()
+
+
+def one_each(codes: NDArray[np.uint64], rows: NDArray[np.int32]) -> Groups:
+    """A group for each row, in their order; ``codes`` are ``(w, n)``."""
+    return Groups(np.ascontiguousarray(codes), np.arange(len(rows) + 1, dtype=np.int32), rows)
+
+
+def grouped(codes: NDArray[np.uint64], rows: NDArray[np.int32]) -> Groups:
+    """Each distinct code once, in ascending order.
+
+    Args:
+        codes: ``(w, n)`` words.
+        rows: ``(n,)``; those of equal codes must ascend.
+
+    >>> codes = np.array([[5, 3, 5]], dtype=np.uint64)
+    >>> groups = grouped(codes, np.array([0, 1, 2], dtype=np.int32))
+    >>> groups.codes.tolist(), groups.starts.tolist(), groups.rows.tolist()
+    ([[3, 5]], [0, 1, 3], [1, 0, 2])
+    """
+    order = np.lexsort(codes[::-1])  # stable; the first word decides first
+    ordered = codes[:, order]
+    first = np.ones(len(rows), dtype=np.bool_)
+    first[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
+    starts = np.append(np.flatnonzero(first), len(rows)).astype(np.int32)
+    return Groups(np.ascontiguousarray(ordered[:, first]), starts, rows[order])
+
+
+def places(groups: Groups) -> NDArray[np.int32]:
+    """Which code each entry of ``groups.rows`` has: 0 for the rows of the first code, and so on.
+
+    >>> places(Groups(np.zeros((1, 2), np.uint64), np.array([0, 1, 3]), np.array([1, 0, 2]))).tolist()
+    [0, 1, 1]
+    """
+    return np.repeat(np.arange(len(groups.starts) - 1, dtype=np.int32), np.diff(groups.starts))
+
+
+def joined(first: Groups, second: Groups, there: NDArray[np.bool_]) -> Groups:
+    """Both in one, without the rows that are gone. Every row of the second must be greater than all of the first.
+
+    Args:
+        first: some groups.
+        second: others.
+        there: a mask over all rows; empty when none is gone.
+    """
+    codes = np.concatenate([first.codes[:, places(first)], second.codes[:, places(second)]], axis=1)
+    rows = np.concatenate([first.rows, second.rows])
+    if len(there):
+        codes, rows = codes[:, there[rows]], rows[there[rows]]
+    return grouped(codes, rows)
