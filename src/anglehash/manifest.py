@@ -22,7 +22,9 @@ def _text(content: dict[str, Any]) -> bytes:
     return (json.dumps(sealed, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
-def write_manifest(folder: Path, kind: str, version: int, facts: dict[str, Any]) -> None:
+def write_manifest(
+    folder: Path, kind: str, version: int, facts: dict[str, Any], *, seal_files: bool = True
+) -> None:
     """Write ``folder``'s manifest, over every file that is in it now.
 
     Args:
@@ -30,8 +32,10 @@ def write_manifest(folder: Path, kind: str, version: int, facts: dict[str, Any])
         kind: what the folder is: ``model`` or ``gallery``.
         version: version of that kind's format.
         facts: JSON values that the kind wants to keep.
+        seal_files: false where the kind keeps the hashes of its files in ``facts``.
     """
-    files = {p.name: sha256_file(p) for p in sorted(folder.iterdir()) if p.is_file() and p.name != NAME}
+    present = sorted(folder.iterdir()) if seal_files else []
+    files = {p.name: sha256_file(p) for p in present if p.is_file() and p.name != NAME}
     content = {"format": f"anglehash-{kind}", "version": version, **facts, "files": files}
     write_atomic(folder / NAME, _text(content))
 

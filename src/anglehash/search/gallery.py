@@ -1,90 +1,59 @@
-"""Galleries: a searchable collection of codes, with their ids and labels, as a folder on disk.
+"""Galleries: a searchable collection of codes, with their ids, labels and metadata, as a folder on disk.
 
-::
-
-    gallery/
-    ├── manifest.json    what this is: version, bits, model, count, labels; the sha256 of the files below
-    ├── codes.bin        the packed codes, one row after the other, and nothing else
-    ├── items.jsonl      a line for each row: {"id": ..., "labels": [...]}
-    ├── skipped.json     the images that gave no code, and why
-    └── model/           a copy of the model, where one was given
-
-A gallery is written once, whole or not at all, and not changed afterwards. It takes codes and the identity
-of the model that made them; of images and models it knows nothing.
-
-All JSON is plain ASCII: a byte of a file name that is not UTF-8 is a lone surrogate in Python, which
-survives as an escape, so ids come back byte for byte.
+:mod:`anglehash.search.store` says what is on disk and what is promised of it. A gallery takes codes and the
+identity of the model that made them; of images and models it knows nothing.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
-from itertools import pairwise
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anglehash.codes import Codes, check_bits, check_codes, width
-from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.codes import Codes, check_bits, check_codes
+from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder
-from anglehash.manifest import is_a, read_manifest, write_manifest
-from anglehash.search.engines import CodeIndex, check_radius, make_index
+from anglehash.manifest import is_a
+from anglehash.search import answers
+from anglehash.search.answers import Ask, Hit, Page
+from anglehash.search.engines import check_k
+from anglehash.search.filters import Filter
+from anglehash.search.store.database import State
+from anglehash.search.store.items import Item, Seen, Stored
+from anglehash.search.store.layout import KIND, VERSION, Store
+from anglehash.search.store.migrate import migrate_if_old
+from anglehash.search.store.reader import load
+from anglehash.search.store.writer import Changes, attach, make_store
+from anglehash.search.view import PurgedError, View
 
-KIND, VERSION = "gallery", 1
+__all__ = ["Gallery", "Hit", "Page"]
 
-_CODES, _ITEMS, _SKIPPED, _MODEL = "codes.bin", "items.jsonl", "skipped.json", "model"
+T = TypeVar("T")
 
+CHUNK = 16_384
+"""Items of one commit when a gallery is created."""
 
-class Hit(NamedTuple):
-    """One answer to a query.
-
-    Attributes:
-        rank: 1 for the nearest.
-        id: the item's id.
-        distance: Hamming distance to the query, in bits.
-        labels: the item's labels; empty where it has none.
-    """
-
-    rank: int
-    id: str
-    distance: int
-    labels: tuple[str, ...]
+_TRIES = 10
 
 
-@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class Gallery:
-    """An opened gallery. :meth:`create` makes one, :meth:`open` opens one that is there.
+    """An opened gallery: one generation of it, until :meth:`refresh`.
+
+    :meth:`create` makes one, :meth:`open` opens one that is there;
+    :func:`anglehash.search.store.writer.open_writer` changes one.
 
     Attributes:
         path: its folder.
-        bits: length of a code.
-        model_id: the identity of the model that made the codes.
-        codes: ``(n, ceil(bits / 8))`` packed codes.
-        ids: the id of each item.
-        labels: the labels of each item.
-        problems: ``(id, reason, detail)`` of each image that gave no code.
-        root: the folder that the ids are relative to, as it was named; empty where there is none.
-        created_by: the library, with its version, that wrote the gallery.
     """
 
-    path: Path
-    bits: int
-    model_id: str
-    codes: Codes
-    ids: tuple[str, ...]
-    labels: tuple[tuple[str, ...], ...]
-    problems: tuple[tuple[str, str, str], ...]
-    root: str
-    created_by: str
-    _indexes: dict[str, CodeIndex] = field(default_factory=dict, init=False, repr=False)
+    def __init__(self, path: Path, view: View) -> None:
+        self.path = path
+        self._view = view
 
     @classmethod
     def create(
@@ -121,76 +90,126 @@ class Gallery:
             OutputExistsError: there is something at ``path``.
         """
         codes = check_codes(codes, check_bits(bits))
-        if not len(codes) == len(ids) == len(labels):
-            raise DataError(
-                f"{len(codes)} codes need as many ids and labels, got {len(ids)} and {len(labels)}"
-            )
-        if any(isinstance(own, str) for own in labels):
-            raise DataError(
-                "labels are a list for each item, such as [['cat'], ['dog', 'grass']], not one text each"
-            )
-        if len(set(ids)) < len(ids):
-            twice = Counter(ids).most_common(1)[0][0]
-            raise DataError(f"ids are unique in a gallery, but {twice!r} comes twice")
+        _check_items(codes, ids, labels)
         path = Path(path)
         with new_folder(path, force=force, ours=is_a(KIND)) as folder:
-            (folder / _CODES).write_bytes(codes.tobytes())
-            with (folder / _ITEMS).open("w", encoding="ascii", newline="\n") as lines:
-                for name, own in zip(ids, labels, strict=True):
-                    lines.write(json.dumps({"id": name, "labels": list(own)}) + "\n")
-            (folder / _SKIPPED).write_text(json.dumps([list(row) for row in problems]), encoding="ascii")
-            if model is not None:
-                shutil.copytree(model, folder / _MODEL)
-            facts = {
-                "bits": bits,
-                "model": model_id,
-                "count": len(codes),
-                "label_names": sorted({label for own in labels for label in own}),
-                "root": root,
-                "created_by": f"anglehash {version('anglehash')}",
-            }
-            write_manifest(folder, KIND, VERSION, facts)
+            store = Store(folder / "1")
+            make_store(store, State(bits=bits, model=model_id, root=root, created_by=_us()), model)
+            with attach(store) as writer:
+                seen = [Seen(name, reason, detail) for name, reason, detail in problems]
+                writer.commit(Changes(seen=seen))
+                for start in range(0, len(codes), CHUNK):
+                    part = slice(start, start + CHUNK)
+                    rows = zip(ids[part], codes[part], labels[part], strict=True)
+                    writer.commit(Changes([Item(n, code.tobytes(), tuple(own)) for n, code, own in rows]))
+                writer.publish(folder)
         return cls.open(path)
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
-        """Open a gallery after comparing every byte of it with its sha256 (the model checks its own).
+        """Open a gallery; one of format 1 is converted first.
+
+        Segments are compared with their sha256, and so is a database of up to 64 MiB; of a larger one every row
+        is checked when it is answered from. A damaged segment is replaced, in memory, by what the truth has.
 
         Raises:
             ModelError: not a gallery, written by a newer anglehash, or damaged; the message names the file.
         """
         path = Path(path)
-        manifest = read_manifest(path, KIND, VERSION)
-        try:
-            if set(manifest["files"]) != {_CODES, _ITEMS, _SKIPPED}:
-                raise ValueError(f"files {sorted(manifest['files'])}")
-            bits = check_bits(manifest["bits"])
-            codes = np.frombuffer((path / _CODES).read_bytes(), dtype=np.uint8).reshape(-1, width(bits))
-            items = [json.loads(line) for line in (path / _ITEMS).read_bytes().splitlines()]
-            if not len(codes) == len(items) == manifest["count"]:
-                raise ValueError(f"{len(codes)} codes, {len(items)} items, count {manifest['count']}")
-            return cls(
-                path=path,
-                bits=bits,
-                model_id=_text(manifest["model"]),
-                codes=check_codes(codes, bits),
-                ids=tuple(_text(item["id"]) for item in items),
-                labels=tuple(tuple(map(_text, item["labels"])) for item in items),
-                problems=tuple(_problem(row) for row in json.loads((path / _SKIPPED).read_bytes())),
-                root=_text(manifest["root"]),
-                created_by=_text(manifest["created_by"]),
-            )
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            # Every hash was right, so this is not damage: something else than create() made it.
-            raise ModelError(f"{path} is not a gallery that anglehash wrote: {error!r}") from error
+        migrate_if_old(path)
+        return cls(path, View(load(path)))
+
+    def refresh(self) -> bool:
+        """Go on to the newest generation; whether there was a newer one.
+
+        Raises:
+            ModelError: the gallery is damaged; the generation that was open stays open.
+        """
+        found = self._view.newer(self.path)
+        if found is None:
+            return False
+        self._view = found
+        return True
+
+    def close(self) -> None:
+        """Let go of its files. A gallery that is no longer referred to does so by itself."""
+        self._view.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self._view.rows)
+
+    def __iter__(self) -> Iterator[Stored]:
+        """All items, in the gallery's order."""
+        return self._view.snapshot.everything()
+
+    @property
+    def bits(self) -> int:
+        """Length of a code."""
+        return self._view.snapshot.state.bits
+
+    @property
+    def model_id(self) -> str:
+        """The identity of the model that made the codes."""
+        return self._view.snapshot.state.model
+
+    @property
+    def generation(self) -> int:
+        """How many commits there were."""
+        return self._view.snapshot.state.generation
+
+    @property
+    def root(self) -> str:
+        """The folder that the ids are relative to, as it was named; empty where there is none."""
+        return self._view.snapshot.state.root
+
+    @property
+    def created_by(self) -> str:
+        """The library, with its version, that made the gallery."""
+        return self._view.snapshot.state.created_by
+
+    @property
+    def codes(self) -> Codes:
+        """``(n, ceil(bits / 8))`` packed codes, in the gallery's order: that in which items were added."""
+        return self._view.codes
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """The id of each item."""
+        return tuple(stored.item.id for stored in self)
+
+    @property
+    def labels(self) -> tuple[tuple[str, ...], ...]:
+        """The labels of each item."""
+        return tuple(stored.item.labels for stored in self)
+
+    @property
+    def files(self) -> list[Seen]:
+        """Every file that was seen, by id, as of now."""
+        return self._view.files()
+
+    @property
+    def problems(self) -> tuple[tuple[str, str, str], ...]:
+        """``(id, reason, detail)`` of each image that gave no code, by id, as of now."""
+        return tuple((seen.id, seen.reason, seen.detail) for seen in self.files if seen.reason)
 
     @property
     def model_folder(self) -> Path:
         """Where the copy of the model is, if the gallery has one."""
-        return self.path / _MODEL
+        return self._view.snapshot.store.model
+
+    def item(self, name: str) -> Stored:
+        """The item of this id.
+
+        Raises:
+            DataError: there is none.
+        """
+        return self._view.named(name)[1]
 
     def require_model(self, model_id: str) -> None:
         """Refuse codes of another model: equal bits, but with other meanings.
@@ -201,11 +220,17 @@ class Gallery:
         if model_id != self.model_id:
             raise ModelError(
                 f"{self.path} holds codes of the model {self.model_id}, but the query's model is {model_id}: "
-                "search with the gallery's model, or index the images again with this one"
+                "search with the gallery's model, or encode it again: anglehash reindex --model"
             )
 
     def search(
-        self, codes: Codes, k: int | None = None, *, radius: int | None = None, engine: str = "faiss"
+        self,
+        codes: Codes,
+        k: int | None = None,
+        *,
+        radius: int | None = None,
+        engine: str = "faiss",
+        where: Filter | None = None,
     ) -> list[list[Hit]]:
         """The nearest items of every query, nearest first, equally distant ones in the gallery's order.
 
@@ -214,6 +239,7 @@ class Gallery:
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: a name out of :data:`anglehash.search.engines.ENGINES`.
+            where: look only at items that pass this filter.
 
         Returns:
             A list of hits for each query.
@@ -221,16 +247,57 @@ class Gallery:
         Raises:
             ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, or the engine is unknown.
             CodeMismatchError: the queries are not ``bits`` long.
+            ModelError: an item that would have been answered is damaged.
         """
-        if k is not None:
-            farthest = self.bits if radius is None else check_radius(radius, self.bits)
-            distances, rows = self._index(engine).search(codes, k)
-            ends = (distances <= farthest).sum(axis=1)  # nearest first: those within the radius lead
-            return [self._hits(d[:end], r[:end]) for d, r, end in zip(distances, rows, ends, strict=True)]
-        if radius is not None:
-            lims, distances, rows = self._index(engine).search_radius(codes, radius)
-            return [self._hits(distances[a:b], rows[a:b]) for a, b in pairwise(lims)]
-        raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
+        ask = Ask(k, radius, engine, where or Filter())
+        return self._answer(lambda view: answers.search(view, codes, ask))
+
+    def page(
+        self,
+        code: Codes,
+        size: int,
+        *,
+        cursor: str | None = None,
+        radius: int | None = None,
+        engine: str = "faiss",
+        where: Filter | None = None,
+    ) -> Page:
+        """Some answers to one query, and a cursor to go on from; otherwise as :meth:`search`.
+
+        Raises:
+            ConfigError: the cursor is of another search, or none.
+        """
+        ask = Ask(check_k(size), radius, engine, where or Filter())
+        return self._answer(lambda view: answers.page(view, code, ask, cursor))
+
+    def similar(
+        self,
+        name: str,
+        k: int,
+        *,
+        radius: int | None = None,
+        engine: str = "faiss",
+        where: Filter | None = None,
+    ) -> list[Hit]:
+        """More like an item of the gallery: the items nearest to it, itself left out.
+
+        Raises:
+            DataError: there is no item of this id.
+        """
+        code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
+        hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
+        others = [hit for hit in hits if hit.id != name][:k]
+        return [hit._replace(rank=rank) for rank, hit in enumerate(others, start=1)]
+
+    def _answer(self, ask: Callable[[View], T]) -> T:
+        """An answer from one whole generation: a newer one where this has lost an item for good."""
+        for _ in range(_TRIES):
+            try:
+                return ask(self._view)
+            except PurgedError as error:
+                if not self.refresh():
+                    raise ModelError(str(error)) from error
+        raise ModelError(f"{self.path} changes faster than it can be searched: try again")
 
     def info(self) -> dict[str, Any]:
         """What the gallery is, as JSON values."""
@@ -246,27 +313,21 @@ class Gallery:
             "skipped": len(self.problems),
             "root": self.root,
             "created_by": self.created_by,
+            "generation": self.generation,
         }
 
-    def _index(self, engine: str) -> CodeIndex:
-        if engine not in self._indexes:  # built at the first search: opening stays quick
-            self._indexes[engine] = make_index(engine, self.codes, self.bits)
-        return self._indexes[engine]
 
-    def _hits(self, distances: NDArray[np.int32], rows: NDArray[np.int64]) -> list[Hit]:
-        pairs = zip(distances.tolist(), rows.tolist(), strict=True)
-        return [
-            Hit(rank, self.ids[row], distance, self.labels[row])
-            for rank, (distance, row) in enumerate(pairs, start=1)
-        ]
+def _us() -> str:
+    return f"anglehash {version('anglehash')}"
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"text was expected, not {value!r}")
-    return value
-
-
-def _problem(row: Any) -> tuple[str, str, str]:
-    name, reason, detail = row
-    return _text(name), _text(reason), _text(detail)
+def _check_items(codes: Codes, ids: Sequence[str], labels: Sequence[Sequence[str]]) -> None:
+    if not len(codes) == len(ids) == len(labels):
+        raise DataError(f"{len(codes)} codes need as many ids and labels, got {len(ids)} and {len(labels)}")
+    if any(isinstance(own, str) for own in labels):
+        raise DataError(
+            "labels are a list for each item, such as [['cat'], ['dog', 'grass']], not one text each"
+        )
+    if len(set(ids)) < len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise DataError(f"ids are unique in a gallery, but {twice!r} comes twice")

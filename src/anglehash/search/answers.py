@@ -1,0 +1,133 @@
+"""Answers: from the distances that an index finds to hits with ids, and to pages of them."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from types import MappingProxyType
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import Codes
+from anglehash.errors import ConfigError
+from anglehash.search.engines import check_k, check_radius
+from anglehash.search.filters import Filter
+from anglehash.search.paging import Cursor, search_key
+from anglehash.search.store.items import Metadata
+from anglehash.search.view import View
+
+
+class Hit(NamedTuple):
+    """One answer to a query.
+
+    Attributes:
+        rank: 1 for the nearest.
+        id: the item's id.
+        distance: Hamming distance to the query, in bits.
+        labels: the item's labels; empty where it has none.
+        metadata: its further columns.
+    """
+
+    rank: int
+    id: str
+    distance: int
+    labels: tuple[str, ...]
+    metadata: Metadata = MappingProxyType({})
+
+
+class Page(NamedTuple):
+    """Some answers to a query.
+
+    Attributes:
+        hits: the answers.
+        cursor: where the next page begins; ``None`` after the last.
+    """
+
+    hits: list[Hit]
+    cursor: str | None
+
+
+class Ask(NamedTuple):
+    """What is asked of a gallery; see :meth:`anglehash.search.gallery.Gallery.search`.
+
+    Attributes:
+        k: at most so many answers to a query.
+        radius: none farther away than so many bits.
+        engine: who searches.
+        where: look only at items that pass.
+    """
+
+    k: int | None
+    radius: int | None
+    engine: str
+    where: Filter
+
+
+class _Found(NamedTuple):
+    """Answers to one query, nearest first: distances in bits, and places in the gallery's order."""
+
+    distances: NDArray[np.int32]
+    positions: NDArray[np.int64]
+
+
+def search(view: View, codes: Codes, ask: Ask) -> list[list[Hit]]:
+    """The hits of every query.
+
+    Raises:
+        PurgedError: an item is gone for good since this generation.
+    """
+    return [_hits(view, found) for found in _find(view, codes, ask)]
+
+
+def page(view: View, code: Codes, ask: Ask, cursor: str | None) -> Page:
+    """``ask.k`` hits of one query after those that the cursor stands for.
+
+    Raises:
+        ConfigError: the cursor is of another search, or none.
+        PurgedError: an item is gone for good since this generation.
+    """
+    size = check_k(ask.k or 0)
+    model = view.snapshot.state.model
+    key = search_key(np.asarray(code).tobytes().hex(), ask.radius, ask.where.facts(), model)
+    after = Cursor.parse(cursor, key) if cursor else Cursor(key, -1, -1, 0)
+    k = after.rank + size + 1
+    while True:
+        distances, positions = _find(view, code, ask._replace(k=k))[0]
+        # Items may have come and gone since the last page: go by what was shown, not by its number.
+        rows = view.rows[positions]
+        new = (distances > after.distance) | ((distances == after.distance) & (rows > after.row))
+        if new.sum() > size or len(positions) < k:
+            break
+        k *= 2
+    shown = np.flatnonzero(new)[:size]
+    hits = _hits(view, _Found(distances[shown], positions[shown]), first=after.rank + 1)
+    if new.sum() <= size:
+        return Page(hits, None)
+    last = shown[-1]
+    return Page(hits, str(Cursor(key, int(distances[last]), int(rows[last]), hits[-1].rank)))
+
+
+def _find(view: View, codes: Codes, ask: Ask) -> list[_Found]:
+    """Distances and positions of the answers to every query."""
+    index, subset = view.index(ask.engine, ask.where)
+    if ask.k is None and ask.radius is None:
+        raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
+    farthest = view.bits if ask.radius is None else check_radius(ask.radius, view.bits)
+    if ask.k is not None:
+        distances, found = index.search(codes, ask.k)
+        ends = (distances <= farthest).sum(axis=1)  # nearest first: those within the radius lead
+        parts = [(d[:end], f[:end]) for d, f, end in zip(distances, found, ends, strict=True)]
+    else:
+        lims, all_distances, all_found = index.search_radius(codes, farthest)
+        parts = [(all_distances[a:b], all_found[a:b]) for a, b in pairwise(lims)]
+    return [_Found(d, f if subset is None else subset[f]) for d, f in parts]
+
+
+def _hits(view: View, found: _Found, *, first: int = 1) -> list[Hit]:
+    items = [stored.item for stored in view.items(found.positions)]
+    ranked = zip(found.distances.tolist(), items, strict=True)
+    return [
+        Hit(rank, item.id, distance, item.labels, item.metadata)
+        for rank, (distance, item) in enumerate(ranked, start=first)
+    ]

@@ -1,0 +1,278 @@
+"""The truth's file: how ``items.db`` is opened, what tables it has, and what its errors mean."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from anglehash.errors import ModelError
+
+_log = logging.getLogger(__name__)
+
+FORMAT = 2
+"""Version of the tables; the gallery's format has the same number."""
+
+_APPLICATION = 0x616E6768  # "angh": tells our files from any other SQLite database
+_MAGIC = b"SQLite format 3\0"
+_UNCHANGING = "ro&immutable=1"  # needs neither locks nor shared memory
+WAIT = 30.0
+"""Seconds that a reader or writer waits for another's commit where readers and writers exclude each other."""
+
+SCHEMA = (
+    """CREATE TABLE items (
+        row INTEGER PRIMARY KEY, id BLOB NOT NULL, content BLOB NOT NULL, labels TEXT NOT NULL,
+        metadata TEXT NOT NULL, date INTEGER NOT NULL, source INTEGER NOT NULL, code BLOB NOT NULL,
+        born INTEGER NOT NULL, died INTEGER NOT NULL DEFAULT 0, crc INTEGER NOT NULL)""",
+    "CREATE UNIQUE INDEX live ON items (id) WHERE died = 0",
+    "CREATE INDEX dead ON items (died) WHERE died > 0",
+    """CREATE TABLE files (
+        id BLOB PRIMARY KEY, reason TEXT NOT NULL, detail TEXT NOT NULL, content BLOB NOT NULL,
+        size INTEGER NOT NULL, date INTEGER NOT NULL, crc INTEGER NOT NULL) WITHOUT ROWID""",
+    "CREATE TABLE sources (number INTEGER PRIMARY KEY, facts TEXT NOT NULL, crc INTEGER NOT NULL)",
+    "CREATE TABLE state (one INTEGER PRIMARY KEY CHECK (one = 1), facts TEXT NOT NULL, crc INTEGER NOT NULL)",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a store says of itself: one row, replaced by every commit.
+
+    Attributes:
+        bits: length of a code.
+        model: identity of the model that made the codes.
+        root: the folder that the ids are relative to, as it was named first; empty where there is none.
+        created_by: the library, with its version, that made the store.
+        generation: number of commits.
+        last_row: the highest number that a row was ever given.
+        live: items.
+        dead: rows of items that were replaced or removed and are not yet purged.
+        dead_digest: the :func:`death` of all dead rows, combined by XOR: a lost or invented death shows.
+        complete: false while the store is being built beside the one in use.
+    """
+
+    bits: int
+    model: str
+    root: str = ""
+    created_by: str = ""
+    generation: int = 0
+    last_row: int = 0
+    live: int = 0
+    dead: int = 0
+    dead_digest: int = 0
+    complete: bool = True
+
+
+def death(row: int, died: int) -> int:
+    """A number that stands for "this row died in this generation"."""
+    return zlib.crc32(b"%d died %d" % (row, died))
+
+
+def create(path: Path, state: State) -> sqlite3.Connection:
+    """A new database in write mode, with its tables and first state."""
+    with sqlite_errors(path):
+        connection = _open(path, "rwc")
+        connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+        connection.execute(f"PRAGMA user_version = {FORMAT}")
+        _for_writing(connection, path, new=True)
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in SCHEMA:
+            connection.execute(statement)
+        write_state(connection, state)
+        connection.execute("COMMIT")
+    return connection
+
+
+def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
+    """Open a database that is there.
+
+    Raises:
+        ModelError: missing, empty, of another program, of a newer anglehash, or damaged.
+        PermissionError: it may not be written.
+    """
+    _check_header(path)
+    with sqlite_errors(path):
+        if write:
+            return _connected(path, "rw", write)
+        try:
+            return _connected(path, _reading_mode(path), write)
+        except sqlite3.OperationalError as error:
+            if not _bars(error) or _size(path.with_name(path.name + "-wal")):
+                raise
+            return _connected(path, _UNCHANGING, write)
+
+
+def _connected(path: Path, mode: str, write: bool) -> sqlite3.Connection:
+    connection = _open(path, mode)
+    try:
+        _check_schema(connection, path)
+        if write:
+            _for_writing(connection, path)
+        else:
+            connection.execute("PRAGMA query_only = ON")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _open(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=WAIT, isolation_level=None, check_same_thread=False, cached_statements=32
+    )
+    connection.execute("PRAGMA trusted_schema = OFF")  # the file may be hostile
+    connection.execute("PRAGMA cell_size_check = ON")
+    return connection
+
+
+def _for_writing(connection: sqlite3.Connection, path: Path, *, new: bool = False) -> None:
+    """Durable commits; a write-ahead log from the start, or never: changing that changes the file."""
+    mode = connection.execute("PRAGMA journal_mode" + " = WAL" * new).fetchone()[0]
+    if mode != "wal":  # a network drive has no shared memory
+        mode = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()[0]
+        _log.warning("%s has no write-ahead log, so readers and writers wait for each other (%s)", path, mode)
+    connection.execute("PRAGMA synchronous = FULL")
+
+
+def is_barred(path: Path) -> bool:
+    """Whether a database has a write-ahead log that cannot be used where it is now.
+
+    That is so where a file system cannot share memory between processes, as on most network drives.
+    """
+    connection = _open(path, "rw")
+    try:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    except sqlite3.OperationalError as error:
+        return _bars(error)
+    except sqlite3.DatabaseError:
+        return False  # whoever opens it says what is wrong
+    finally:
+        connection.close()
+    return False
+
+
+def _bars(error: sqlite3.OperationalError) -> bool:
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+
+
+def leave_log(path: Path) -> None:
+    """Turn a database that is barred from its write-ahead log into one without; its sha256 changes."""
+    with sqlite_errors(path):
+        connection = _open(path, "rw")
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")  # with this no memory need be shared
+            connection.execute("PRAGMA journal_mode = TRUNCATE")
+        finally:
+            connection.close()
+
+
+def _reading_mode(path: Path) -> str:
+    """Read-write where that is allowed, so that a reader can put a killed writer's log in order."""
+    if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
+        return "rw"
+    return "ro" if _size(path.with_name(path.name + "-wal")) else _UNCHANGING
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _check_header(path: Path) -> None:
+    """Refuse what SQLite would take for an empty database, or read as somebody else's."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(100)
+    except FileNotFoundError:
+        raise ModelError(f"{path} is missing: restore a backup") from None
+    if len(head) < 100:
+        raise ModelError(f"{path} is damaged: it ends after {len(head)} bytes. Restore a backup")
+    if not head.startswith(_MAGIC):
+        raise ModelError(f"{path} is damaged: it does not begin like an SQLite database. Restore a backup")
+    application, version = int.from_bytes(head[68:72], "big"), int.from_bytes(head[60:64], "big")
+    if application != _APPLICATION:
+        raise ModelError(f"{path} is damaged, or a database of another program. Restore a backup")
+    if version > FORMAT:
+        raise ModelError(
+            f"{path} has the format {version}, this anglehash reads up to {FORMAT}: upgrade anglehash"
+        )
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """The tables are ours to the letter: no trigger or view of another hand, and no damage."""
+    query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
+    found = sorted(str(row[0]) for row in connection.execute(query))
+    if found != sorted(SCHEMA):
+        raise ModelError(f"{path} is damaged: its tables are not those of a gallery. Restore a backup")
+
+
+def write_state(connection: sqlite3.Connection, state: State) -> None:
+    """Replace the state, inside the caller's transaction."""
+    facts = json.dumps(asdict(state), sort_keys=True)
+    crc = zlib.crc32(facts.encode())
+    connection.execute("INSERT OR REPLACE INTO state VALUES (1, ?, ?)", (facts, crc))
+
+
+def read_state(connection: sqlite3.Connection, path: Path) -> State:
+    """The state.
+
+    Raises:
+        ModelError: it is damaged.
+    """
+    rows = connection.execute("SELECT facts, crc FROM state").fetchall()
+    try:
+        ((facts, crc),) = rows
+        if zlib.crc32(facts.encode()) != crc:
+            raise ValueError
+        return State(**json.loads(facts))
+    except (ValueError, TypeError, AttributeError):
+        raise ModelError(
+            f"{path} is damaged: its state does not match its crc. Run anglehash repair, or restore a backup"
+        ) from None
+
+
+def checkpoint(connection: sqlite3.Connection, path: Path) -> bool:
+    """Bring the write-ahead log into the database file; whether nothing of it is left."""
+    busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not busy and _size(path.with_name(path.name + "-wal")) == 0
+
+
+@contextmanager
+def sqlite_errors(path: Path) -> Iterator[None]:
+    """SQLite's errors, as ours: a full disk and missing rights keep the exit codes that they have elsewhere.
+
+    Raises:
+        ModelError: the file is damaged, or stayed locked.
+        OSError: the disk is full or fails.
+        PermissionError: it may not be written.
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _translated(error, path) from error
+
+
+def _translated(error: sqlite3.Error, path: Path) -> Exception:
+    code: Any = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary == sqlite3.SQLITE_FULL:
+        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+    if primary == sqlite3.SQLITE_IOERR:
+        return OSError(errno.EIO, str(error), str(path))
+    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
+        return PermissionError(errno.EACCES, str(error), str(path))
+    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return ModelError(f"{path} stayed locked by another program for {WAIT:.0f} s: try again")
+    return ModelError(f"{path} is damaged: {error}. Run anglehash repair, or restore a backup")

@@ -1,0 +1,194 @@
+"""What lies where in a gallery's folder: the manifest, the receipt, the lock, and what a crash left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import struct
+import time
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from anglehash.codes import check_bits
+from anglehash.errors import ModelError
+from anglehash.files import hold, write_atomic
+from anglehash.manifest import read_manifest, write_manifest
+
+KIND, VERSION = "gallery", 2
+
+_RECEIPT = struct.Struct("<QI")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The paths of one store.
+
+    Attributes:
+        path: its folder, such as ``gallery/1``.
+    """
+
+    path: Path
+
+    @property
+    def number(self) -> int:
+        """Which of the gallery's stores it is."""
+        return int(self.path.name)
+
+    @property
+    def database(self) -> Path:
+        """The truth."""
+        return self.path / "items.db"
+
+    @property
+    def segments(self) -> Path:
+        """The folder of segments."""
+        return self.path / "codes"
+
+    @property
+    def receipt(self) -> Path:
+        """The last acknowledged generation."""
+        return self.path / "receipt"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the one writer."""
+        return self.path / "lock"
+
+    @property
+    def model(self) -> Path:
+        """A copy of the model, if there is one."""
+        return self.path / "model"
+
+    def make(self) -> None:
+        """Make its folders."""
+        self.segments.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """The manifest: what is to be read.
+
+    Attributes:
+        store: number of the store.
+        generation: the commit up to which segments hold the codes.
+        last_row: the row up to which they do.
+        count: items in that generation.
+        bits: length of a code.
+        model: identity of the model.
+        segments: name, sha256, count, first and last row of each.
+        database: sha256 of ``items.db`` as of that generation, or ``None`` where it could not be closed.
+    """
+
+    store: int
+    generation: int
+    last_row: int
+    count: int
+    bits: int
+    model: str
+    segments: list[dict[str, Any]] = field(default_factory=list)
+    database: str | None = None
+
+
+def read_receipt(path: Path) -> tuple[Store, Receipt]:
+    """A gallery's manifest, checked.
+
+    Raises:
+        ModelError: no gallery, of another format, or damaged.
+    """
+    facts = read_manifest(path, KIND, VERSION)
+    if facts["version"] != VERSION:
+        raise ModelError(f"{path} has the gallery format {facts['version']}: open it once to convert it")
+    try:
+        receipt = Receipt(**{name: facts[name] for name in Receipt.__slots__})
+        check_bits(receipt.bits)
+        numbers = (receipt.store, receipt.generation, receipt.last_row, receipt.count)
+        if not all(isinstance(n, int) and 0 <= n < 2**63 for n in numbers):
+            raise TypeError(f"store, generation, last_row and count are {numbers}")
+        for segment in receipt.segments:
+            name, counts = segment["name"], [segment[key] for key in ("count", "first", "last")]
+            if Path(name).name != name or not all(isinstance(n, int) and n >= 0 for n in counts):
+                raise ValueError(f"segment {segment}")
+    except (KeyError, TypeError, ValueError) as error:
+        # The seal was right, so this is not damage: somebody else sealed it.
+        raise ModelError(f"{path} is not a gallery that anglehash wrote: {error!r}") from error
+    return Store(path / str(receipt.store)), receipt
+
+
+def write_receipt(path: Path, receipt: Receipt) -> None:
+    """Write a gallery's manifest: from now on readers see what it names."""
+    facts = {name: getattr(receipt, name) for name in Receipt.__slots__}
+    write_manifest(path, KIND, VERSION, facts, seal_files=False)
+
+
+def acknowledge(store: Store, generation: int) -> None:
+    """Note durably that a generation was committed: should its log be lost, that shows."""
+    data = struct.pack("<Q", generation)
+    data += struct.pack("<I", zlib.crc32(data))
+    if not store.receipt.exists():
+        write_atomic(store.receipt, data)
+        return
+    handle = os.open(store.receipt, os.O_WRONLY | getattr(os, "O_BINARY", 0))
+    try:
+        os.write(handle, data)  # 12 bytes inside one sector: old or new, never half
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def acknowledged(store: Store) -> int:
+    """The last generation that was acknowledged.
+
+    Raises:
+        ModelError: the note is missing or damaged.
+    """
+    try:
+        generation, crc = _RECEIPT.unpack(store.receipt.read_bytes())
+    except FileNotFoundError:
+        raise ModelError(f"{store.receipt} is missing: run anglehash repair") from None
+    except struct.error:
+        generation, crc = 0, -1
+    if crc != zlib.crc32(struct.pack("<Q", generation)):
+        raise ModelError(f"{store.receipt} is damaged: run anglehash repair")
+    return int(generation)
+
+
+@contextmanager
+def file_lock(path: Path, what: Path, timeout: float) -> Iterator[None]:
+    """Hold a lock file; the lock dies with its process and so is never stale.
+
+    Args:
+        path: the file, which is made where it is not there.
+        what: what it guards, for the message.
+        timeout: seconds to wait for another process.
+
+    Raises:
+        ModelError: another process held it for longer than that.
+    """
+    end = time.monotonic() + timeout
+    with path.open("a+", encoding="ascii") as lock:
+        while (holder := hold(lock)) is not None:
+            if time.monotonic() >= end:
+                raise ModelError(
+                    f"{what} is being written by process {holder}: wait for it, or give it longer "
+                    f"than --lock-timeout {timeout:g}"
+                )
+            time.sleep(0.02)
+        yield
+
+
+def clean(path: Path, current: int) -> None:
+    """Remove what a killed writer left: half-written files, and stores before the current one.
+
+    A store after the current one is a re-encoding that has not come to its end, and stays.
+    """
+    for place in (path, path / str(current), path / str(current) / "codes"):
+        for leftover in place.glob(".*.tmp"):
+            with suppress(OSError):
+                leftover.unlink()
+    for old in path.iterdir():
+        if old.name.isdigit() and int(old.name) < current:
+            shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,291 @@
+"""Reading: one whole generation of a gallery, whatever writers do meanwhile.
+
+Segments hold the codes up to the manifest's generation; what was committed since is read from the truth in
+one transaction. The manifest is read first and looked at again at the end: where it has changed, a writer
+may have taken away what it named, and reading begins anew.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from anglehash.codes import Codes, check_codes, width
+from anglehash.errors import CodeMismatchError, ModelError
+from anglehash.files import sha256_file
+from anglehash.search.store.database import State, connect, death, read_state, sqlite_errors
+from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
+from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
+from anglehash.search.store.segments import Rows, Segment, read_segment
+
+_log = logging.getLogger(__name__)
+
+SMALL = 64 * 2**20
+"""A database up to this size is compared with its sha256 whenever it is opened (0.1 s); a larger one by
+``verify``, while the crc of every row that is answered from is compared in any case."""
+
+_TRIES = 50
+
+
+class Part(NamedTuple):
+    """Codes with the numbers of their rows."""
+
+    rows: Rows
+    codes: Codes
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """One generation of a store.
+
+    Attributes:
+        store: where it is.
+        receipt: the manifest that it was read by.
+        state: what the store said of itself.
+        segments: those that were found right, by name.
+        rows: ``(n,)`` row numbers of all items, ascending.
+        codes: ``(n, ceil(bits / 8))`` their codes.
+        connection: to look items up by their row.
+    """
+
+    store: Store
+    receipt: Receipt
+    state: State
+    segments: dict[str, Segment]
+    rows: Rows
+    codes: Codes
+    connection: sqlite3.Connection
+
+    def items(self, rows: Sequence[int]) -> list[Stored | None]:
+        """The items of these rows; ``None`` for a row that a later writer has purged.
+
+        Raises:
+            ModelError: a row is damaged.
+        """
+        query = f"SELECT {COLUMNS}, died FROM items WHERE row = ?"  # noqa: S608
+        found: list[Stored | None] = []
+        with sqlite_errors(self.store.database):
+            for row in rows:
+                record = self.connection.execute(query, (row,)).fetchone()
+                found.append(None if record is None else self._checked(record))
+        return found
+
+    def everything(self) -> Iterator[Stored]:
+        """All items, in the order of their rows.
+
+        Raises:
+            ModelError: a row is damaged, or later writers have purged rows of this generation.
+        """
+        query = f"SELECT {COLUMNS}, died FROM items WHERE row >= ? ORDER BY row LIMIT 4096"  # noqa: S608
+        wanted, start = iter(self.rows.tolist()), 0
+        expected = next(wanted, None)
+        while expected is not None:
+            with sqlite_errors(self.store.database):
+                page = self.connection.execute(query, (max(start, expected),)).fetchall()
+            if not page:
+                break
+            for record in page:
+                if record[0] == expected:
+                    yield self._checked(record)
+                    expected = next(wanted, None)
+            start = page[-1][0] + 1
+            if expected is not None and expected < start:
+                break
+        if expected is not None:
+            raise ModelError(f"{self.store.database}: row {expected} is no longer there: open it again")
+
+    def _checked(self, record: Record) -> Stored:
+        *fields, died = record
+        if died and died <= self.state.generation:
+            raise ModelError(
+                f"{self.store.database} is damaged: row {fields[0]} died before it was found. "
+                "Run anglehash repair, or restore a backup"
+            )
+        return stored(tuple(fields), self.store.database)
+
+
+def load(path: Path, previous: Snapshot | None = None) -> Snapshot:
+    """The newest generation of a gallery.
+
+    Args:
+        path: the gallery's folder.
+        previous: an older snapshot, whose segments and connection are used again where they fit.
+
+    Raises:
+        ModelError: no gallery, of another format, or damaged.
+    """
+    for _ in range(_TRIES):
+        store, receipt = read_receipt(path)
+        try:
+            found = _load(store, receipt, previous)
+        except (ModelError, FileNotFoundError):
+            if read_receipt(path)[1] == receipt:
+                raise
+            continue
+        if read_receipt(path)[1] == receipt:
+            return found
+        if previous is None or found.connection is not previous.connection:
+            found.connection.close()
+    raise ModelError(f"{path} changes faster than it can be read: try again")
+
+
+def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot:
+    last = previous if previous and previous.store == store else None
+    segments, lost = _segments(store, receipt, last.segments if last else {})
+    noted = acknowledged(store)  # before the state, which is never behind it
+    digest = _small_digest(store, receipt)
+    connection = last.connection if last else connect(store.database)
+    try:
+        with transaction(connection, store.database):
+            state = read_state(connection, store.database)
+            _check_state(store, receipt, state, noted)
+            if digest and state.generation == receipt.generation and digest != receipt.database:
+                _check_log(store)
+            dead = _dead(connection, store, state)
+            parts = [Part(s.rows, s.codes) for s in segments.values()]
+            parts += [read_part(connection, store, span, receipt.bits) for span in lost]
+            parts.append(read_part(connection, store, (receipt.last_row + 1, state.last_row), receipt.bits))
+        rows, codes = _joined(parts, dead)
+        if len(rows) != state.live:
+            raise ModelError(
+                f"{store.database} is damaged: {len(rows)} items were found, but it holds {state.live}. "
+                "Run anglehash repair, or restore a backup"
+            )
+    except BaseException:
+        if last is None:
+            connection.close()
+        raise
+    return Snapshot(store, receipt, state, segments, rows, codes, connection)
+
+
+def _segments(
+    store: Store, receipt: Receipt, known: dict[str, Segment]
+) -> tuple[dict[str, Segment], list[tuple[int, int]]]:
+    """The segments that are right, and the spans of rows of those that are not."""
+    segments, lost = {}, []
+    for facts in receipt.segments:
+        name = facts["name"]
+        if name in known and known[name].sha256 == facts["sha256"]:
+            segments[name] = known[name]
+            continue
+        try:
+            segments[name] = read_segment(store.segments, facts, receipt.bits)
+        except ModelError as error:
+            _log.warning("%s; its codes are read from %s: run anglehash repair", error, store.database.name)
+            lost.append((facts["first"], facts["last"]))
+    return segments, lost
+
+
+def _small_digest(store: Store, receipt: Receipt) -> str | None:
+    """The sha256 of a small database that was closed in order; nothing where it says nothing."""
+    try:
+        small = store.database.stat().st_size <= SMALL
+    except FileNotFoundError:
+        return None
+    return sha256_file(store.database) if receipt.database and small else None
+
+
+def _check_log(store: Store) -> None:
+    """The database is not what was sealed: that is damage, unless a killed writer's log has been worked in."""
+    log = store.database.with_name(store.database.name + "-wal")
+    if not log.exists() or not log.stat().st_size:
+        raise ModelError(
+            f"{store.database} is damaged: its sha256 is not the manifest's. "
+            "Run anglehash repair, or restore a backup"
+        )
+
+
+def _check_state(store: Store, receipt: Receipt, state: State, noted: int) -> None:
+    if noted > state.generation:
+        raise ModelError(
+            f"{store.database} is damaged: generation {noted} was acknowledged, but it holds {state.generation}; "
+            "its log is lost or damaged. anglehash repair keeps what is left; or restore a backup"
+        )
+    other = (state.bits, state.model) != (receipt.bits, receipt.model)
+    miscounted = state.generation == receipt.generation and state.live != receipt.count
+    if other or miscounted or state.generation < receipt.generation:
+        raise ModelError(
+            f"{store.path.parent}: the manifest names {receipt.count} codes of {receipt.bits} bits of the model "
+            f"{receipt.model} in generation {receipt.generation}, but {store.database.name} holds {state.live} of "
+            f"{state.bits} bits of {state.model} in {state.generation}. Run anglehash repair, or restore a backup"
+        )
+
+
+def _dead(connection: sqlite3.Connection, store: Store, state: State) -> Rows:
+    """The rows that died, once their digest is found right."""
+    found = connection.execute("SELECT row, died FROM items WHERE died > 0").fetchall()
+    digest = 0
+    for row, died in found:
+        digest ^= death(row, died)
+    if (len(found), digest) != (state.dead, state.dead_digest):
+        raise ModelError(
+            f"{store.database} is damaged: its removed items are not those that it counted. "
+            "Run anglehash repair, or restore a backup"
+        )
+    return np.array([row for row, _ in found], dtype=np.uint32)
+
+
+def read_part(connection: sqlite3.Connection, store: Store, span: tuple[int, int], bits: int) -> Part:
+    """The codes of a span of rows, dead ones too, from the truth.
+
+    Raises:
+        ModelError: a row is damaged.
+    """
+    query = f"SELECT {COLUMNS} FROM items WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608
+    rows, codes = [], []
+    for record in connection.execute(query, span):
+        check(record, store.database)
+        rows.append(record[0])
+        codes.append(record[-2])
+    packed = np.frombuffer(b"".join(codes), np.uint8)
+    if len(packed) != len(rows) * width(bits):
+        raise ModelError(f"{store.database} holds codes of another length than {bits} bits")
+    return Part(np.array(rows, np.uint32), packed.reshape(-1, width(bits)))
+
+
+def _joined(parts: Sequence[Part], dead: Rows) -> tuple[Rows, Codes]:
+    """All parts in the order of their rows, without the dead; no copy where there is but one."""
+    parts = sorted((part for part in parts if len(part.rows)), key=lambda part: int(part.rows[0]))
+    if not parts:
+        return np.empty(0, np.uint32), np.empty((0, 0), np.uint8)
+    rows = parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts])
+    codes = parts[0].codes if len(parts) == 1 else np.concatenate([part.codes for part in parts])
+    if len(dead) and (gone := np.isin(rows, dead)).any():
+        rows, codes = rows[~gone], codes[~gone]
+    return rows, codes
+
+
+def packed(snapshot: Snapshot) -> Codes:
+    """The codes of a snapshot, checked for their length.
+
+    Raises:
+        ModelError: a code is longer than its bits.
+    """
+    bits = snapshot.state.bits
+    if not len(snapshot.rows):
+        return np.empty((0, width(bits)), np.uint8)
+    try:
+        return check_codes(snapshot.codes, bits)
+    except CodeMismatchError as error:
+        raise ModelError(f"{snapshot.store.path} holds no {bits}-bit codes: {error}") from error
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, path: Path, *, write: bool = False) -> Iterator[None]:
+    """One transaction: all of it or, after an error, nothing."""
+    with sqlite_errors(path):
+        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+        try:
+            yield
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # after a full disk SQLite may have rolled back by itself
+                connection.execute("ROLLBACK")
+            raise

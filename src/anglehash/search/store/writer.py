@@ -1,0 +1,323 @@
+"""Writing: commits to the truth, and then the segments and the manifest that follow from it.
+
+The order is what makes a commit safe: one SQLite transaction, its receipt, and only then the caller hears of
+it. Segments come later, each written whole under a new name; the manifest that names them is swapped last.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from anglehash.codes import check_codes, width
+from anglehash.errors import CodeMismatchError, DataError, ModelError
+from anglehash.files import sha256_file
+from anglehash.search.store import database
+from anglehash.search.store.database import State, sqlite_errors
+from anglehash.search.store.items import COLUMNS, Item, Seen, name_bytes, record_of, seen_record
+from anglehash.search.store.layout import (
+    Receipt,
+    Store,
+    acknowledge,
+    clean,
+    file_lock,
+    read_receipt,
+    write_receipt,
+)
+from anglehash.search.store.reader import SMALL, Part, load, read_part, transaction
+from anglehash.search.store.segments import Segment, write_segment
+
+_log = logging.getLogger(__name__)
+
+TAIL = 4096
+"""So many rows may stay without a segment when a writer closes: reading them from the truth takes 20 ms."""
+
+LONG_TAIL = 1 << 16
+"""With so many, segments are written while the writer goes on."""
+
+LOCK_TIMEOUT = 10.0
+
+
+class Changes(NamedTuple):
+    """What one commit changes.
+
+    Attributes:
+        add: new items; one whose id is there replaces it.
+        remove: ids of items to remove.
+        seen: files that were seen, whether they gave a code or not.
+        forget: ids of files that are no longer there.
+    """
+
+    add: Sequence[Item] = ()
+    remove: Sequence[str] = ()
+    seen: Sequence[Seen] = ()
+    forget: Sequence[str] = ()
+
+
+class Applied(NamedTuple):
+    """What a commit did: numbers of items."""
+
+    added: int = 0
+    replaced: int = 0
+    removed: int = 0
+
+
+class Writer:
+    """The one writer of a store. :func:`open_writer` opens one.
+
+    Attributes:
+        store: where it writes.
+        state: of the last commit.
+        connection: to the truth.
+    """
+
+    def __init__(self, store: Store, connection: sqlite3.Connection, state: State) -> None:
+        self.store = store
+        self.connection = connection
+        self.state = state
+        self._segments: list[Segment] = []
+        self._covered = 0  # the last row that a segment covers
+        self._gallery: Path | None = None  # whose manifest names this store
+
+    def follow(self, gallery: Path, receipt: Receipt, segments: Sequence[Segment]) -> None:
+        """Go on from a manifest and its segments; without this, all segments are made anew."""
+        self._gallery, self._covered, self._segments = gallery, receipt.last_row, list(segments)
+
+    def commit(self, changes: Changes) -> Applied:
+        """Apply changes, all or none; when this returns they are on disk.
+
+        Raises:
+            CodeMismatchError: a code does not have the gallery's bits.
+            DataError: an id comes twice, or is no file name.
+            OSError: the disk is full or fails; nothing was changed.
+        """
+        self._check(changes.add)
+        with transaction(self.connection, self.store.database, write=True):
+            state, applied = self._apply(changes)
+            database.write_state(self.connection, state)
+        self.state = state
+        acknowledge(self.store, state.generation)
+        if self._gallery and state.last_row - self._covered >= LONG_TAIL:
+            self.settle()
+        return applied
+
+    def settle(self) -> None:
+        """Write segments and manifest; should that fail, commits are safe in the truth and it is tried again."""
+        if self._gallery is None:
+            return
+        try:
+            self.publish(self._gallery)
+        except OSError as error:
+            _log.warning("segments of %s are not written, searching goes on: %s", self.store.path, error)
+
+    def publish(self, gallery: Path) -> None:
+        """Write segments as needed, then the manifest of ``gallery``, which names this store from now on.
+
+        Raises:
+            OSError: the disk is full or fails; the old manifest and its segments are still there.
+        """
+        tail, crowded = self.state.last_row - self._covered, self.state.dead > max(TAIL, self.state.live // 4)
+        grown = tail > TAIL or (not self._segments and tail > 0) or crowded
+        if grown:
+            self._write_segments(whole=crowded)
+        self._name(gallery, seal=grown)
+        if crowded:
+            self._purge()
+            self._name(gallery, seal=True)
+        named = {segment.name for segment in self._segments}
+        for path in self.store.segments.glob("*.codes"):
+            if path.name not in named:
+                with suppress(OSError):  # Windows keeps what a reader has open
+                    path.unlink()
+
+    def live_row(self, name: bytes) -> int | None:
+        """The row of the item of this id."""
+        query = "SELECT row FROM items WHERE id = ? AND died = 0"
+        found = self.connection.execute(query, (name,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def _check(self, items: Sequence[Item]) -> None:
+        size = width(self.state.bits)
+        if any(len(item.code) != size for item in items):
+            raise CodeMismatchError(f"{self.state.bits}-bit codes have {size} bytes each")
+        check_codes(
+            np.frombuffer(b"".join(item.code for item in items), np.uint8).reshape(-1, size), self.state.bits
+        )
+        seen: set[str] = set()
+        for item in items:
+            if item.id in seen:
+                raise DataError(f"ids are unique in a gallery, but {item.id!r} comes twice")
+            seen.add(item.id)
+
+    def _apply(self, changes: Changes) -> tuple[State, Applied]:
+        state, run = self.state, self.connection.executemany
+        generation, first = state.generation + 1, state.last_row + 1
+        replaced = self._rows(item.id for item in changes.add)
+        removed = self._rows(changes.remove)
+        gone = {*replaced, *removed}
+        run("UPDATE items SET died = ? WHERE row = ?", ((generation, row) for row in gone))
+        records = (record_of(item, row, generation) for row, item in enumerate(changes.add, first))
+        run(f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", records)  # noqa: S608
+        run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", map(seen_record, changes.seen))
+        forgotten = ((name_bytes(name),) for name in (*changes.forget, *changes.remove))
+        run("DELETE FROM files WHERE id = ?", forgotten)
+        digest = state.dead_digest
+        for row in gone:
+            digest ^= database.death(row, generation)
+        after = replace(
+            state,
+            generation=generation,
+            last_row=state.last_row + len(changes.add),
+            live=state.live + len(changes.add) - len(gone),
+            dead=state.dead + len(gone),
+            dead_digest=digest,
+        )
+        fresh = len(changes.add) - len(replaced)
+        return after, Applied(fresh, len(replaced), len(gone) - len(replaced))
+
+    def _rows(self, names: Iterator[str] | Sequence[str]) -> list[int]:
+        """The rows of those of these ids that are there."""
+        if not self.state.live:
+            return []
+        found = (self.live_row(name_bytes(name)) for name in names)
+        return [row for row in found if row is not None]
+
+    def _write_segments(self, *, whole: bool) -> None:
+        """Segments up to the last row: a new one, merged with its neighbours until each is twice the next."""
+        with transaction(self.connection, self.store.database):
+            dead = [row for (row,) in self.connection.execute("SELECT row FROM items WHERE died > 0")]
+            last = self.state.last_row
+            tail = read_part(
+                self.connection, self.store, (0 if whole else self._covered + 1, last), self.state.bits
+            )
+        kept = [] if whole else list(self._segments)
+        parts = [tail]
+        while kept and len(kept[-1].rows) < 2 * sum(len(part.rows) for part in parts):
+            last_kept = kept.pop()
+            parts.insert(0, Part(last_kept.rows, last_kept.codes))
+        rows = np.concatenate([part.rows for part in parts])
+        codes = np.concatenate([part.codes for part in parts])
+        alive = ~np.isin(rows, np.array(dead, np.uint32))
+        generation, bits = self.state.generation, self.state.bits
+        if alive.any():
+            made = write_segment(self.store.segments, generation, rows[alive], codes[alive], bits)
+            kept.append(made)
+        self._segments, self._covered = kept, last
+
+    def _name(self, gallery: Path, *, seal: bool) -> None:
+        """Write the manifest; with the database's sha256 where it is small or ``seal`` says so."""
+        path, digest = self.store.database, None
+        with sqlite_errors(path):
+            whole = database.checkpoint(self.connection, path)
+        if whole and (seal or path.stat().st_size <= SMALL):
+            digest = sha256_file(path)
+        receipt = Receipt(
+            store=self.store.number,
+            generation=self.state.generation,
+            last_row=self._covered,
+            count=self.state.live,
+            bits=self.state.bits,
+            model=self.state.model,
+            segments=[segment.facts() for segment in self._segments],
+            database=digest,
+        )
+        write_receipt(gallery, receipt)
+
+    def _purge(self) -> None:
+        """Delete dead rows, which no segment holds any more."""
+        after = replace(self.state, generation=self.state.generation + 1, dead=0, dead_digest=0)
+        with transaction(self.connection, self.store.database, write=True):
+            self.connection.execute("DELETE FROM items WHERE died > 0")
+            database.write_state(self.connection, after)
+        self.state = after
+        acknowledge(self.store, after.generation)
+
+
+def make_store(store: Store, state: State, model: Path | None = None) -> None:
+    """A new, empty store, which no manifest names yet.
+
+    Args:
+        store: where; nothing is there.
+        state: its bits, model and root.
+        model: a folder to copy into it.
+    """
+    store.make()
+    acknowledge(store, state.generation)
+    if model is not None:
+        shutil.copytree(model, store.model)
+    connection = database.create(store.database, state)
+    with sqlite_errors(store.database):
+        connection.close()
+
+
+@contextmanager
+def attach(store: Store, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Writer]:
+    """Write to a store that no manifest need name yet.
+
+    Raises:
+        ModelError: damaged, or another process writes to it.
+    """
+    with file_lock(store.lock, store.path.parent, lock_timeout):
+        connection = _connect(store)
+        try:
+            with sqlite_errors(store.database):
+                state = database.read_state(connection, store.database)
+            yield Writer(store, connection, state)
+        finally:
+            connection.close()
+
+
+def _connect(store: Store) -> sqlite3.Connection:
+    if database.is_barred(store.database):
+        gallery = store.path.parent
+        with suppress(ModelError):  # a store that no manifest names yet
+            named, receipt = read_receipt(gallery)
+            if named == store:
+                write_receipt(gallery, replace(receipt, database=None))
+        database.leave_log(store.database)
+    return database.connect(store.database, write=True)
+
+
+@contextmanager
+def open_writer(path: Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Writer]:
+    """The one writer of a gallery; segments and manifest follow when the block ends without an error.
+
+    Raises:
+        ModelError: no gallery, damaged, or another process writes to it for longer than ``lock_timeout``.
+    """
+    store, receipt = read_receipt(path)
+    while True:
+        with attach(store, lock_timeout=lock_timeout) as writer:
+            current, receipt = read_receipt(path)
+            if current != store:  # it was re-encoded while we waited
+                store = current
+                continue
+            clean(path, store.number)
+            found = load(path)  # compares what is there with its hashes: nothing is built upon damage
+            found.connection.close()
+            if len(found.segments) == len(receipt.segments):
+                writer.follow(path, receipt, list(found.segments.values()))
+            else:
+                writer.follow(path, replace(receipt, last_row=0), [])  # a damaged one: make them all anew
+            yield writer
+            writer.settle()
+        return
+
+
+def require_live(writer: Writer, ids: Sequence[str]) -> None:
+    """Refuse ids that are not there.
+
+    Raises:
+        ModelError: the first of them, by name.
+    """
+    for name in ids:
+        if writer.live_row(name_bytes(name)) is None:
+            raise ModelError(f"there is no item {name!r} in {writer.store.path.parent}: see anglehash list")

@@ -1,0 +1,151 @@
+"""What a gallery has open: one generation, its indexes, and the items that were answered lately."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from threading import RLock
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import Codes
+from anglehash.errors import DataError
+from anglehash.search.engines import CodeIndex, make_index
+from anglehash.search.filters import Filter
+from anglehash.search.store.database import read_state, sqlite_errors
+from anglehash.search.store.items import Seen, Stored, name_bytes, seen_of
+from anglehash.search.store.layout import read_receipt
+from anglehash.search.store.reader import Snapshot, load, packed, transaction
+from anglehash.search.store.segments import Rows
+
+_KEPT_ITEMS = 100_000
+_KEPT_SUBSETS = 8
+
+Subset = NDArray[np.int64]
+
+
+class PurgedError(Exception):
+    """A row of this generation is gone: a writer has removed it for good since."""
+
+
+class View:
+    """One generation of a gallery; several threads may use it at once.
+
+    Attributes:
+        snapshot: what was read.
+        bits: length of a code.
+        codes: ``(n, ceil(bits / 8))`` packed codes.
+        rows: ``(n,)`` the row of each, ascending.
+    """
+
+    def __init__(self, snapshot: Snapshot, lock: RLock | None = None) -> None:
+        self.snapshot = snapshot
+        self.bits = snapshot.state.bits
+        self.codes: Codes = packed(snapshot)
+        self.rows: Rows = snapshot.rows
+        self._lock = lock or RLock()  # one connection, one user at a time
+        self._indexes: dict[str, CodeIndex] = {}
+        self._subsets: dict[Filter, Subset] = {}
+        self._items: dict[int, Stored] = {}
+
+    def close(self) -> None:
+        """Let go of the truth."""
+        with self._lock:
+            self.snapshot.connection.close()
+
+    def newer(self, path: Path) -> View | None:
+        """The view of the newest generation, or ``None`` where this is it.
+
+        Indexes go on where items were only added: what was built stays built.
+        """
+        with self._lock:
+            if self._is_newest(path):
+                return None
+            view = View(load(path, self.snapshot), self._lock)
+            if view.snapshot.connection is not self.snapshot.connection:
+                view._lock = RLock()
+            old = len(self.rows)
+            if view.snapshot.store == self.snapshot.store and np.array_equal(view.rows[:old], self.rows):
+                for index in self._indexes.values():
+                    index.add(view.codes[old:])
+                view._indexes, self._indexes = self._indexes, {}
+            return view
+
+    def _is_newest(self, path: Path) -> bool:
+        store, _ = read_receipt(path)
+        with sqlite_errors(store.database):
+            return store == self.snapshot.store and (
+                read_state(self.snapshot.connection, store.database) == self.snapshot.state
+            )
+
+    def index(self, engine: str, where: Filter) -> tuple[CodeIndex, Subset | None]:
+        """An index of all items, or of those that pass a filter, with their positions."""
+        with self._lock:
+            if where:
+                subset = self._subset(where)
+                return make_index(engine, self.codes[subset], self.bits), subset
+            if engine not in self._indexes:  # built at the first search: opening stays quick
+                self._indexes[engine] = make_index(engine, self.codes, self.bits)
+            return self._indexes[engine], None
+
+    def _subset(self, where: Filter) -> Subset:
+        if where not in self._subsets:
+            with sqlite_errors(self.snapshot.store.database):
+                passing = where.rows(self.snapshot.connection)
+            while len(self._subsets) >= _KEPT_SUBSETS:
+                del self._subsets[next(iter(self._subsets))]
+            self._subsets[where] = np.flatnonzero(np.isin(self.rows, passing))
+        return self._subsets[where]
+
+    def items(self, positions: NDArray[np.int64]) -> list[Stored]:
+        """The items at these positions.
+
+        Raises:
+            ModelError: a row is damaged.
+            PurgedError: a writer has removed one of them for good since.
+        """
+        rows = self.rows[positions].tolist()
+        with self._lock:
+            if len(self._items) > _KEPT_ITEMS:
+                self._items.clear()
+            lacking = list({row for row in rows if row not in self._items})
+            for row, found in zip(lacking, self.snapshot.items(lacking), strict=True):
+                if found is None:
+                    raise PurgedError(
+                        f"{self.snapshot.store.database} is damaged: row {row} is missing. "
+                        "Run anglehash repair, or restore a backup"
+                    )
+                self._items[row] = found
+            return [self._items[row] for row in rows]
+
+    def named(self, name: str) -> tuple[int, Stored]:
+        """The position and the item of this id.
+
+        Raises:
+            DataError: there is none in this generation.
+        """
+        query = "SELECT row FROM items WHERE id = ? ORDER BY row DESC"
+        database = self.snapshot.store.database
+        with self._lock, sqlite_errors(database):
+            rows = [row for (row,) in self.snapshot.connection.execute(query, (name_bytes(name),))]
+        for row in rows:
+            position = int(np.searchsorted(self.rows, row))
+            if position < len(self.rows) and self.rows[position] == row:
+                return position, self.items(np.array([position]))[0]
+        raise DataError(f"there is no item {name!r} in {self.snapshot.store.path.parent}: see anglehash list")
+
+    def files(self) -> list[Seen]:
+        """Every file that was seen, by id, as of now."""
+        with self._lock:
+            return list(_files(self.snapshot))
+
+    def __repr__(self) -> str:
+        return f"<generation {self.snapshot.state.generation} of {self.snapshot.store.path}>"
+
+
+def _files(snapshot: Snapshot) -> Iterator[Seen]:
+    database = snapshot.store.database
+    with transaction(snapshot.connection, database):
+        for record in snapshot.connection.execute("SELECT * FROM files ORDER BY id"):
+            yield seen_of(record, database)
