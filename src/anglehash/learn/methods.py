@@ -36,6 +36,10 @@ _NO_OPTIONS = {
 """Parameters that a run fills in itself."""
 
 
+_NETWORKS = ("posterior",)
+"""Those that learn networks of their own from features alone."""
+
+
 def method_names() -> list[str]:
     """All methods, sorted."""
     return sorted([*LOSSES, *SHALLOW])
@@ -48,6 +52,18 @@ def is_shallow(name: str) -> bool:
         ConfigError: there is no such method.
     """
     return name not in LOSSES and _member(name) is not None
+
+
+def kind_of(name: str) -> str:
+    """What a method is called in a table: ``deep`` where a network learns by gradient, else ``shallow``.
+
+    Raises:
+        ConfigError: there is no such method.
+
+    >>> kind_of("andsh"), kind_of("posterior"), kind_of("itq")
+    ('deep', 'deep', 'shallow')
+    """
+    return "shallow" if is_shallow(name) and name not in _NETWORKS else "deep"
 
 
 def settled(config: TrainConfig) -> TrainConfig:

@@ -16,7 +16,7 @@ from anglehash.errors import ConfigError, unknown
 from anglehash.evaluation.rivals import LEAST_BYTES, RIVALS
 from anglehash.files import sha256_json
 from anglehash.learn.bench.checks import check_examples, check_kind, check_layers, check_once, read_tuned
-from anglehash.learn.methods import default_options, is_shallow, settled
+from anglehash.learn.methods import default_options, is_shallow, kind_of, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +233,7 @@ class Run:
             raise ConfigError(f"variant {variant['name']!r}: {error}") from error
         return Cell(
             variant=variant["name"],
-            kind="shallow" if is_shallow(config.method) else "deep",
+            kind=kind_of(config.method),
             method=config.method,
             bits=bits,
             bytes_asked=width(bits),

@@ -1,4 +1,4 @@
-"""Shallow methods: features + labels -> a hash head, without stochastic gradient descent.
+"""Methods on features: features + labels -> a hash head, in a way of their own.
 
 That is the whole contract. ``SHALLOW[name](features, labels, bits, seed=..., report=..., **options)`` takes
 ``(n, width)`` float32 features and ``(n, classes)`` multi-hot bool labels, and returns one of
@@ -16,6 +16,7 @@ itq          no          the signs of rotated principal components
 ksh          yes         kernel functions whose inner products fit the similarity, bit after bit
 sdh          yes         a kernel regression to codes that a linear classifier reads
 cosdish      yes         a linear regression to codes that fit sampled columns of the similarity
+posterior    yes         a network's, of calibrated class posteriors: our own, and the one that learns by gradient
 ===========  ==========  =======================================================================
 """
 

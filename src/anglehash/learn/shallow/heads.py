@@ -154,7 +154,100 @@ class SpectralHead(nn.Module):
         return torch.sin(torch.pi / 2 + self.frequency * (along - self.low))
 
 
-HEADS: Mapping[str, type[nn.Module]] = {head.kind: head for head in (LinearHead, KernelHead, SpectralHead)}
+class PosteriorHead(nn.Module):
+    r"""What several classifiers make of the features, each turned into logits of the code, and their mean.
+
+    .. math:: z = \frac{1}{M} \sum_m W \max(0, V c(l_m) + u) + b, \qquad
+              l_m = A_m \max(0, H_m x' + h_m) + a_m
+
+    with x' the centred and scaled features, l_m the log-odds of the classes, and c their centring where an
+    image has one class.
+
+    Args:
+        mean: ``(width,)``, subtracted.
+        scale: ``(width,)``, multiplied.
+        hidden_weight: ``(classifiers, hidden, width)``, H.
+        hidden_bias: ``(classifiers, hidden)``, h.
+        class_weight: ``(classifiers, classes, hidden)``, A.
+        class_bias: ``(classifiers, classes)``, a.
+        several: ``()``, 1 where an image may have several classes, else 0.
+        code_weight: ``(code_hidden, classes)``, V.
+        code_bias: ``(code_hidden,)``, u.
+        weight: ``(bits, code_hidden)``, W.
+        bias: ``(bits,)``, b.
+
+    Shape:
+        - features: ``(batch, width)`` float.
+        - output: ``(batch, bits)`` logits.
+
+    Raises:
+        ModelError: the tensors do not fit together.
+    """
+
+    kind: ClassVar[str] = "posterior"
+
+    def __init__(
+        self,
+        *,
+        mean: Tensor,
+        scale: Tensor,
+        hidden_weight: Tensor,
+        hidden_bias: Tensor,
+        class_weight: Tensor,
+        class_bias: Tensor,
+        several: Tensor,
+        code_weight: Tensor,
+        code_bias: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+    ) -> None:
+        super().__init__()
+        if hidden_bias.ndim != 2 or class_bias.ndim != 2:
+            raise ModelError("hidden_bias and class_bias of the head must have a row a classifier")
+        (count, hidden), classes = hidden_bias.shape, class_bias.shape[1]
+        width, between, bits = len(mean), len(code_bias), len(bias)
+        self.mean = _buffer(self, "mean", mean, width)
+        self.scale = _buffer(self, "scale", scale, width)
+        self.hidden_weight = _buffer(self, "hidden_weight", hidden_weight, count, hidden, width)
+        self.hidden_bias = _buffer(self, "hidden_bias", hidden_bias, count, hidden)
+        self.class_weight = _buffer(self, "class_weight", class_weight, count, classes, hidden)
+        self.class_bias = _buffer(self, "class_bias", class_bias, count, classes)
+        self.several = _buffer(self, "several", several)
+        self.code_weight = _buffer(self, "code_weight", code_weight, between, classes)
+        self.code_bias = _buffer(self, "code_bias", code_bias, between)
+        self.weight = _buffer(self, "weight", weight, bits, between)
+        self.bias = _buffer(self, "bias", bias, bits)
+        self.eval()
+
+    def log_odds(self, features: Tensor) -> Tensor:
+        """What each classifier makes of a batch, ``(classifiers, batch, classes)``."""
+        hidden = torch.relu(
+            torch.baddbmm(
+                self.hidden_bias[:, None],
+                ((features - self.mean) * self.scale).expand(len(self.hidden_bias), -1, -1),
+                self.hidden_weight.transpose(1, 2),
+            )
+        )
+        return torch.baddbmm(self.class_bias[:, None], hidden, self.class_weight.transpose(1, 2))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Logits of a batch of features."""
+        log_odds = centred(self.log_odds(features), several=self.several)
+        read = torch.relu(log_odds @ self.code_weight.T + self.code_bias)
+        return read.mean(dim=0) @ self.weight.T + self.bias
+
+
+def centred(log_odds: Tensor, *, several: Tensor | bool) -> Tensor:
+    """Log-odds less their mean over the classes, which says nothing where an image has one class.
+
+    >>> centred(torch.tensor([[1.0, 3.0]]), several=False), centred(torch.tensor([[1.0, 3.0]]), several=True)
+    (tensor([[-1.,  1.]]), tensor([[1., 3.]]))
+    """
+    return log_odds - log_odds.mean(dim=-1, keepdim=True) * (1 - torch.as_tensor(several).float())
+
+
+_KINDS = (LinearHead, KernelHead, SpectralHead, PosteriorHead)
+HEADS: Mapping[str, type[nn.Module]] = {head.kind: head for head in _KINDS}
 
 
 def restore_head(kind: str, state: Mapping[str, Tensor]) -> nn.Module:

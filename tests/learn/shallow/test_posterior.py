@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import math
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from sklearn.datasets import load_digits
+
+from anglehash.errors import ModelError
+from anglehash.learn.shallow.heads import PosteriorHead
+from anglehash.learn.shallow.posterior import (
+    Judges,
+    Recipe,
+    agreement,
+    best_temperature,
+    learn_code,
+    posterior,
+)
+from anglehash.learn.training import logits_of
+
+RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)
+
+
+def digits(n: int = 300) -> tuple[np.ndarray, np.ndarray]:
+    found = load_digits()
+    return found.data[:n].astype(np.float32), np.eye(10, dtype=bool)[found.target[:n]]
+
+
+def quiet(done: int, note: str) -> None:
+    pass
+
+
+def judged(features: np.ndarray, labels: np.ndarray, folds: int = 3) -> Judges:
+    torch.manual_seed(0)
+    return Judges.learn(features, labels, folds, RECIPE, quiet)
+
+
+def test_agreement_of_one_label_by_hand() -> None:
+    log_odds = torch.tensor([[0.9, 0.1], [0.4, 0.6]]).log()
+    wanted = [[0.82, 0.42], [0.42, 0.52]]  # .9 .9 + .1 .1, .9 .4 + .1 .6, .4 .4 + .6 .6
+    assert torch.allclose(agreement(log_odds, several=False), torch.tensor(wanted))
+
+
+@pytest.mark.parametrize("spread", [0.5, 2.0, 8.0])
+def test_agreement_of_several_labels_is_a_product_over_classes(spread: float) -> None:
+    log_odds = torch.randn(12, 7, generator=torch.Generator().manual_seed(0)) * spread - 1
+    found = agreement(log_odds, several=True)
+    p = torch.sigmoid(log_odds).double()
+    short = []
+    for i, j in product(range(12), repeat=2):
+        exact = 1 - math.prod(1 - float(p[i, c] * p[j, c]) for c in range(7))
+        short.append(exact - float(found[i, j]))
+    assert min(short) > -1e-6
+    assert max(short) < 0.04  # what the docstring allows
+
+
+def test_agreement_is_the_share_of_pairs_that_meet() -> None:
+    rng = np.random.default_rng(0)
+    p = torch.tensor([[0.7, 0.2, 0.4], [0.3, 0.5, 0.1]])
+    draws = rng.random((200_000, 2, 3)) < p.numpy()
+    met = (draws[:, 0] & draws[:, 1]).any(axis=1).mean()
+    assert float(agreement(torch.logit(p), several=True)[0, 1]) == pytest.approx(met, abs=0.004)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_temperature_has_the_least_log_loss(several: bool) -> None:
+    generator = torch.Generator().manual_seed(1)
+    true = torch.randn(4000, 4, generator=generator)
+    if several:
+        y = torch.bernoulli(torch.sigmoid(true), generator=generator)
+    else:
+        y = F.one_hot(torch.multinomial(true.softmax(1), 1, generator=generator)[:, 0], 4).float()
+    for factor in (0.7, 1.0, 3.0):  # three times too sure: the temperature is 3
+        assert best_temperature(true * factor, y, several=several) == pytest.approx(factor, rel=0.12)
+
+
+def test_no_image_judges_itself() -> None:
+    features, labels = digits(90)
+    before = judged(features, labels)
+    for row in (0, 41):
+        changed = labels.copy()
+        changed[row] = np.roll(labels[row], 3)
+        after = judged(features, changed)
+        one, other = (j.log_odds * j.temperature for j in (before, after))
+        assert torch.allclose(one[row], other[row], atol=1e-5)
+        assert not torch.allclose(one, other, atol=1e-2)  # others have learned it
+
+
+def test_the_judgements_are_as_sure_as_they_are_right() -> None:
+    features, labels = digits(600)
+    features += np.random.default_rng(0).normal(0, 12, features.shape).astype(np.float32)  # hard to read
+    learned = Recipe(hidden=64, epochs=40, learning_rate=1e-2, weight_decay=0.0, dropout=0.0)
+    torch.manual_seed(0)
+    judges = Judges.learn(features, labels, 3, learned, quiet)
+    truth = torch.from_numpy(labels).float().argmax(1)
+    raw, told = (judges.log_odds * t for t in (judges.temperature, 1.0))
+    right = float((told.argmax(1) == truth).float().mean())
+    sure, too_sure = (float(x.softmax(1).max(1).values.mean()) for x in (told, raw))
+    assert too_sure > right + 0.1
+    assert sure == pytest.approx(right, abs=0.05)
+
+
+def test_images_with_several_labels_are_told_apart_from_the_others() -> None:
+    features, labels = digits(80)
+    assert not judged(features, labels).several
+    labels[3, :2] = True
+    assert judged(features, labels).several
+
+
+def test_the_head_is_the_mean_of_the_code_over_the_judges() -> None:
+    features, labels = digits(200)
+    torch.manual_seed(0)
+    judges = judged(features, labels)
+    code = learn_code(judges, 12, 1.6, 32, 3, quiet)
+    head = PosteriorHead(**judges.state(), **code)
+    x = torch.from_numpy(features[:9])
+    told = []
+    for net in judges.nets:
+        with torch.no_grad():
+            log_odds = net((x - judges.mean) * judges.scale) / judges.temperature
+        log_odds = log_odds - log_odds.mean(1, keepdim=True)
+        read = torch.relu(log_odds @ code["code_weight"].T + code["code_bias"])
+        told.append(read @ code["weight"].T + code["bias"])
+    assert torch.allclose(head(x), torch.stack(told).mean(0), atol=1e-4)
+
+
+def test_distances_follow_the_agreement() -> None:
+    features, labels = digits(1200)
+    head = posterior(features[:900], labels[:900], 48, epochs=15)
+    assert isinstance(head, PosteriorHead)
+    bits = logits_of(head, features[900:]) > 0
+    distances = (bits[:, None] != bits[None]).sum(axis=2)
+    with torch.inference_mode():
+        log_odds = head.log_odds(torch.from_numpy(features[900:])).mean(0)
+    likely = agreement(log_odds, several=False).numpy()
+    pairs = np.triu_indices(len(bits), 1)
+    means = [
+        distances[pairs][(low <= likely[pairs]) & (likely[pairs] < high)].mean()
+        for low, high in ((0, 0.1), (0.1, 0.3), (0.3, 0.6), (0.6, 0.9), (0.9, 1.1))
+    ]
+    assert means == sorted(means, reverse=True)
+    assert means[-1] < 5 < 15 < means[0]
+
+
+def test_a_head_whose_tensors_do_not_fit_is_refused() -> None:
+    features, labels = digits(60)
+    state = posterior(features, labels, 8, epochs=1, code_epochs=1, hidden=4, code_hidden=6).state_dict()
+    assert PosteriorHead(**state)(torch.from_numpy(features)).shape == (60, 8)
+    for name in state:
+        if name not in ("several", "hidden_bias", "class_bias"):
+            with pytest.raises(ModelError):
+                PosteriorHead(**{**state, name: state[name][1:]})
+    with pytest.raises(ModelError, match="must have a row a classifier"):
+        PosteriorHead(**{**state, "class_bias": state["class_bias"][0]})
