@@ -92,6 +92,25 @@ def write_atomic(path: Path, data: bytes) -> None:
     _sync_directory(path.parent)
 
 
+@contextmanager
+def new_file(path: Path) -> Iterator[IO[bytes]]:
+    """A file that appears whole, for what is too large for :func:`write_atomic`: write to the yielded one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(
+        prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent, delete=False
+    ) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(file.name, 0o666 & ~_umask())
+            os.replace(file.name, path)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    _sync_directory(path.parent)
+
+
 def _umask() -> int:
     current = os.umask(0o022)
     os.umask(current)

@@ -111,6 +111,13 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
             return _connected(path, _UNCHANGING, write)
 
 
+def connect_anyhow(path: Path) -> sqlite3.Connection:
+    """Open what may be no whole database, to save what can be read of it; every row has to be checked."""
+    connection = _open(path, _UNCHANGING)
+    connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
 def _connected(path: Path, mode: str, write: bool) -> sqlite3.Connection:
     connection = _open(path, mode)
     try:

@@ -145,10 +145,10 @@ def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot
     try:
         with transaction(connection, store.database):
             state = read_state(connection, store.database)
-            _check_state(store, receipt, state, noted)
+            check_state(store, receipt, state, noted)
             if digest and state.generation == receipt.generation and digest != receipt.database:
                 _check_log(store)
-            dead = _dead(connection, store, state)
+            dead = read_dead(connection, store, state)
             parts = [Part(s.rows, s.codes) for s in segments.values()]
             parts += [read_part(connection, store, span, receipt.bits) for span in lost]
             parts.append(read_part(connection, store, (receipt.last_row + 1, state.last_row), receipt.bits))
@@ -202,7 +202,12 @@ def _check_log(store: Store) -> None:
         )
 
 
-def _check_state(store: Store, receipt: Receipt, state: State, noted: int) -> None:
+def check_state(store: Store, receipt: Receipt, state: State, noted: int) -> None:
+    """Compare the truth with the manifest and with the last generation that was acknowledged.
+
+    Raises:
+        ModelError: they do not belong together.
+    """
     if noted > state.generation:
         raise ModelError(
             f"{store.database} is damaged: generation {noted} was acknowledged, but it holds {state.generation}; "
@@ -218,8 +223,12 @@ def _check_state(store: Store, receipt: Receipt, state: State, noted: int) -> No
         )
 
 
-def _dead(connection: sqlite3.Connection, store: Store, state: State) -> Rows:
-    """The rows that died, once their digest is found right."""
+def read_dead(connection: sqlite3.Connection, store: Store, state: State) -> Rows:
+    """The rows that died.
+
+    Raises:
+        ModelError: their number or digest is not that of the state.
+    """
     found = connection.execute("SELECT row, died FROM items WHERE died > 0").fetchall()
     digest = 0
     for row, died in found:

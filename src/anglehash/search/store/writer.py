@@ -34,6 +34,7 @@ from anglehash.search.store.layout import (
 )
 from anglehash.search.store.reader import SMALL, Part, load, read_part, transaction
 from anglehash.search.store.segments import Segment, write_segment
+from anglehash.search.store.sources import Source, read_sources, write_source
 
 _log = logging.getLogger(__name__)
 
@@ -137,6 +138,25 @@ class Writer:
             if path.name not in named:
                 with suppress(OSError):  # Windows keeps what a reader has open
                     path.unlink()
+
+    def skip_to(self, generation: int) -> None:
+        """Go on from a later generation, where one that was acknowledged is lost."""
+        after = replace(self.state, generation=generation + 1)
+        with transaction(self.connection, self.store.database, write=True):
+            database.write_state(self.connection, after)
+        self.state = after
+        acknowledge(self.store, after.generation)
+
+    def add_source(self, source: Source) -> int:
+        """The number of a source; a new one is noted."""
+        known = read_sources(self.connection, self.store.database)
+        for number, old in known.items():
+            if old == source:
+                return number
+        number = max(known, default=0) + 1
+        with transaction(self.connection, self.store.database, write=True):
+            write_source(self.connection, number, source)
+        return number
 
     def live_row(self, name: bytes) -> int | None:
         """The row of the item of this id."""

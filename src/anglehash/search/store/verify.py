@@ -1,0 +1,169 @@
+"""Verifying: every byte of a gallery against what it should be, and every row of the truth against its crc."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from anglehash.errors import ModelError
+from anglehash.files import sha256_file
+from anglehash.manifest import NAME, read_manifest
+from anglehash.search.store.database import State, connect, read_state, sqlite_errors
+from anglehash.search.store.items import COLUMNS, check, seen_of
+from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
+from anglehash.search.store.reader import check_state, read_dead, transaction
+from anglehash.search.store.segments import Segment, read_segment
+from anglehash.search.store.sources import read_sources
+
+
+class Fault(NamedTuple):
+    """Something that is not as it should be.
+
+    Attributes:
+        file: which file.
+        detail: what is wrong, in one line.
+    """
+
+    file: str
+    detail: str
+
+
+def verify(path: Path) -> list[Fault]:
+    """Everything that is wrong with a gallery; nothing is changed.
+
+    Raises:
+        ModelError: it is no gallery at all, or one of a newer format.
+    """
+    try:
+        store, receipt = read_receipt(path)
+    except ModelError as error:
+        if not any(path.glob("[0-9]*/items.db")):
+            raise
+        return [Fault(str(path / NAME), str(error))]
+    faults: list[Fault] = []
+    segments = list(_segments(store, receipt, faults))
+    faults += _receipt(store)
+    faults += _database(path, store, receipt, segments)
+    faults += model_faults(store)
+    return faults
+
+
+def _segments(store: Store, receipt: Receipt, faults: list[Fault]) -> Iterator[Segment]:
+    for facts in receipt.segments:
+        try:
+            yield read_segment(store.segments, facts, receipt.bits)
+        except ModelError as error:
+            faults.append(Fault(str(store.segments / facts["name"]), str(error)))
+
+
+def _receipt(store: Store) -> list[Fault]:
+    try:
+        acknowledged(store)
+    except ModelError as error:
+        return [Fault(str(store.receipt), str(error))]
+    return []
+
+
+def _database(path: Path, store: Store, receipt: Receipt, segments: list[Segment]) -> list[Fault]:
+    """What is wrong with the truth, and where segments do not agree with it."""
+    digest = sha256_file(store.database) if receipt.database and store.database.is_file() else None
+    faults: list[Fault] = []
+    try:
+        connection = connect(store.database)
+    except ModelError as error:
+        return [Fault(str(store.database), str(error))]
+    try:
+        with transaction(connection, store.database):
+            state = read_state(connection, store.database)
+            # A sealed file has its sha256 as long as nothing was committed since.
+            closed = state.generation == receipt.generation and read_receipt(path)[1] == receipt
+            log = store.database.with_name(store.database.name + "-wal")
+            unlogged = not log.exists() or not log.stat().st_size
+            if digest and closed and unlogged and digest != receipt.database:
+                faults.append(Fault(str(store.database), "its sha256 is not the manifest's"))
+            faults += examine(connection, store, state, receipt)
+            faults += _disagreements(connection, store, segments)
+    except ModelError as error:
+        faults.append(Fault(str(store.database), str(error)))
+    finally:
+        connection.close()
+    return faults
+
+
+def examine(connection: sqlite3.Connection, store: Store, state: State, receipt: Receipt) -> list[Fault]:
+    """What is wrong inside the truth: its structure, its counts, its rows."""
+    file, faults = str(store.database), []
+    with sqlite_errors(store.database):
+        for (line,) in connection.execute("PRAGMA integrity_check(20)"):
+            if line != "ok":
+                faults.append(Fault(file, line.splitlines()[0]))
+        checks = (
+            lambda: check_state(store, receipt, state, _noted(store)),
+            lambda: read_dead(connection, store, state),
+            lambda: read_sources(connection, store.database),
+        )
+        for one in checks:
+            try:
+                one()
+            except ModelError as error:
+                faults.append(Fault(file, str(error)))
+        (live,) = connection.execute("SELECT count(*) FROM items NOT INDEXED WHERE died = 0").fetchone()
+        if live != state.live:
+            faults.append(Fault(file, f"{live} items are there, {state.live} are counted"))
+        faults += _bad_rows(connection, store)
+    return faults
+
+
+def _noted(store: Store) -> int:
+    try:
+        return acknowledged(store)
+    except ModelError:
+        return 0  # a fault of its own
+
+
+def _bad_rows(connection: sqlite3.Connection, store: Store) -> list[Fault]:
+    faults = []
+    for record in connection.execute(f"SELECT {COLUMNS} FROM items NOT INDEXED"):  # noqa: S608
+        try:
+            check(record, store.database)
+        except ModelError as error:
+            faults.append(Fault(str(store.database), str(error)))
+    for record in connection.execute("SELECT * FROM files"):
+        try:
+            seen_of(record, store.database)
+        except ModelError as error:
+            faults.append(Fault(str(store.database), str(error)))
+    return faults
+
+
+def _disagreements(connection: sqlite3.Connection, store: Store, segments: list[Segment]) -> list[Fault]:
+    """Segments whose codes are not those of the truth: both were sealed, so one of them was forged."""
+    faults = []
+    for segment in segments:
+        if not len(segment.rows):
+            continue
+        span = (int(segment.rows[0]), int(segment.rows[-1]))
+        query = "SELECT row, code FROM items WHERE row BETWEEN ? AND ?"
+        truth = dict(connection.execute(query, span).fetchall())
+        codes = zip(segment.rows.tolist(), np.ascontiguousarray(segment.codes), strict=True)
+        wrong = [row for row, code in codes if truth.get(row) != code.tobytes()]
+        if wrong:
+            detail = f"{len(wrong)} of its codes are not those of items.db (first: row {wrong[0]})"
+            faults.append(Fault(str(store.segments / segment.name), detail))
+    return faults
+
+
+def model_faults(store: Store) -> list[Fault]:
+    """What is wrong with the model's copy; one without a manifest is nobody's promise."""
+    if not (store.model / NAME).exists():
+        return []
+    try:
+        read_manifest(store.model, "model", sys.maxsize)
+    except ModelError as error:
+        return [Fault(str(store.model), str(error))]
+    return []
