@@ -15,7 +15,8 @@ from anglehash.files import sha256_json
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.backup import backup, restore
 from anglehash.search.store.items import Item
-from anglehash.search.store.writer import Changes, open_writer
+from anglehash.search.store.opening import open_writer
+from anglehash.search.store.writer import Changes
 
 NAME = os.fsdecode(b"caf\xe9.jpg")
 

@@ -11,11 +11,12 @@ import pytest
 from anglehash.errors import ModelError
 from anglehash.search.gallery import Gallery
 from anglehash.search.store import writer as writing
-from anglehash.search.store.items import Seen
+from anglehash.search.store.items import Item, Seen
+from anglehash.search.store.opening import open_writer
 from anglehash.search.store.repair import repair
 from anglehash.search.store.sources import Source
 from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes, open_writer
+from anglehash.search.store.writer import Changes
 
 N = 300
 CODES = np.random.default_rng(0).integers(0, 256, (N, 2), dtype=np.uint8)
@@ -41,8 +42,8 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def item(row: int) -> writing.Item:
-    return writing.Item(IDS[row], CODES[row].tobytes(), ("x",))
+def item(row: int) -> Item:
+    return Item(IDS[row], CODES[row].tobytes(), ("x",))
 
 
 def held(path: Path) -> dict[str, bytes]:
@@ -109,11 +110,7 @@ def test_a_lost_page_takes_only_its_own_rows(path: Path, page: int) -> None:
     data[page * 4096 : (page + 1) * 4096] = bytes(4096)
     file.write_bytes(data)
     assert verify(path)
-    try:
-        done = repair(path)
-    except ModelError as error:
-        assert "items.db" in str(error)  # the page that says where everything is
-        return
+    done = repair(path)
     found = held(path)
     assert found.items() <= EXPECTED.items()
     assert done.items == len(found)

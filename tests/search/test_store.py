@@ -18,7 +18,8 @@ from anglehash.errors import CodeMismatchError, DataError, ModelError
 from anglehash.search.gallery import Gallery
 from anglehash.search.store import writer as writing
 from anglehash.search.store.items import Item, Seen
-from anglehash.search.store.writer import Applied, Changes, open_writer
+from anglehash.search.store.opening import open_writer
+from anglehash.search.store.writer import Applied, Changes
 
 BITS = 16
 

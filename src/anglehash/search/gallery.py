@@ -27,8 +27,9 @@ from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen, Stored
 from anglehash.search.store.layout import KIND, VERSION, Store
 from anglehash.search.store.migrate import migrate_if_old
+from anglehash.search.store.opening import attach, make_store
 from anglehash.search.store.reader import load
-from anglehash.search.store.writer import Changes, attach, make_store
+from anglehash.search.store.writer import Changes
 from anglehash.search.view import PurgedError, View
 
 __all__ = ["Gallery", "Hit", "Page"]
@@ -45,7 +46,7 @@ class Gallery:
     """An opened gallery: one generation of it, until :meth:`refresh`.
 
     :meth:`create` makes one, :meth:`open` opens one that is there;
-    :func:`anglehash.search.store.writer.open_writer` changes one.
+    :func:`anglehash.search.store.opening.open_writer` changes one.
 
     Attributes:
         path: its folder.

@@ -23,9 +23,9 @@ from anglehash.files import new_file, new_folder, refuse_existing, sha256_file, 
 from anglehash.manifest import is_a
 from anglehash.search.store.database import State, read_state, sqlite_errors
 from anglehash.search.store.layout import KIND, Store, acknowledge
+from anglehash.search.store.opening import attach
 from anglehash.search.store.reader import Snapshot, load
 from anglehash.search.store.verify import examine, model_faults
-from anglehash.search.store.writer import attach
 
 _FORMAT, _VERSION = "anglehash-backup", 1
 _INDEX, _DATABASE, _MODEL = "backup.json", "items.db", "model"

@@ -22,7 +22,8 @@ from anglehash.manifest import read_manifest
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen
 from anglehash.search.store.layout import KIND, VERSION, Store, file_lock
-from anglehash.search.store.writer import LOCK_TIMEOUT, Changes, attach, make_store
+from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
+from anglehash.search.store.writer import Changes
 
 _CODES, _ITEMS, _SKIPPED, _MODEL = "codes.bin", "items.jsonl", "skipped.json", "model"
 _LOCK = ".converting"

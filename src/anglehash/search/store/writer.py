@@ -7,10 +7,9 @@ it. Segments come later, each written whole under a new name; the manifest that 
 from __future__ import annotations
 
 import logging
-import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,21 +17,29 @@ from typing import NamedTuple
 import numpy as np
 
 from anglehash.codes import check_codes, width
-from anglehash.errors import CodeMismatchError, DataError, ModelError
+from anglehash.errors import CodeMismatchError, DataError
 from anglehash.files import sha256_file
 from anglehash.search.store import database
 from anglehash.search.store.database import State, sqlite_errors
-from anglehash.search.store.items import COLUMNS, Item, Seen, name_bytes, record_of, seen_record
+from anglehash.search.store.items import (
+    COLUMNS,
+    Item,
+    Seen,
+    Stored,
+    name_bytes,
+    name_text,
+    record_of,
+    seen_of,
+    seen_record,
+    stored,
+)
 from anglehash.search.store.layout import (
     Receipt,
     Store,
     acknowledge,
-    clean,
-    file_lock,
-    read_receipt,
     write_receipt,
 )
-from anglehash.search.store.reader import SMALL, Part, load, read_part, transaction
+from anglehash.search.store.reader import SMALL, Part, read_part, transaction
 from anglehash.search.store.segments import Segment, write_segment
 from anglehash.search.store.sources import Source, read_sources, write_source
 
@@ -43,8 +50,6 @@ TAIL = 4096
 
 LONG_TAIL = 1 << 16
 """With so many, segments are written while the writer goes on."""
-
-LOCK_TIMEOUT = 10.0
 
 
 class Changes(NamedTuple):
@@ -72,7 +77,7 @@ class Applied(NamedTuple):
 
 
 class Writer:
-    """The one writer of a store. :func:`open_writer` opens one.
+    """The one writer of a store. :func:`~anglehash.search.store.opening.open_writer` opens one.
 
     Attributes:
         store: where it writes.
@@ -158,11 +163,43 @@ class Writer:
             write_source(self.connection, number, source)
         return number
 
-    def live_row(self, name: bytes) -> int | None:
-        """The row of the item of this id."""
+    def _live_row(self, name: bytes) -> int | None:
         query = "SELECT row FROM items WHERE id = ? AND died = 0"
         found = self.connection.execute(query, (name,)).fetchone()
         return None if found is None else int(found[0])
+
+    def item(self, name: str) -> Stored | None:
+        """The item of this id, if it is there."""
+        query = f"SELECT {COLUMNS} FROM items WHERE id = ? AND died = 0"  # noqa: S608
+        with sqlite_errors(self.store.database):
+            found = self.connection.execute(query, (name_bytes(name),)).fetchone()
+        return None if found is None else stored(found, self.store.database)
+
+    def seen(self, name: str) -> Seen | None:
+        """What is known of the file of this id, if it was ever seen."""
+        with sqlite_errors(self.store.database):
+            found = self.connection.execute(
+                "SELECT * FROM files WHERE id = ?", (name_bytes(name),)
+            ).fetchone()
+        return None if found is None else seen_of(found, self.store.database)
+
+    def ids(self) -> list[str]:
+        """The ids of all items."""
+        with sqlite_errors(self.store.database):
+            found = self.connection.execute("SELECT id FROM items WHERE died = 0").fetchall()
+        return [name_text(name) for (name,) in found]
+
+    def files(self) -> list[str]:
+        """The ids of all files that were seen."""
+        with sqlite_errors(self.store.database):
+            return [name_text(name) for (name,) in self.connection.execute("SELECT id FROM files").fetchall()]
+
+    def complete(self) -> None:
+        """Mark a store that was built beside the one in use as fit to be named."""
+        after = replace(self.state, complete=True)
+        with transaction(self.connection, self.store.database, write=True):
+            database.write_state(self.connection, after)
+        self.state = after
 
     def _check(self, items: Sequence[Item]) -> None:
         size = width(self.state.bits)
@@ -207,7 +244,7 @@ class Writer:
         """The rows of those of these ids that are there."""
         if not self.state.live:
             return []
-        found = (self.live_row(name_bytes(name)) for name in names)
+        found = (self._live_row(name_bytes(name)) for name in names)
         return [row for row in found if row is not None]
 
     def _write_segments(self, *, whole: bool) -> None:
@@ -259,85 +296,3 @@ class Writer:
             database.write_state(self.connection, after)
         self.state = after
         acknowledge(self.store, after.generation)
-
-
-def make_store(store: Store, state: State, model: Path | None = None) -> None:
-    """A new, empty store, which no manifest names yet.
-
-    Args:
-        store: where; nothing is there.
-        state: its bits, model and root.
-        model: a folder to copy into it.
-    """
-    store.make()
-    acknowledge(store, state.generation)
-    if model is not None:
-        shutil.copytree(model, store.model)
-    connection = database.create(store.database, state)
-    with sqlite_errors(store.database):
-        connection.close()
-
-
-@contextmanager
-def attach(store: Store, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Writer]:
-    """Write to a store that no manifest need name yet.
-
-    Raises:
-        ModelError: damaged, or another process writes to it.
-    """
-    with file_lock(store.lock, store.path.parent, lock_timeout):
-        connection = _connect(store)
-        try:
-            with sqlite_errors(store.database):
-                state = database.read_state(connection, store.database)
-            yield Writer(store, connection, state)
-        finally:
-            connection.close()
-
-
-def _connect(store: Store) -> sqlite3.Connection:
-    if database.is_barred(store.database):
-        gallery = store.path.parent
-        with suppress(ModelError):  # a store that no manifest names yet
-            named, receipt = read_receipt(gallery)
-            if named == store:
-                write_receipt(gallery, replace(receipt, database=None))
-        database.leave_log(store.database)
-    return database.connect(store.database, write=True)
-
-
-@contextmanager
-def open_writer(path: Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[Writer]:
-    """The one writer of a gallery; segments and manifest follow when the block ends without an error.
-
-    Raises:
-        ModelError: no gallery, damaged, or another process writes to it for longer than ``lock_timeout``.
-    """
-    store, receipt = read_receipt(path)
-    while True:
-        with attach(store, lock_timeout=lock_timeout) as writer:
-            current, receipt = read_receipt(path)
-            if current != store:  # it was re-encoded while we waited
-                store = current
-                continue
-            clean(path, store.number)
-            found = load(path)  # compares what is there with its hashes: nothing is built upon damage
-            found.connection.close()
-            if len(found.segments) == len(receipt.segments):
-                writer.follow(path, receipt, list(found.segments.values()))
-            else:
-                writer.follow(path, replace(receipt, last_row=0), [])  # a damaged one: make them all anew
-            yield writer
-            writer.settle()
-        return
-
-
-def require_live(writer: Writer, ids: Sequence[str]) -> None:
-    """Refuse ids that are not there.
-
-    Raises:
-        ModelError: the first of them, by name.
-    """
-    for name in ids:
-        if writer.live_row(name_bytes(name)) is None:
-            raise ModelError(f"there is no item {name!r} in {writer.store.path.parent}: see anglehash list")
