@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack
-from anglehash.errors import CodeMismatchError, ConfigError
-from anglehash.search.engines import ENGINES, SearchResult, make_index
+from anglehash.errors import CodeMismatchError, ConfigError, DataError
+from anglehash.search.engines import ENGINES, RadiusResult, SearchResult, make_index
 from anglehash.search.engines import faiss as faiss_engine
 
 every_engine = pytest.mark.parametrize("engine", list(ENGINES))
@@ -27,6 +27,26 @@ def random_codes(n: int, bits: int, seed: int = 0) -> Codes:
 def collapsed_codes(n: int, bits: int, distinct: int, seed: int = 0) -> Codes:
     """Codes as learned heads give them: few distinct ones, each many times."""
     return random_codes(distinct, bits, seed)[np.random.default_rng(seed).integers(0, distinct, n)]
+
+
+SHAPES = ["random", "clustered", "collapsed", "all equal", "one bit apart", "all distinct"]
+
+
+def codes_of(shape: str, n: int, bits: int, rng: np.random.Generator) -> Codes:
+    """Codes as heads give them, and as no head would."""
+    fixed = np.random.default_rng(0).random((20, bits)) < 0.5
+    if shape == "random":
+        return pack(rng.random((n, bits)) < 0.5)
+    if shape == "clustered":
+        return pack(fixed[rng.integers(0, 20, n)] ^ (rng.random((n, bits)) < 0.06))
+    if shape == "collapsed":
+        return pack(fixed[rng.integers(0, 20, n)])
+    if shape == "all equal":
+        return pack(np.repeat(fixed[:1], n, axis=0))
+    if shape == "one bit apart":
+        return pack(fixed[:1] ^ np.eye(bits, dtype=np.bool_)[rng.integers(0, bits, n)])
+    counted = (np.arange(n)[:, None] >> np.arange(bits)[None] % 40) & 1  # neighbours share most bits
+    return pack(counted)
 
 
 def ranking(query: NDArray[np.uint8], database: Codes) -> list[tuple[int, int]]:
@@ -51,6 +71,11 @@ def check(engine: str, queries: Codes, database: Codes, bits: int, k: int, radiu
         span = slice(near.lims[row], near.lims[row + 1])
         inside = [pair for pair in truth if pair[0] <= radius]
         assert list(zip(near.distances[span], near.ids[span], strict=True)) == inside
+
+
+def pairs_of(found: RadiusResult, row: int) -> list[tuple[int, int]]:
+    span = slice(found.lims[row], found.lims[row + 1])
+    return list(zip(found.distances[span].tolist(), found.ids[span].tolist(), strict=True))
 
 
 def assert_same(got: SearchResult, expected: SearchResult) -> None:
@@ -178,6 +203,147 @@ def test_refuses_codes_of_another_width(engine: str, wrong: Codes) -> None:
         with pytest.raises(CodeMismatchError):
             call(wrong)
     assert len(index) == 5
+
+
+@every_engine
+def test_removed_items_do_not_come_and_the_others_keep_their_ids(engine: str) -> None:
+    index = make_index(
+        engine, pack(np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [0, 1, 1, 1]])), bits=4
+    )
+    index.remove(np.array([2, 1]))
+    index.remove(np.array([2]))  # it is out already, and stays out
+    assert (len(index), index.rows) == (2, 4)
+    index.add(pack(np.array([[1, 1, 1, 0]])))
+    assert (len(index), index.rows) == (3, 5)
+    distances, ids = index.search(pack(np.ones((1, 4))), k=5)
+    assert distances.tolist() == [[0, 1, 1]]
+    assert ids.tolist() == [[0, 3, 4]]
+    assert index.search_radius(pack(np.ones((1, 4))), radius=0).ids.tolist() == [0]
+    index.remove(np.ones(5, dtype=np.bool_))
+    assert len(index) == 0
+    assert index.search(pack(np.ones((1, 4))), k=5).ids.shape == (1, 0)
+    assert index.search_radius(pack(np.ones((1, 4))), radius=4).lims.tolist() == [0, 0]
+
+
+@every_engine
+def test_a_filter_comes_before_the_k_nearest(engine: str) -> None:
+    index = make_index(
+        engine, pack(np.array([[1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])), bits=4
+    )
+    query = pack(np.ones((1, 4)))
+    for within in (np.array([3, 1]), np.array([False, True, False, True])):
+        assert index.search(query, k=1, within=within).ids.tolist() == [[1]]
+        assert index.search(query, k=9, within=within).ids.tolist() == [[1, 3]]
+        assert index.search_radius(query, radius=3, within=within).ids.tolist() == [1]
+    index.remove(np.array([1]))
+    assert index.search(query, k=9, within=np.array([3, 1])).ids.tolist() == [[3]]
+    assert index.search(query, k=9, within=np.array([], dtype=np.int64)).ids.shape == (1, 0)
+    assert index.search_radius(query, radius=4, within=np.zeros(4, np.bool_)).lims.tolist() == [0, 0]
+
+
+@every_engine
+def test_radius_and_k_together(engine: str) -> None:
+    index = make_index(
+        engine, pack(np.array([[1, 1, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0], [1, 1, 1, 0]])), bits=4
+    )
+    queries = pack(np.array([[1, 1, 1, 1], [0, 0, 0, 0], [0, 0, 0, 1]]))
+    lims, distances, ids = index.search_radius(queries, radius=1, k=1)
+    assert lims.tolist() == [0, 1, 2, 3]
+    assert distances.tolist() == [0, 0, 1]
+    assert ids.tolist() == [1, 2, 2]
+    lims, distances, ids = index.search_radius(queries, radius=2, k=3)
+    assert lims.tolist() == [0, 3, 5, 6]  # 1111: 1111, 1110, 1100; 0000: 0000, 1100; 0001: 0000
+    assert ids.tolist() == [1, 3, 0, 2, 0, 2]
+    with pytest.raises(ConfigError, match=r"^k is a number of neighbours"):
+        index.search_radius(queries, radius=2, k=0)
+
+
+@every_engine
+@settings(max_examples=40, deadline=None)
+@given(
+    data=st.data(),
+    bits=st.sampled_from([4, 11, 64, 90]),
+    shape=st.sampled_from(SHAPES),
+    seed=st.integers(0, 99),
+)
+def test_changes_equal_brute_force_on_what_is_there(
+    engine: str, data: st.DataObject, bits: int, shape: str, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    index, all_codes, there = (
+        ENGINES[engine].Index(bits),
+        codes_of(shape, 0, bits, rng),
+        np.zeros(0, np.bool_),
+    )
+    for _ in range(data.draw(st.integers(1, 5))):
+        new = codes_of(shape, data.draw(st.integers(0, 40)), bits, rng)
+        index.add(new)
+        all_codes, there = np.concatenate([all_codes, new]), np.append(there, np.ones(len(new), np.bool_))
+        out = rng.random(len(there)) < data.draw(st.sampled_from([0, 0.1, 0.9]))
+        index.remove(out if data.draw(st.booleans()) else np.flatnonzero(out))
+        there &= ~out
+        assert (len(index), index.rows) == (there.sum(), len(there))
+        within = rng.random(len(there)) < data.draw(st.sampled_from([0, 0.1, 0.9, 1]))
+        queries, k = codes_of(shape, 2, bits, rng), data.draw(st.integers(1, 50))
+        radius = data.draw(st.integers(0, bits))
+        for rows, given_rows in ((there, None), (there & within, within)):
+            found = index.search(queries, k, within=given_rows)
+            near = index.search_radius(queries, radius, within=given_rows)
+            both = index.search_radius(queries, radius, k=k, within=given_rows)
+            for row, query in enumerate(queries):
+                truth = [pair for pair in ranking(query, all_codes) if rows[pair[1]]]
+                inside = [pair for pair in truth if pair[0] <= radius]
+                assert list(zip(found.distances[row], found.ids[row], strict=True)) == truth[:k]
+                assert pairs_of(near, row) == inside
+                assert pairs_of(both, row) == inside[:k]
+
+
+@every_engine
+@pytest.mark.parametrize("shape", SHAPES)
+def test_many_codes(engine: str, shape: str) -> None:
+    rng = np.random.default_rng(3)
+    database = codes_of(shape, 50_000, 64, rng)
+    queries = np.concatenate([database[:5], codes_of(shape, 3, 64, rng), random_codes(2, 64)])
+    index = make_index(engine, database, bits=64)
+    unequal = np.array([np.unpackbits(query ^ database, axis=1).sum(axis=1) for query in queries])
+    order = np.argsort(unequal, axis=1, kind="stable")
+    for k in (1, 100, 2000):
+        found = index.search(queries, k)
+        np.testing.assert_array_equal(found.ids, order[:, :k])
+        np.testing.assert_array_equal(found.distances, np.take_along_axis(unequal, order[:, :k], axis=1))
+    for radius in (0, 2, 20):
+        near = index.search_radius(queries, radius)
+        np.testing.assert_array_equal(np.diff(near.lims), (unequal <= radius).sum(axis=1))
+        expected = [row[: (own <= radius).sum()] for row, own in zip(order, unequal, strict=True)]
+        np.testing.assert_array_equal(near.ids, np.concatenate(expected))
+
+
+@every_engine
+@pytest.mark.parametrize(
+    "wrong",
+    [np.array([5]), np.array([-1]), np.zeros(4, np.bool_), np.array([[1]]), np.array([1.0])],
+    ids=["past the end", "negative", "short mask", "two-dimensional", "dtype"],
+)
+def test_refuses_rows(engine: str, wrong: Any) -> None:
+    index = make_index(engine, random_codes(5, 16), bits=16)
+    for call in (
+        index.remove,
+        lambda rows: index.search(random_codes(1, 16), 1, within=rows),
+        lambda rows: index.search_radius(random_codes(1, 16), 1, within=rows),
+    ):
+        with pytest.raises(
+            DataError, match=r"^(rows are a mask of 5 or row numbers|5 rows were ever added), got "
+        ):
+            call(wrong)
+    assert len(index) == 5
+
+
+@every_engine
+def test_tells_its_memory(engine: str) -> None:
+    index = ENGINES[engine].Index(64)
+    index.add(random_codes(1000, 64))
+    index.search(random_codes(1, 64), k=1)
+    assert 8 * 1000 <= index.nbytes <= 8 * 8 * 1000
 
 
 def test_unknown_engine_names_the_nearest() -> None:

@@ -18,6 +18,7 @@ from anglehash.evaluation.kernels import kernel
 
 SHIFT = 32
 ROW = (1 << SHIFT) - 1
+BLOCK = 2048  # codes that stay in the fastest cache while all queries pass over them
 CHUNK = 128  # codes whose least distance is looked at before each one's
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -27,7 +28,11 @@ Number = int | np.integer[Any]
 
 
 def inlined(function: F) -> F:
-    """Compile into its callers. Passing arrays costs a count of who holds each: too much for a small step."""
+    """Compile into its callers. Passing arrays costs a count of who holds each: too much for a small step.
+
+    A trap for whoever changes such a function: the machine code kept on disk is that of its callers, and is looked
+    up by the date of *their* file. Touch those too, or remove ``__pycache__``.
+    """
     return cast(F, njit(inline="always")(function))
 
 
@@ -47,26 +52,20 @@ def near(
 ) -> Any:
     """Keep those of ``count`` candidates that are within ``reach`` bits; their distances go to ``out``.
 
-    All are written, and what is too far away is written over: there is no branch to guess, and the processor
-    waits for many codes at once.
+    Word by word, so that the processor waits for many codes at once; and all are kept for a moment, what is too far
+    away to be written over, so that there is no branch to guess.
     """
-    kept: Any = 0
-    if len(query) == 1:
-        only, word = query[0], codes[0]
-        for place in range(count):
-            code = candidates[place]
-            distance = np.int64(popcount(word[code] ^ only))
-            candidates[kept], out[kept] = code, distance
-            kept += distance <= reach
-        return kept
+    word, part = codes[0], query[0]
     for place in range(count):
-        code = candidates[place]
-        total = popcount(codes[0, code] ^ query[0])
-        for word_number in range(1, len(query)):
-            total += popcount(codes[word_number, code] ^ query[word_number])
-        distance = np.int64(total)
-        candidates[kept], out[kept] = code, distance
-        kept += distance <= reach
+        out[place] = popcount(word[candidates[place]] ^ part)
+    for number in range(1, len(query)):
+        word, part = codes[number], query[number]
+        for place in range(count):
+            out[place] += np.int32(popcount(word[candidates[place]] ^ part))
+    kept: Any = 0
+    for place in range(count):
+        candidates[kept], out[kept] = candidates[place], out[place]
+        kept += out[kept] <= reach
     return kept
 
 

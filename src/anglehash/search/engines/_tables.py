@@ -50,7 +50,7 @@ class Tables(NamedTuple):
     bases: NDArray[np.int64]
     offsets: NDArray[np.int32]
     lists: NDArray[np.int32]
-    masks: NDArray[np.uint64]
+    masks: NDArray[np.uint32]
     rings: NDArray[np.int64]
 
     @property
@@ -65,7 +65,7 @@ NO_TABLES = Tables(
     np.empty(0, np.int64),
     np.empty(0, np.int32),
     np.empty((0, 0), np.int32),
-    np.empty((0, 0), np.uint64),
+    np.empty((0, 0), np.uint32),
     np.empty((0, 1), np.int64),
 )
 
@@ -114,10 +114,10 @@ def tables_of(codes: NDArray[np.uint64], bits: int) -> Tables:
     return Tables(first, width, bases[:-1], offsets, lists[1:].copy(), *_masks(width.tolist()))
 
 
-def _masks(widths: list[int]) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+def _masks(widths: list[int]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
     every = {width: rings_of(width) for width in set(widths)}
     most = max(map(len, every.values()))
-    masks = np.zeros((len(widths), max(sum(map(len, rings)) for rings in every.values())), dtype=np.uint64)
+    masks = np.zeros((len(widths), max(sum(map(len, rings)) for rings in every.values())), dtype=np.uint32)
     ends = np.zeros((len(widths), most + 1), dtype=np.int64)
     for part, width in enumerate(widths):
         flat = [mask for ring in every[width] for mask in ring]

@@ -114,6 +114,8 @@ class Index:
 
     def _codes(self) -> Codes:
         """What faiss holds: a view."""
+        if not len(self):
+            return np.empty((0, width(self.bits)), dtype=np.uint8)  # faiss has no array to look at
         storage = self._faiss.xb
         codes: Codes = faiss.rev_swig_ptr(storage.data(), storage.size()).reshape(len(self), width(self.bits))
         return codes
