@@ -37,7 +37,7 @@ def posterior(
     seed: int = 0,
     report: Report = silent,
     folds: int = 5,
-    hidden: int = 256,
+    hidden: int = 128,
     epochs: int = 12,
     learning_rate: float = 4e-3,
     weight_decay: float = 5e-2,
