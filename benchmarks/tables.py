@@ -1,6 +1,9 @@
 """The tables of docs/results.md, from the results that ``anglehash benchmark`` wrote.
 
     python benchmarks/tables.py results/cifar10-I
+    python benchmarks/tables.py --into docs/results.md
+
+The second puts each table of a document between its marks, ``<!-- results/NAME [KEY] -->`` and ``<!-- end -->``.
 
 Each entry is the mean over training seeds on the first split, or over draws of classes where there are draws,
 ± their standard deviation; "splits" is the range over split seeds with the first training seed, "CPU s" the
@@ -11,24 +14,35 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from anglehash.errors import DataError
+from anglehash.files import write_atomic
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import Standings, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
+
+HERE = Path(__file__).parent
+MARKED = re.compile(
+    r"(?P<begin><!-- (?P<result>results/[\w-]+)(?: (?P<key>\w+))? -->)\n.*?<!-- end -->", re.DOTALL
+)
 
 
 def main() -> None:
     """Print the tables of some results."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("results", type=Path, nargs="+")
+    parser.add_argument("results", type=Path, nargs="*")
+    parser.add_argument("--into", type=Path, help="a document whose marked tables are to be put in")
     parser.add_argument("--cut", help="mAP at this cut, out of map_at, in place of the headline's")
     parser.add_argument("--key", default="map", help="another number of a cell: map_features, map_convention")
     arguments = parser.parse_args()
+    if arguments.into:
+        text = arguments.into.read_text(encoding="utf-8")
+        write_atomic(arguments.into, filled(text, HERE.parent).encode())
     for path in arguments.results:
         file = path / "result.json" if path.is_dir() else path
         result = json.loads(file.read_text(encoding="utf-8"))
@@ -37,6 +51,23 @@ def main() -> None:
         except DataError as error:
             sys.exit(f"Error: {file}: {error}")
         print(f"### {result['name']}\n\n{text}\n")
+
+
+def filled(text: str, root: Path) -> str:
+    """A document with the tables between its marks as the results under ``root`` give them.
+
+    Raises:
+        DataError: a result is not there, or lacks the number that is asked for.
+    """
+
+    def table(mark: re.Match[str]) -> str:
+        file = root / mark["result"] / "result.json"
+        if not file.is_file():
+            raise DataError(f"{file} is not there: the document names it")
+        found = tables(json.loads(file.read_text(encoding="utf-8")), key=mark["key"] or "map")
+        return f"{mark['begin']}\n\n{found}\n\n<!-- end -->"
+
+    return MARKED.sub(table, text)
 
 
 def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") -> str:

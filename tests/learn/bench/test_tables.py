@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from anglehash.errors import DataError
-from benchmarks.tables import tables
+from benchmarks.tables import MARKED, filled, tables
 
 SPLIT = {
     "seed": 0,
@@ -114,3 +116,25 @@ def test_the_last_line_says_what_the_table_is_held_against() -> None:
     )
     unknown = [SPLIT | {"ceiling": None, "class_id_map": None}]
     assert rows(cell("ce", 32, 0.5), splits=unknown)[-1][0].startswith("1,000 queries")
+
+
+def test_a_document_is_filled_between_its_marks_only(tmp_path: Path) -> None:
+    (tmp_path / "results" / "small").mkdir(parents=True)
+    result = {"name": "small", "splits": [SPLIT], "cells": [cell("ce", 32, 0.5, map_features=0.75)]}
+    (tmp_path / "results" / "small" / "result.json").write_text(json.dumps(result))
+    text = "before\n<!-- results/small map_features -->\nold\n<!-- end -->\nafter <!-- end -->\n"
+    found = filled(text, tmp_path)
+    assert found.startswith("before\n<!-- results/small map_features -->\n\n| method | 32 | CPU s |\n")
+    assert "| ce | .750 | - |" in found
+    assert "old" not in found
+    assert found.endswith("\n\n<!-- end -->\nafter <!-- end -->\n")
+    assert filled(found, tmp_path) == found
+    with pytest.raises(DataError, match=r"absent.result\.json is not there"):
+        filled(text.replace("small", "absent"), tmp_path)
+
+
+def test_the_tables_of_the_documentation_are_those_of_the_recorded_results() -> None:
+    root = Path(__file__).parents[3]
+    text = (root / "docs" / "results.md").read_text(encoding="utf-8")
+    assert len(MARKED.findall(text)) >= 5
+    assert filled(text, root) == text
