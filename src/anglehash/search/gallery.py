@@ -95,7 +95,7 @@ class Gallery:
         path = Path(path)
         with new_folder(path, force=force, ours=is_a(KIND)) as folder:
             store = Store(folder / "1")
-            make_store(store, State(bits=bits, model=model_id, root=root, created_by=_us()), model)
+            make_store(store, State(bits=bits, model=model_id, root=root, created_by=us()), model)
             with attach(store) as writer:
                 seen = [Seen(name, reason, detail) for name, reason, detail in problems]
                 writer.commit(Changes(seen=seen))
@@ -212,6 +212,21 @@ class Gallery:
         """
         return self._view.named(name)[1]
 
+    def listed(
+        self, where: Filter | None = None, *, limit: int | None = None, after_row: int = 0
+    ) -> tuple[list[Item], int | None]:
+        """Items in the gallery's order.
+
+        Args:
+            where: only those that pass this filter.
+            limit: at most so many.
+            after_row: what an earlier call gave, to go on after its last item.
+
+        Returns:
+            The items, and what to give as ``after_row`` for the next ones; ``None`` after the last.
+        """
+        return self._answer(lambda view: view.listed(where or Filter(), limit, after_row))
+
     def require_model(self, model_id: str) -> None:
         """Refuse codes of another model: equal bits, but with other meanings.
 
@@ -318,7 +333,8 @@ class Gallery:
         }
 
 
-def _us() -> str:
+def us() -> str:
+    """The library, with its version."""
     return f"anglehash {version('anglehash')}"
 
 

@@ -14,7 +14,7 @@ from anglehash.errors import DataError
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import read_state, sqlite_errors
-from anglehash.search.store.items import Seen, Stored, name_bytes, seen_of
+from anglehash.search.store.items import Item, Seen, Stored, name_bytes, seen_of
 from anglehash.search.store.layout import read_receipt
 from anglehash.search.store.reader import Snapshot, load, packed, transaction
 from anglehash.search.store.segments import Rows
@@ -134,6 +134,19 @@ class View:
             if position < len(self.rows) and self.rows[position] == row:
                 return position, self.items(np.array([position]))[0]
         raise DataError(f"there is no item {name!r} in {self.snapshot.store.path.parent}: see anglehash list")
+
+    def listed(self, where: Filter, limit: int | None, after_row: int) -> tuple[list[Item], int | None]:
+        """Items that pass, in order, and the last one's row where there are more."""
+        with self._lock:
+            positions = self._subset(where) if where else np.arange(len(self.rows))
+            positions = positions[self.rows[positions] > after_row]
+            shown = positions[:limit]
+            rows = self.rows[shown].tolist()
+            found = self.snapshot.items(rows)
+        if None in found:
+            raise PurgedError(f"{self.snapshot.store.database} is damaged: a row is missing")
+        following = rows[-1] if len(shown) < len(positions) else None
+        return [stored.item for stored in found if stored], following
 
     def files(self) -> list[Seen]:
         """Every file that was seen, by id, as of now."""

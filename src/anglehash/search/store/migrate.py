@@ -18,7 +18,7 @@ import numpy as np
 
 from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import ModelError
-from anglehash.manifest import read_manifest
+from anglehash.manifest import kind_of, read_manifest
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen
 from anglehash.search.store.layout import KIND, VERSION, Store, file_lock
@@ -28,6 +28,24 @@ from anglehash.search.store.writer import Changes
 _CODES, _ITEMS, _SKIPPED, _MODEL = "codes.bin", "items.jsonl", "skipped.json", "model"
 _LOCK = ".converting"
 _CHUNK = 16_384
+
+
+def is_old(path: Path) -> bool:
+    """Whether a gallery is whole and of format 1.
+
+    Raises:
+        ModelError: it is of format 1 and damaged, or of a newer format.
+    """
+    return kind_of(path) == KIND and _version(path) == 1
+
+
+def _version(path: Path) -> int:
+    try:
+        return int(read_manifest(path, KIND, VERSION)["version"])
+    except ModelError:
+        if (path / _CODES).exists():
+            raise
+        return VERSION  # of the newer one, every reader says what is wrong
 
 
 def migrate_if_old(path: Path) -> bool:

@@ -57,9 +57,9 @@ class Changes(NamedTuple):
 
     Attributes:
         add: new items; one whose id is there replaces it.
-        remove: ids of items to remove.
-        seen: files that were seen, whether they gave a code or not.
-        forget: ids of files that are no longer there.
+        remove: ids of items to remove; what was noted of their files goes too.
+        forget: ids of files of which nothing more is to be noted.
+        seen: files that were seen, whether they gave a code or not; they are noted last.
     """
 
     add: Sequence[Item] = ()
@@ -175,6 +175,13 @@ class Writer:
             found = self.connection.execute(query, (name_bytes(name),)).fetchone()
         return None if found is None else stored(found, self.store.database)
 
+    def item_at(self, row: int) -> Stored | None:
+        """The item of this row, if it is there."""
+        query = f"SELECT {COLUMNS} FROM items WHERE row = ? AND died = 0"  # noqa: S608
+        with sqlite_errors(self.store.database):
+            found = self.connection.execute(query, (row,)).fetchone()
+        return None if found is None else stored(found, self.store.database)
+
     def seen(self, name: str) -> Seen | None:
         """What is known of the file of this id, if it was ever seen."""
         with sqlite_errors(self.store.database):
@@ -223,9 +230,9 @@ class Writer:
         run("UPDATE items SET died = ? WHERE row = ?", ((generation, row) for row in gone))
         records = (record_of(item, row, generation) for row, item in enumerate(changes.add, first))
         run(f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", records)  # noqa: S608
-        run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", map(seen_record, changes.seen))
         forgotten = ((name_bytes(name),) for name in (*changes.forget, *changes.remove))
         run("DELETE FROM files WHERE id = ?", forgotten)
+        run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", map(seen_record, changes.seen))
         digest = state.dead_digest
         for row in gone:
             digest ^= database.death(row, generation)

@@ -16,53 +16,46 @@ from anglehash.serve.console import (
     show,
     skipped,
 )
+from anglehash.serve.options import memory_option
 
 
 @click.command("index")
 @click.argument("model", type=PATH)
 @click.argument("images")
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    required=True,
-    help="Folder of the gallery.",
-)
+@click.option("-o", "--output", type=PATH, required=True, help="Folder of the gallery.")
+@click.option("--prefix", default="", help="Put this and a / before each id.")
 @data_options
+@memory_option
 @force_option
 @json_option
 def command(
-    model: Path, images: str, output: Path, root: Path | None, download: bool, force: bool, as_json: bool
+    model: Path,
+    images: str,
+    output: Path,
+    prefix: str,
+    root: Path | None,
+    download: bool,
+    memory: int | None,
+    force: bool,
+    as_json: bool,
 ) -> int:
     """Encode IMAGES with MODEL into a gallery that can be searched.
 
-    The gallery holds a copy of the model, so it can be moved and searched on its own.
+    The gallery holds a copy of the model, so it can be moved and searched on its own. A call that was
+    stopped is gone on with when it is given again.
 
     \b
     Example:
         anglehash index model/ photos/ -o gallery/
     """
-    from anglehash.data.sources import list_images
-    from anglehash.files import refuse_existing
-    from anglehash.manifest import is_a
+    from anglehash.progress import Console
     from anglehash.search.gallery import Gallery
-    from anglehash.serve.encoding import encode_listed
+    from anglehash.serve.galleries import Images, build
 
-    refuse_existing(output, force=force, ours=is_a("gallery"))
-    found = encode_listed(model, list_images(images, root=root, download=download))
-    gallery = Gallery.create(
-        output,
-        codes=found.codes,
-        ids=found.ids,
-        labels=found.labels,
-        bits=found.bits,
-        model_id=found.model_id,
-        problems=found.problems,
-        root=str(Path(images).absolute()) if Path(images).exists() else "",
-        model=model,
-        force=force,
-    )
-    facts = {**gallery.info(), "problems": listed(found.problems), "notes": found.notes}
+    given = Images(data=images, root=root, download=download, prefix=prefix, memory=memory)
+    done = build(model, given, output, force=force, report=Console())
+    gallery = Gallery.open(output)
+    facts = {**gallery.info(), **done.facts(), "problems": listed(done.problems), "notes": done.notes}
     show(facts, as_json=as_json, text=lambda: f"{output}: {len(gallery)} images, {gallery.bits} bits")
-    remarked(found.notes)
-    return skipped(found.problems)
+    remarked(done.notes)
+    return skipped(done.problems)

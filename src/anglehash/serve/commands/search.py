@@ -2,61 +2,67 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import click
 
-from anglehash.errors import ImageError
 from anglehash.serve.console import PATH, json_option, printable, show, table
+from anglehash.serve.options import filter_of, filter_options
 
 
 @click.command("search")
 @click.argument("gallery", type=PATH)
-@click.argument("query", type=PATH)
+@click.argument("query", type=PATH, required=False)
+@click.option("--like", help="In place of QUERY: more like the item of this id.")
 @click.option("-k", type=int, help="At most so many answers.  [default: 10, without --radius]")
-@click.option("--radius", type=int, help="Answers within so many bits.")
+@click.option("--radius", "--max-distance", "radius", type=int, help="Answers within so many bits.")
+@click.option("--cursor", help="The next -k answers, after those that gave this cursor.")
 @click.option("--engine", default="faiss", show_default=True, help="Search engine.")
+@filter_options
 @json_option
 def command(
-    gallery: Path, query: Path, k: int | None, radius: int | None, engine: str, as_json: bool
+    gallery: Path,
+    query: Path | None,
+    like: str | None,
+    k: int | None,
+    radius: int | None,
+    cursor: str | None,
+    engine: str,
+    label: tuple[str, ...],
+    pattern: str | None,
+    after: datetime | None,
+    before: datetime | None,
+    where: tuple[str, ...],
+    as_json: bool,
 ) -> None:
     """Find the images of GALLERY that are nearest to the image QUERY.
 
+    Filters come first: -k answers are found wherever so many items pass them.
+
     \b
     Example:
-        anglehash search gallery/ query.jpg -k 5
+        anglehash search gallery/ query.jpg -k 5 --label cat
     """
-    from anglehash.data.dataset import Encoded
-    from anglehash.data.images import read_file
-    from anglehash.learn.model import Model
-    from anglehash.search.gallery import Gallery
+    from anglehash.serve.searching import Question, ask
 
     if k is not None and k < 1:
         raise click.UsageError(f"-k must be at least 1, got {k}")
-    opened = Gallery.open(gallery)
-    model = Model.load(opened.model_folder)
-    opened.require_model(model.id)
-    try:
-        image = read_file(query)
-    except ImageError as error:
-        raise ImageError(error.reason, f"{query}: {error.detail}") from error
-    found = model.encode(Encoded([image]))
-    if found.problems:
-        _, reason, detail = found.problems[0]
-        raise ImageError(reason, f"{query}: {detail}")
-    k = 10 if k is None and radius is None else k
-    hits = opened.search(found.codes, k, radius=radius, engine=engine)[0]
-    answer = {
-        "query": str(query),
-        "k": k,
+    if (query is None) == (like is None):
+        raise click.UsageError("give QUERY or --like, and not both")
+    passing = filter_of(label, pattern, after, before, where)
+    question = Question(query, like, k, radius, cursor, engine, passing)
+    hits, following = ask(gallery, question)
+    answer: dict[str, Any] = {
+        "query": str(query) if query else None,
+        "like": like,
+        "k": question.size,
         "radius": radius,
-        "results": [hit._asdict() | {"labels": list(hit.labels)} for hit in hits],
+        "cursor": following,
+        "results": [
+            hit._asdict() | {"labels": list(hit.labels), "metadata": dict(hit.metadata)} for hit in hits
+        ],
     }
-    show(
-        answer,
-        as_json=as_json,
-        text=lambda: table(
-            [["rank", "distance", "labels", "id"]]
-            + [[str(h.rank), str(h.distance), printable("|".join(h.labels)), printable(h.id)] for h in hits]
-        ),
-    )
+    rows = [[str(h.rank), str(h.distance), printable("|".join(h.labels)), printable(h.id)] for h in hits]
+    show(answer, as_json=as_json, text=lambda: table([["rank", "distance", "labels", "id"], *rows]))

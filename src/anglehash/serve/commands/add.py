@@ -1,0 +1,52 @@
+"""``anglehash add``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import PATH, data_options, json_option, listed, remarked, show, skipped
+from anglehash.serve.options import lock_option, memory_option
+
+
+@click.command("add")
+@click.argument("gallery", type=PATH)
+@click.argument("images")
+@click.option("--prefix", default="", help="Put this and a / before each id.")
+@click.option("--verify-content", is_flag=True, help="Read also files whose size and date have not changed.")
+@data_options
+@memory_option
+@lock_option
+@json_option
+def command(
+    gallery: Path,
+    images: str,
+    prefix: str,
+    verify_content: bool,
+    root: Path | None,
+    download: bool,
+    memory: int | None,
+    lock_timeout: float,
+    as_json: bool,
+) -> int:
+    """Add IMAGES to GALLERY, encoded with its own model.
+
+    An id is the image's path below IMAGES. A new id is added; one that is there is passed over where its
+    bytes are equal, and replaced where they are not. Each batch is on disk once it is done.
+
+    \b
+    Example:
+        anglehash add gallery/ more-photos/ --prefix more
+    """
+    from anglehash.progress import Console
+    from anglehash.serve.galleries import Images, add
+
+    given = Images(
+        data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
+    )
+    done = add(gallery, given, lock_timeout=lock_timeout, report=Console())
+    facts = {"gallery": str(gallery), **done.facts(), "problems": listed(done.problems), "notes": done.notes}
+    show(facts, as_json=as_json, text=lambda: f"{gallery}: {done.line()}")
+    remarked(done.notes)
+    return skipped(done.problems)

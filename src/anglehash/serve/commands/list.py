@@ -1,0 +1,46 @@
+"""``anglehash list``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import PATH, json_option, printable, show, table
+from anglehash.serve.options import filter_of, filter_options
+
+
+@click.command("list")
+@click.argument("gallery", type=PATH)
+@click.option("--limit", type=click.IntRange(1), help="At most so many.")
+@click.option("--cursor", type=click.IntRange(0), default=0, help="Go on where an earlier call ended.")
+@filter_options
+@json_option
+def command(
+    gallery: Path,
+    limit: int | None,
+    cursor: int,
+    label: tuple[str, ...],
+    pattern: str | None,
+    after: datetime | None,
+    before: datetime | None,
+    where: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """List the items of GALLERY: id, labels and metadata, in the order in which they were added.
+
+    \b
+    Example:
+        anglehash list gallery/ --label cat --limit 20
+    """
+    from anglehash.search.gallery import Gallery
+
+    opened = Gallery.open(gallery)
+    found, following = opened.listed(
+        filter_of(label, pattern, after, before, where), limit=limit, after_row=cursor
+    )
+    items = [{"id": item.id, "labels": list(item.labels), "metadata": dict(item.metadata)} for item in found]
+    facts = {"gallery": str(gallery), "total": len(opened), "items": items, "cursor": following}
+    rows = [["id", "labels"], *([printable(item.id), printable("|".join(item.labels))] for item in found)]
+    show(facts, as_json=as_json, text=lambda: table(rows))

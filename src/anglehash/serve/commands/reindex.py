@@ -1,0 +1,41 @@
+"""``anglehash reindex``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import PATH, json_option, listed, remarked, show, skipped
+from anglehash.serve.options import lock_option
+
+
+@click.command("reindex")
+@click.argument("gallery", type=PATH)
+@click.option("--model", type=PATH, required=True, help="The new model.")
+@lock_option
+@json_option
+def command(gallery: Path, model: Path, lock_timeout: float, as_json: bool) -> int:
+    """Encode the images of GALLERY again with another model.
+
+    Until it is done the gallery answers with its old codes; then all of them change at once. Ids, labels and
+    metadata stay. A call that was stopped is gone on with when it is given again.
+
+    \b
+    Example:
+        anglehash reindex gallery/ --model new-model/
+    """
+    from anglehash.progress import Console
+    from anglehash.search.gallery import Gallery
+    from anglehash.serve.reindexing import reindex
+
+    done = reindex(gallery, model, lock_timeout=lock_timeout, report=Console())
+    opened = Gallery.open(gallery)
+    facts = {**opened.info(), "problems": listed(done.problems), "notes": done.notes}
+    show(
+        facts,
+        as_json=as_json,
+        text=lambda: f"{gallery}: {len(opened)} images, {opened.bits} bits, model {opened.model_id}",
+    )
+    remarked(done.notes)
+    return skipped(done.problems)

@@ -1,0 +1,54 @@
+"""``anglehash sync``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from anglehash.serve.console import PATH, data_options, json_option, listed, remarked, show, skipped
+from anglehash.serve.options import lock_option, memory_option
+
+
+@click.command("sync")
+@click.argument("gallery", type=PATH)
+@click.argument("images")
+@click.option("--prefix", default="", help="Put this and a / before each id.")
+@click.option("--verify-content", is_flag=True, help="Read also files whose size and date have not changed.")
+@click.option("--force", is_flag=True, help="Remove more than half of the items, if their files are gone.")
+@data_options
+@memory_option
+@lock_option
+@json_option
+def command(
+    gallery: Path,
+    images: str,
+    prefix: str,
+    verify_content: bool,
+    force: bool,
+    root: Path | None,
+    download: bool,
+    memory: int | None,
+    lock_timeout: float,
+    as_json: bool,
+) -> int:
+    """Make GALLERY hold what the folder IMAGES holds: new, changed, renamed and deleted files.
+
+    As add does it; and items whose file is gone are removed. A file that was moved or renamed is found by
+    its content. With --prefix only the ids below it are compared.
+
+    \b
+    Example:
+        anglehash sync gallery/ photos/
+    """
+    from anglehash.progress import Console
+    from anglehash.serve.galleries import Images, sync
+
+    given = Images(
+        data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
+    )
+    done = sync(gallery, given, force=force, lock_timeout=lock_timeout, report=Console())
+    facts = {"gallery": str(gallery), **done.facts(), "problems": listed(done.problems), "notes": done.notes}
+    show(facts, as_json=as_json, text=lambda: f"{gallery}: {done.line()}")
+    remarked(done.notes)
+    return skipped(done.problems)

@@ -1,0 +1,246 @@
+"""Galleries on the command line: building, growing, following a folder, and encoding anew with another model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from anglehash.data.sources import SETS, list_images
+from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.files import refuse_existing
+from anglehash.learn.model import Model
+from anglehash.manifest import is_a, kind_of
+from anglehash.progress import Report, silent
+from anglehash.search.gallery import Gallery, us
+from anglehash.search.store.database import State
+from anglehash.search.store.items import Item
+from anglehash.search.store.layout import KIND, Store
+from anglehash.search.store.migrate import migrate_if_old
+from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store, open_writer
+from anglehash.search.store.sources import Source
+from anglehash.search.store.writer import Changes, Writer
+from anglehash.serve.ingest import LARGEST, Given, Ingested, ingest, removable
+from anglehash.serve.metadata import manifest_metadata
+
+FEW = 10
+"""So many items may go at once without ``--force``; of more, at most half."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Images:
+    """Images as the command line names them.
+
+    Attributes:
+        data: a folder, a manifest, or the name of a known set.
+        root: where the files of a known set or a manifest are.
+        download: a known set may be fetched.
+        prefix: what stands before each id.
+        verify_content: read every file again, also where size and date have not changed.
+        memory: bytes that the command may use, or ``None``.
+    """
+
+    data: str
+    root: Path | None = None
+    download: bool = False
+    prefix: str = ""
+    verify_content: bool = False
+    memory: int | None = None
+
+    @property
+    def source(self) -> Source:
+        """Where they come from, by names that hold in any working directory."""
+        if self.prefix.startswith("/") or self.prefix.endswith("/") or ".." in self.prefix.split("/"):
+            raise ConfigError(
+                f"a prefix is a path such as trips/2019, without .. or / at its ends: {self.prefix!r}"
+            )
+        path = Path(self.data).expanduser()
+        data = self.data if self.data in SETS or not path.exists() else str(path.absolute())
+        return Source(data, str(self.root.expanduser().absolute()) if self.root else "", self.prefix)
+
+    def given(self) -> Given:
+        """The images, listed."""
+        images = list_images(self.data, root=self.root, download=self.download)
+        return Given(
+            images=images,
+            source=self.source,
+            metadata=manifest_metadata(self.data),
+            verify_content=self.verify_content,
+            largest=largest_batch(self.memory, len(images)),
+        )
+
+
+BASE_MEMORY, ID_MEMORY, IMAGE_MEMORY = 700 * 2**20, 1_000, 60_000
+"""Bytes: of the libraries and a network, of a listed image, and of an image in a batch (measured, rounded up)."""
+
+
+def largest_batch(memory: int | None, images: int) -> int:
+    """How many images may be in a batch so that all of it stays below ``memory`` bytes.
+
+    >>> largest_batch(None, 100), largest_batch(2**30, 100)
+    (16384, 5661)
+
+    Raises:
+        ConfigError: it is too little for any batch.
+    """
+    if memory is None:
+        return LARGEST
+    left = memory - BASE_MEMORY - ID_MEMORY * images
+    if left < 64 * IMAGE_MEMORY:
+        needed = (BASE_MEMORY + ID_MEMORY * images + 64 * IMAGE_MEMORY) >> 20
+        raise ConfigError(
+            f"--memory {memory >> 20}M is too little for {images} images: at least {needed}M is needed"
+        )
+    return min(LARGEST, left // IMAGE_MEMORY)
+
+
+def build(
+    model_path: Path, images: Images, output: Path, *, force: bool = False, report: Report = silent
+) -> Ingested:
+    """Make a gallery. Until it is complete it lies beside its place, where another call goes on with it.
+
+    Raises:
+        OutputExistsError: there is something at ``output``.
+        ModelError: the model is damaged, or an unfinished gallery of another model lies there.
+    """
+    refuse_existing(output, force=force, ours=is_a(KIND))
+    model, given = Model.load(model_path), images.given()
+    work = output.with_name(f"{output.name[:200]}.indexing")
+    _begin(work, model_path, model, images, force=force)
+    with open_writer(work) as writer:
+        done = ingest(writer, model, given, report=report)
+    refuse_existing(output, force=force, ours=is_a(KIND))
+    _put_in_place(work, output)
+    return done
+
+
+def _begin(work: Path, model_path: Path, model: Model, images: Images, *, force: bool) -> None:
+    """An empty gallery at ``work``, unless there is one of the same model."""
+    if kind_of(work) == KIND:
+        with open_writer(work) as writer:  # nobody else is at it
+            found = writer.state.model
+        if found == model.id:
+            return
+        if not force:
+            raise ModelError(
+                f"{work} is an unfinished gallery of the model {found}, not of {model.id}: "
+                "remove it, or add --force to begin again"
+            )
+    elif work.exists() and any(child.name != "1" for child in work.iterdir()):
+        raise ModelError(
+            f"{work} is in the way, and no unfinished gallery: move it, or choose another output"
+        )
+    if work.exists():
+        shutil.rmtree(work)
+    store = Store(work / "1")
+    path = Path(images.data).expanduser()
+    root = str(path.absolute()) if path.exists() else ""
+    make_store(store, State(bits=model.config.bits, model=model.id, root=root, created_by=us()), model_path)
+    with attach(store) as writer:
+        writer.publish(work)
+
+
+def _put_in_place(work: Path, output: Path) -> None:
+    if os.path.lexists(output):
+        old = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", suffix=".old", dir=output.parent))
+        os.replace(output, old / output.name)
+        os.replace(work, output)
+        shutil.rmtree(old)
+    else:
+        os.replace(work, output)
+
+
+def add(
+    path: Path, images: Images, *, lock_timeout: float = LOCK_TIMEOUT, report: Report = silent
+) -> Ingested:
+    """Add images to a gallery: new ids are added, changed files replace theirs, unchanged ones are passed over."""
+    migrate_if_old(path)
+    given = images.given()
+    with open_writer(path, lock_timeout=lock_timeout) as writer:
+        return ingest(writer, model_of(writer), given, report=report)
+
+
+def sync(
+    path: Path,
+    images: Images,
+    *,
+    force: bool = False,
+    lock_timeout: float = LOCK_TIMEOUT,
+    report: Report = silent,
+) -> Ingested:
+    """Make a gallery hold what a folder holds: as :func:`add`, and what is gone from the folder goes too.
+
+    A file that was moved or renamed is found by its content and not encoded again.
+
+    Raises:
+        DataError: more than half of the items would go, and ``force`` is not set: is a disk not mounted?
+    """
+    migrate_if_old(path)
+    given = images.given()
+    with open_writer(path, lock_timeout=lock_timeout) as writer:
+        ids = writer.ids()
+        gone = removable(ids, given.source, given.images)
+        covered = sum(map(given.source.covers, ids))
+        if len(gone) > max(FEW, covered // 2) and not force:
+            raise DataError(
+                f"{len(gone)} of {covered} items have no file in {images.data} (first: {gone[0]!r}): if that is "
+                "right, add --force; if these items come from elsewhere, give each folder its own --prefix"
+            )
+        given = replace(given, moved=_by_content(writer, gone))
+        done = ingest(writer, model_of(writer), given, report=report)
+        known = {given.source.id_of(name) for name in given.images.ids} | {p.id for p in done.problems}
+        forgotten = [
+            name for name in removable(writer.files(), given.source, given.images) if name not in known
+        ]
+        if gone or forgotten:
+            removed = writer.commit(Changes(remove=gone, forget=forgotten)).removed
+            done.removed = max(0, removed - done.renamed)
+        return done
+
+
+def _by_content(writer: Writer, names: list[str]) -> dict[bytes, Item]:
+    items = (writer.item(name) for name in names)
+    return {stored.item.content: stored.item for stored in items if stored and stored.item.content}
+
+
+def remove(path: Path, ids: tuple[str, ...], *, lock_timeout: float = LOCK_TIMEOUT) -> int:
+    """Remove items; all or, where one of the ids is not there, none.
+
+    Raises:
+        DataError: there is no item of one of these ids.
+    """
+    migrate_if_old(path)
+    with open_writer(path, lock_timeout=lock_timeout) as writer:
+        for name in ids:
+            if writer.item(name) is None:
+                raise DataError(f"there is no item {name!r} in {path}: see anglehash list")
+        return writer.commit(Changes(remove=list(dict.fromkeys(ids)))).removed
+
+
+def model_of(writer: Writer) -> Model:
+    """The model that a gallery holds a copy of.
+
+    Raises:
+        ModelError: it holds none, or one that is not its own.
+    """
+    model = Model.load(writer.store.model)
+    if model.id != writer.state.model:
+        raise ModelError(
+            f"{writer.store.path.parent} holds codes of the model {writer.state.model}, but its copy is {model.id}: "
+            "restore a backup, or encode it again: anglehash reindex --model"
+        )
+    return model
+
+
+def opened(path: Path) -> tuple[Gallery, Model]:
+    """A gallery and its model, which belong together.
+
+    Raises:
+        ModelError: one is damaged, or they do not.
+    """
+    gallery = Gallery.open(path)
+    model = Model.load(gallery.model_folder)
+    gallery.require_model(model.id)
+    return gallery, model

@@ -1,0 +1,72 @@
+"""Options that the commands on galleries share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, TypeVar
+
+import click
+
+from anglehash.search.filters import Condition, Filter
+from anglehash.search.store.opening import LOCK_TIMEOUT
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+lock_option = click.option(
+    "--lock-timeout",
+    type=click.FloatRange(0),
+    default=LOCK_TIMEOUT,
+    show_default=True,
+    help="Seconds to wait for another writer.",
+)
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
+
+
+def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    if text is None:
+        return None
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise click.BadParameter(f"a size is a number with K, M or G, such as 2G, got {text!r}")
+    return int(float(found[1]) * 1024 ** "KMGT".find(found[2].upper()) * 1024) if found[2] else int(found[1])
+
+
+memory_option = click.option("--memory", callback=_bytes, help="Memory to stay below, such as 2G.")
+
+
+def filter_options(command: F) -> F:
+    """``--label``, ``--path``, ``--after``, ``--before``, ``--where``; :func:`filter_of` reads them."""
+    date = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+    for option in (
+        click.option(
+            "--where",
+            multiple=True,
+            help="Only where a metadata column fulfils this: year>=2019; repeatable.",
+        ),
+        click.option("--before", type=date, help="Only files changed before this moment."),
+        click.option("--after", type=date, help="Only files changed at or after this moment."),
+        click.option("--path", "pattern", help="Only ids that match: 'trips/*.jpg'; * passes over / too."),
+        click.option("--label", multiple=True, help="Only items with this label; repeat for any of several."),
+    ):
+        command = option(command)
+    return command
+
+
+def filter_of(
+    label: tuple[str, ...],
+    pattern: str | None,
+    after: datetime | None,
+    before: datetime | None,
+    where: tuple[str, ...],
+) -> Filter:
+    """The filter that the options of :func:`filter_options` state.
+
+    Raises:
+        ConfigError: a condition cannot be read.
+    """
+    return Filter(
+        labels=label, path=pattern, after=after, before=before, where=tuple(map(Condition.parse, where))
+    )

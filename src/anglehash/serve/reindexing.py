@@ -1,0 +1,211 @@
+"""Encoding a gallery again with another model, while the one in use goes on answering.
+
+The new store is built beside the old one, in the same folder; the manifest is swapped at the end. Ids, labels,
+metadata and order stay; an image that cannot be read any more becomes a problem.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.data.dataset import Dataset, ImageStore, Problem
+from anglehash.data.keys import content_key
+from anglehash.data.sources import SETS, list_images
+from anglehash.data.walk import Files
+from anglehash.errors import DataError, ImageError, ModelError
+from anglehash.files import cache_dir
+from anglehash.learn.model import Model
+from anglehash.progress import Report, silent
+from anglehash.search.gallery import us
+from anglehash.search.store.database import State
+from anglehash.search.store.items import Item, Seen, Stored
+from anglehash.search.store.layout import Store, clean, read_receipt
+from anglehash.search.store.migrate import migrate_if_old
+from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
+from anglehash.search.store.reader import load
+from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.writer import Changes, Writer
+from anglehash.serve.ingest import LARGEST, SMALLEST, Ingested, Unchanged, file_facts, next_size
+from anglehash.serve.signals import Stopping
+
+
+def reindex(
+    path: Path, model_path: Path, *, lock_timeout: float = LOCK_TIMEOUT, report: Report = silent
+) -> Ingested:
+    """Encode every item of a gallery with another model; a call that was stopped is gone on with.
+
+    Raises:
+        DataError: an item has no source to read its image from.
+        ModelError: gallery or model are damaged, or the model is the one that it has.
+    """
+    migrate_if_old(path)
+    model, done = Model.load(model_path), Ingested()
+    old, _ = read_receipt(path)
+    with attach(old, lock_timeout=lock_timeout) as reading:
+        if read_receipt(path)[0] != old:
+            raise ModelError(f"{path} was encoded again while this waited: run it once more")
+        if reading.state.model == model.id:
+            raise ModelError(f"{path} holds codes of this model already: {model.id}")
+        snapshot = load(path)
+        snapshot.connection.close()
+        fresh = _begin(path, reading, model, model_path)
+        with attach(fresh, lock_timeout=lock_timeout) as writer:
+            for number, source in read_sources(reading.connection, old.database).items():
+                write_source(writer.connection, number, source)
+            names = set(reading.files()).difference(reading.ids(), writer.files())
+            others = (reading.seen(name) for name in sorted(names))
+            writer.commit(Changes(seen=[seen for seen in others if seen and seen.reason]))
+            _encode_all(reading, writer, model, done, report)
+            writer.complete()
+            writer.publish(path)
+    clean(path, fresh.number)
+    return done
+
+
+def _begin(path: Path, reading: Writer, model: Model, model_path: Path) -> Store:
+    """The store to build: one that was begun for the same model, or a new one."""
+    fresh = Store(path / str(reading.store.number + 1))
+    if fresh.database.exists():
+        try:
+            with attach(fresh, lock_timeout=0) as writer:
+                if (writer.state.model, writer.state.complete) == (model.id, False):
+                    return fresh
+        except ModelError:
+            pass  # begun, and killed before its first commit
+    shutil.rmtree(fresh.path, ignore_errors=True)
+    state = State(
+        bits=model.config.bits, model=model.id, root=reading.state.root, created_by=us(),
+        generation=reading.state.generation, complete=False,
+    )  # fmt: skip
+    make_store(fresh, state, model_path)
+    return fresh
+
+
+class _Place(NamedTuple):
+    """Where the image of an item is."""
+
+    item: Item
+    images: ImageStore
+    row: int
+
+
+def _encode_all(reading: Writer, writer: Writer, model: Model, done: Ingested, report: Report) -> None:
+    places, total, seen = _Places(reading), reading.state.live, 0
+    items = _items(reading)
+    size = 4 * SMALLEST
+    with Stopping() as stopping:
+        while batch := list(islice(items, size)):
+            began = time.monotonic()
+            lacking = []
+            for item in (stored.item for stored in batch):
+                tried = writer.seen(item.id)  # by a call that was stopped
+                if tried is None:
+                    lacking.append(places.of(item))
+                elif tried.reason:
+                    done.problems.append(Problem(item.id, tried.reason, tried.detail))
+                else:
+                    done.unchanged += 1
+            if lacking:
+                writer.commit(_encoded(lacking, model, done))
+            seen += len(batch)
+            report("images", seen, total, f"{len(done.problems)} skipped" if done.problems else "")
+            stopping.end_if_asked()
+            size = next_size(size, time.monotonic() - began, LARGEST)
+
+
+def _items(reading: Writer) -> Iterator[Stored]:
+    """The items of the store in use, in its order; nobody changes it, for the lock is ours."""
+    for row in range(1, reading.state.last_row + 1):
+        if (found := reading.item_at(row)) is not None:
+            yield found
+
+
+class _Places:
+    """Where images are, by the sources of a store."""
+
+    def __init__(self, reading: Writer) -> None:
+        self._path = reading.store.path.parent
+        self._sources = read_sources(reading.connection, reading.store.database)
+        if reading.state.root:  # what came before sources were noted
+            self._sources.setdefault(0, Source(reading.state.root))
+        self._sets: dict[int, tuple[Dataset, dict[str, int]]] = {}
+
+    def of(self, item: Item) -> _Place:
+        """The place of an item's image, whether it is there or not.
+
+        Raises:
+            DataError: nothing is known of where it came from.
+        """
+        if item.source not in self._sources:
+            raise DataError(
+                f"nothing is known of where {item.id!r} came from, so it cannot be encoded again: "
+                f"add its folder to {self._path} first: anglehash add"
+            )
+        source = self._sources[item.source]
+        name = item.id[len(source.prefix) + 1 :] if source.prefix else item.id
+        if source.data in SETS or Path(source.data).suffix.lower() == ".parquet":
+            dataset, rows = self._listed(item.source, source)
+            return _Place(item, dataset.images, rows.get(name, -1))
+        data = Path(source.data)
+        root = Path(source.root) if source.root else data.parent if data.is_file() else data
+        return _Place(item, Files(root, (name,)), 0)
+
+    def _listed(self, number: int, source: Source) -> tuple[Dataset, dict[str, int]]:
+        if number not in self._sets:
+            dataset = list_images(source.data, root=source.root or None)
+            self._sets[number] = dataset, {name: row for row, name in enumerate(dataset.ids)}
+        return self._sets[number]
+
+
+class _Gathered:
+    """The images of some places, as one store."""
+
+    def __init__(self, places: Sequence[_Place]) -> None:
+        self._places = places
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        place = self._places[row]
+        if place.row < 0:
+            raise ImageError("unreadable-file", "its source has it no longer")
+        return place.images.read(place.row)
+
+
+def _encoded(places: Sequence[_Place], model: Model, done: Ingested) -> Changes:
+    """The changes that give these items their new codes."""
+    images = _Gathered(places)
+    contents, refused = {}, defaultdict[int, tuple[str, str]](lambda: ("", ""))
+    for row in range(len(places)):
+        try:
+            contents[row] = content_key(images.read(row))
+        except ImageError as error:
+            refused[row] = (error.reason, error.detail)
+    found = model.encode(
+        Unchanged(images, contents), rows=np.array(list(contents), np.int64), cache=cache_dir()
+    )
+    refused |= {row: (reason, detail) for row, reason, detail in found.problems}
+    codes = dict(zip(found.rows.tolist(), found.codes, strict=True))
+    add, seen = [], []
+    for row, place in enumerate(places):
+        size, date = file_facts(place.images, place.row)
+        reason, detail = refused[row]
+        content = contents.get(row, b"")
+        seen.append(Seen(place.item.id, reason, detail, content, size, date))
+        if row in codes:
+            add.append(place.item._replace(code=codes[row].tobytes(), content=content))
+        else:
+            done.problems.append(Problem(place.item.id, reason, detail))
+    done.replaced += len(add)
+    done.notes += [{"id": places[row].item.id, "note": note} for row, note in found.notes]
+    return Changes(add, seen=seen)

@@ -1,0 +1,89 @@
+"""One question to a gallery: an image or one of its own items, with a page of answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from anglehash.codes import Codes
+from anglehash.errors import ConfigError, ImageError
+from anglehash.search.answers import Hit
+from anglehash.search.filters import Filter
+from anglehash.search.gallery import Gallery
+
+
+class Question(NamedTuple):
+    """What is asked.
+
+    Attributes:
+        query: an image file, or
+        like: the id of an item.
+        k: at most so many answers.
+        radius: none farther away than so many bits.
+        cursor: where an earlier answer ended.
+        engine: who searches.
+        where: look only at items that pass.
+    """
+
+    query: Path | None
+    like: str | None
+    k: int | None
+    radius: int | None
+    cursor: str | None
+    engine: str
+    where: Filter
+
+    @property
+    def size(self) -> int | None:
+        """How many answers are wanted: 10 where nothing is said."""
+        return 10 if self.k is None and (self.radius is None or self.cursor) else self.k
+
+
+def ask(path: Path, question: Question) -> tuple[list[Hit], str | None]:
+    """The answers, nearest first, and a cursor to the next ones.
+
+    Raises:
+        ConfigError: a setting is out of range, or the cursor is of another search.
+        DataError: there is no item that is named.
+        ImageError: the query image cannot be used.
+        ModelError: the gallery is damaged.
+    """
+    gallery = Gallery.open(path)
+    size, radius, engine, where = question.size, question.radius, question.engine, question.where
+    if question.like is not None:
+        if question.cursor:
+            raise ConfigError("--like has one page of answers: ask for more of them with -k")
+        return gallery.similar(
+            question.like, size or len(gallery), radius=radius, engine=engine, where=where
+        ), None
+    assert question.query is not None, "the command has seen to it"
+    codes = code_of(gallery, question.query)
+    if size is None:
+        return gallery.search(codes, radius=radius, engine=engine, where=where)[0], None
+    page = gallery.page(codes, size, cursor=question.cursor, radius=radius, engine=engine, where=where)
+    return page.hits, page.cursor
+
+
+def code_of(gallery: Gallery, query: Path) -> Codes:
+    """The code of an image file, by the gallery's own model.
+
+    Raises:
+        ImageError: it cannot be used; the message names it.
+    """
+    from anglehash.data.dataset import Encoded
+    from anglehash.data.images import read_file
+    from anglehash.learn.model import Model
+
+    model = Model.load(gallery.model_folder)
+    gallery.require_model(model.id)
+    try:
+        image = read_file(query)
+    except ImageError as error:
+        raise ImageError(error.reason, f"{query}: {error.detail}") from error
+    found = model.encode(Encoded([image]))
+    if found.problems:
+        _, reason, detail = found.problems[0]
+        raise ImageError(reason, f"{query}: {detail}")
+    return np.ascontiguousarray(found.codes)
