@@ -238,7 +238,7 @@ def test_pages_join_to_the_whole_answer(gallery: Path, photos: Path, anglehash: 
     assert whole["cursor"] is None
     pages, cursor = [], None
     while True:
-        more = ["--cursor", cursor] if cursor else []
+        more: list[object] = ["--cursor", cursor] if cursor else []
         page = anglehash("search", gallery, query, "-k", 5, *more, "--json").json
         pages += page["results"]
         if (cursor := page["cursor"]) is None:

@@ -80,7 +80,7 @@ def largest_batch(memory: int | None, images: int) -> int:
     """How many images may be in a batch so that all of it stays below ``memory`` bytes.
 
     >>> largest_batch(None, 100), largest_batch(2**30, 100)
-    (16384, 5661)
+    (16384, 5660)
 
     Raises:
         ConfigError: it is too little for any batch.
