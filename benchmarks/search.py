@@ -1,142 +1,304 @@
-"""CPU milliseconds a query for the 10 nearest of a million codes: every engine, and faiss left to itself.
+"""Exact search of learned codes: our engine against faiss' flat index, on one thread.
 
-    python benchmarks/search.py [--out result.json]
+    python benchmarks/search.py
+    python benchmarks/search.py --only "10M MLP, 64 bits"
 
-One query at a time, on one thread, after a warm-up. Every answer is checked: distances are recomputed, and
-ids must be the first in (distance, id) order. faiss left to itself promises no order of equally distant
-items; ``in_order`` says for how many of the queries it gave it all the same.
-
-Random codes are the worst case: no two are equal, so an engine that searches each distinct code once, or
-passes over parts of them, gains nothing. Learned codes repeat; ``repeated`` are codes of ten classes
-with every bit flipped with a probability of 0.02.
-
-Result (1,000,000 codes of 64 bits, k = 10, 100 queries, faiss 1.15.1, x86_64, busy machine; median, then p99,
-each the range over 3 runs):
-
-    codes                   random                     repeated (147,000 distinct)
-    faiss itself     1.07-1.09    1.3-1.6             1.07-1.08    1.4-1.5
-    faiss            1.20-1.27    1.6-1.8             1.38-1.44    1.7-1.9
-    exact            16.9-18.4     32-48               8.4-9.6      9-11
-
-faiss left to itself was in order for every query, in this version. So the certain order costs 0.1 to 0.4 ms.
+RESULT
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import argparse
 import json
 import platform
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import process_time
-from typing import Any
+from typing import Any, NamedTuple
 
 import faiss
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes, hamming, pack
-from anglehash.search.engines import ENGINES, make_index
+from anglehash.codes import Codes, pack, width
+from anglehash.config import TrainConfig
+from anglehash.data.sources import open_dataset
+from anglehash.evaluation.kernels import kernel
+from anglehash.files import cache_dir, write_json
+from anglehash.learn.backbones import make_backbone
+from anglehash.learn.features import extract
+from anglehash.learn.methods import settled
+from anglehash.learn.on_features import Labelled, learn_head
+from anglehash.learn.training import logits_of
+from anglehash.search.engines import CodeIndex, make_index
+from anglehash.search.engines._groups import words_of
+from anglehash.search.engines._kernels import BLOCK, distances
 
-Search = Callable[[Codes], tuple[NDArray[np.int32], NDArray[np.int64]]]
-
-
-def random_codes(n: int, bits: int, rng: np.random.Generator) -> Codes:
-    return rng.integers(0, 256, (n, bits // 8), dtype=np.uint8)
-
-
-def repeated_codes(n: int, bits: int, rng: np.random.Generator) -> Codes:
-    classes = np.random.default_rng(1).random((10, bits)) < 0.5
-    parts = []
-    for start in range(0, n, 100_000):
-        size = min(100_000, n - start)
-        flipped = rng.random((size, bits), dtype=np.float32) < 0.02
-        parts.append(pack(classes[rng.integers(0, 10, size)] ^ flipped))
-    return np.concatenate(parts)
-
-
-def searches(database: Codes, bits: int, k: int) -> dict[str, Search]:
-    """What is compared: each engine, and faiss without what we add."""
-    raw: Any = faiss.IndexBinaryFlat(bits)
-    raw.add(database)
-    found: dict[str, Search] = {"(faiss itself)": lambda query: raw.search(query, k)}
-    for name in ENGINES:
-        index = make_index(name, database, bits)
-        found[name] = lambda query, index=index: index.search(query, k)  # type: ignore[misc]
-    return found
+HERE = Path(__file__).parent
+MOST_IMAGES = 60_000  # of a data set
+REPEATS = 5
+Record = dict[str, Any]
 
 
-def measure(search: Search, queries: Codes, truth: list[tuple[NDArray[Any], NDArray[Any]]]) -> dict[str, Any]:
-    """CPU milliseconds a query, and whether the answers are right."""
-    search(queries[:1])  # warm up: lazy allocation is not search time
-    milliseconds, in_order = [], 0
-    for row, (distances, ids) in enumerate(truth):
-        started = process_time()
-        got_distances, got_ids = search(queries[row : row + 1])
-        milliseconds.append(1e3 * (process_time() - started))
-        assert np.array_equal(got_distances[0], distances), "wrong distances"
-        in_order += np.array_equal(got_ids[0], ids)
-    return {
-        "median_ms": round(float(np.median(milliseconds)), 3),
-        "p99_ms": round(float(np.percentile(milliseconds, 99)), 3),
-        "in_order": in_order / len(truth),
-    }
+class Case(NamedTuple):
+    """Codes: those of a head, or uniform ones where there is no data set."""
+
+    n: int
+    bits: int
+    data: str = ""
+    method: str = "andsh"
+    hidden: int = 512
+    epochs: int = 5
+    images: int = 5000  # that the head learns from
 
 
-def run(n: int, bits: int, k: int, count: int) -> dict[str, Any]:
-    results: dict[str, Any] = {}
-    for kind, make in {"random": random_codes, "repeated": repeated_codes}.items():
-        rng = np.random.default_rng(0)
-        database, queries = make(n, bits, rng), make(count, bits, rng)
-        truth = []
-        for query in queries:
-            distances = hamming(query[None], database)[0]
-            ids = np.argsort(distances, kind="stable")[:k]
-            truth.append((distances[ids], ids))
-        engines = {
-            name: measure(search, queries, truth) for name, search in searches(database, bits, k).items()
-        }
-        assert all(found["in_order"] == 1 for name, found in engines.items() if name in ENGINES)
-        results[kind] = {"distinct_codes": len(np.unique(database.view(f"V{bits // 8}"))), "engines": engines}
-    return results
+MILLION = 1_000_000
+CASES = {
+    "1M csq MLP, 64 bits": Case(MILLION, 64, "cifar10", "csq", epochs=10, images=50_000),
+    "1M MLP, 30 epochs, 64 bits": Case(MILLION, 64, "cifar10", epochs=30),
+    "1M MLP, 64 bits": Case(MILLION, 64, "cifar10"),
+    "1M linear, 64 bits": Case(MILLION, 64, "cifar10", hidden=0),
+    "1M Tiny-ImageNet MLP, 64 bits": Case(MILLION, 64, "tiny-imagenet", images=20_000),
+    "1M uniform, 64 bits": Case(MILLION, 64),
+    "1M MLP, 30 epochs, 128 bits": Case(MILLION, 128, "cifar10", epochs=30),
+    "1M MLP, 15 epochs, 128 bits": Case(MILLION, 128, "cifar10", epochs=15),
+    "1M MLP, 128 bits": Case(MILLION, 128, "cifar10"),
+    "1M uniform, 128 bits": Case(MILLION, 128),
+    "10M MLP, 64 bits": Case(10 * MILLION, 64, "cifar10"),
+    "10M linear, 64 bits": Case(10 * MILLION, 64, "cifar10", hidden=0),
+    "10M uniform, 64 bits": Case(10 * MILLION, 64),
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=1_000_000, help="codes in the database")
-    parser.add_argument("--bits", type=int, default=64, help="a multiple of 8")
-    parser.add_argument("-k", type=int, default=10)
-    parser.add_argument("--queries", type=int, default=100)
-    parser.add_argument("--out", type=Path, help="also write the JSON here")
-    options = parser.parse_args()
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    default = HERE.parent / "results" / "search.json"
+    parser.add_argument(
+        "-o", "--output", type=Path, default=default, help="JSON; finished cases of it are kept"
+    )
+    parser.add_argument("--only", action="append", choices=CASES, help="this case; again, if it is there")
+    arguments = parser.parse_args()
+    os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
     faiss.omp_set_num_threads(1)
-    command = ["git", "describe", "--always", "--dirty"]
-    commit = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent).stdout.strip()
-    result = {
-        "n": options.n,
-        "bits": options.bits,
-        "k": options.k,
-        "queries": options.queries,
-        "note": "random codes are the worst case; learned codes repeat",
-        "codes": run(options.n, options.bits, options.k, options.queries),
-        "circumstances": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            "faiss": faiss.__version__,
-            "machine": platform.machine(),
-            "commit": commit,
-            "threads": 1,
-        },
+    path: Path = arguments.output
+    cases: Record = json.loads(path.read_text(encoding="utf-8"))["cases"] if path.exists() else {}
+    wanted = arguments.only or [name for name in CASES if cases.get(name, {}).get("case") != settings(name)]
+    for name in wanted:
+        cases[name] = {"case": settings(name)} | measured(CASES[name]) | {"circumstances": circumstances()}
+        in_order = {name: cases[name] for name in CASES if name in cases}
+        write_json(path, {"cases": in_order})
+        print(table({name: cases[name]}), flush=True)
+    print(table({name: cases[name] for name in CASES if name in cases}))
+
+
+def settings(name: str) -> Record:
+    return CASES[name]._asdict()
+
+
+# --- codes
+
+
+def codes_of(case: Case, count: int) -> tuple[Codes, Record]:
+    """``count`` codes, in no order, and what is known of them."""
+    if not case.data:
+        codes = np.random.default_rng(0).integers(0, 256, (count, width(case.bits)), dtype=np.uint8)
+        return codes, {}
+    logits, classes = logits_of_head(case)
+    share = distinct(pack(logits)) / len(logits)
+    codes, spread = enlarged(logits, classes, count, share)
+    return np.random.default_rng(1).permutation(codes), {
+        "images": len(logits),
+        "distinct_among_images": round(share, 4),
+        "spread": round(spread, 4),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if options.out:
-        options.out.write_text(text + "\n")
+
+
+def logits_of_head(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """The logits that a head gives for images, most of which it has not seen, and their classes."""
+    source, rng = open_dataset(case.data), np.random.default_rng(0)
+    known = np.flatnonzero(source.labels.any(axis=1))
+    rows = np.sort(rng.permutation(known)[:MOST_IMAGES])
+    features = extract(
+        source.images, make_backbone("efficientnet_lite0", size=128), rows=rows, cache=cache_dir()
+    ).values
+    labels = source.labels[rows]
+    part = rng.permutation(len(rows))[: case.images]
+    config = TrainConfig(
+        method=case.method, bits=case.bits, hidden=case.hidden, batch_norm=case.hidden > 0, epochs=case.epochs
+    )
+    head = learn_head(Labelled(features[part], labels[part]), settled(config)).head
+    return logits_of(head, features), labels.argmax(axis=1)
+
+
+def enlarged(
+    logits: NDArray[np.float32], classes: NDArray[np.int64], count: int, share: float
+) -> tuple[Codes, float]:
+    """More codes than there are images, as many of them distinct.
+
+    An image is drawn, and the difference of two others of its class, times a spread, is added to its logits. The
+    spread is the one that keeps the share of distinct codes, to one per cent.
+    """
+    rng = np.random.default_rng(0)
+    order = np.argsort(classes, kind="stable")
+    starts = np.searchsorted(classes[order], np.arange(classes.max() + 2))
+    drawn = rng.integers(0, len(logits), count)
+    first, size = starts[classes[drawn]], np.diff(starts)[classes[drawn]]
+    one, other = (order[first + (rng.random(count) * size).astype(np.int64)] for _ in range(2))
+
+    def codes_at(spread: float) -> Codes:
+        parts = []
+        for start in range(0, count, 100_000):
+            a, b, c = (rows[start : start + 100_000] for rows in (drawn, one, other))
+            parts.append(pack(logits[a] + np.float32(spread) * (logits[b] - logits[c])))
+        return np.concatenate(parts)
+
+    low, high = 0.0, 2.5
+    while True:
+        spread = (low + high) / 2
+        codes = codes_at(spread)
+        found = distinct(codes) / count
+        if abs(found - share) < 0.01 or high - low < 0.01:
+            return codes, spread
+        low, high = (spread, high) if found < share else (low, spread)
+
+
+def distinct(codes: Codes) -> int:
+    words = words_of(codes)
+    words = words[np.lexsort(words.T)]
+    return 1 + int((words[1:] != words[:-1]).any(axis=1).sum())
+
+
+# --- measuring
+
+
+def measured(case: Case) -> Record:
+    """Milliseconds a query, best of some repeats that take turns, of searches whose answers were compared."""
+    number = 100 if case.n <= MILLION else 40
+    codes, facts = codes_of(case, case.n + number)
+    queries, database = codes[:number], np.ascontiguousarray(codes[number:])
+    flat: Any = faiss.IndexBinaryFlat(case.bits)
+    flat.add(database)
+    started = process_time()
+    index: Any = make_index("multi-index", database, case.bits)
+    index.search(queries[:1], 1)
+    facts |= {
+        "distinct": round(distinct(database) / case.n, 4),
+        "build_seconds": round(process_time() - started, 2),
+        "memory_of_codes": round(index.nbytes / database.nbytes, 2),
+        "tables_up_to_k": min(index._view.most, case.n),
+    }
+    truth = make_index("faiss", database, case.bits)
+    check(index, truth, queries)
+    scan = bare_scan(words_of(queries), words_of(database).T.copy())
+    found = {}
+    for k in (10, 100):
+        found[f"k = {k}"] = taking_turns(
+            {
+                "faiss": lambda k=k: flat.search(queries, k),  # type: ignore[misc]
+                "faiss, one by one": lambda k=k: [flat.search(query[None], k) for query in queries],  # type: ignore[misc]
+                "ours": lambda k=k: index.search(queries, k),  # type: ignore[misc]
+                "ours, one by one": lambda k=k: [index.search(query[None], k) for query in queries],  # type: ignore[misc]
+                "bare scan": scan,
+            },
+            number,
+        )
+    near = taking_turns(
+        {
+            "faiss": lambda: flat.range_search(queries, 3),
+            "ours": lambda: index.search_radius(queries, 2),
+            "bare scan": scan,
+        },
+        number,
+    )
+    answers = index.search_radius(queries, 2).lims[-1] / number
+    return facts | {"searches": found | {"radius 2": near | {"answers": round(float(answers), 1)}}}
+
+
+def check(index: CodeIndex, truth: CodeIndex, queries: Codes) -> None:
+    """The first searches, which are not timed: distances and ids are those of faiss in a certain order."""
+    pairs: list[Any] = [(index.search(queries, k), truth.search(queries, k)) for k in (10, 100)]
+    for own, expected in [*pairs, (index.search_radius(queries, 2), truth.search_radius(queries, 2))]:
+        assert all(map(np.array_equal, own, expected)), "wrong answer"
+
+
+def taking_turns(searches: dict[str, Callable[[], Any]], queries: int) -> Record:
+    best = dict.fromkeys(searches, np.inf)
+    for _ in range(REPEATS):
+        for name, search in searches.items():
+            started = process_time()
+            search()
+            best[name] = min(best[name], process_time() - started)
+    return {name: round(1e3 * seconds / queries, 5) for name, seconds in best.items()}
+
+
+def bare_scan(queries: NDArray[np.uint64], codes: NDArray[np.uint64]) -> Callable[[], None]:
+    """XOR and popcount of all codes, and nothing made of it: what no scan of the rows can be quicker than."""
+    out = np.empty(BLOCK, dtype=np.uint16)
+    _pass_over(queries[:1], codes, out)
+    return lambda: _pass_over(queries, codes, out)
+
+
+@kernel
+def _pass_over(queries: NDArray[np.uint64], codes: NDArray[np.uint64], out: NDArray[np.uint16]) -> None:
+    for start in range(0, codes.shape[1], BLOCK):
+        for number in range(len(queries)):
+            distances(queries[number], codes, start, min(start + BLOCK, codes.shape[1]), out)
+
+
+# --- what is told of it
+
+
+def table(cases: Record) -> str:
+    """Markdown: a row for each case and search."""
+    heads = [
+        "codes",
+        "distinct",
+        "search",
+        "faiss, ms",
+        "ours, ms",
+        "ratio",
+        "one by one",
+        "of a bare scan",
+        "memory",
+    ]
+    rows = [heads, ["---"] * len(heads)]
+    for name, record in cases.items():
+        for search, ms in record["searches"].items():
+            alone = ms.get("ours, one by one")
+            rows.append(
+                [
+                    name,
+                    f"{100 * record['distinct']:.0f} %",
+                    search + (f" ({ms['answers']:,.0f} answers)" if "answers" in ms else ""),
+                    f"{ms['faiss']:.3g}",
+                    f"{ms['ours']:.3g}",
+                    f"{ms['faiss'] / ms['ours']:.1f}",
+                    f"{ms['faiss, one by one'] / alone:.1f}" if alone else "",
+                    f"{ms['ours'] / ms['bare scan']:.2g}",
+                    f"{record['memory_of_codes']:.1f}",
+                ]
+            )
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def circumstances() -> Record:
+    command: Sequence[str] = ["git", "describe", "--always", "--dirty"]
+    commit = subprocess.run(command, capture_output=True, text=True, cwd=HERE).stdout.strip()
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "numba": numba.__version__,
+        "faiss": faiss.__version__,
+        "machine": platform.machine(),
+        "commit": commit,
+        "threads": 1,
+    }
 
 
 if __name__ == "__main__":

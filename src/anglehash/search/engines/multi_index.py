@@ -13,6 +13,7 @@ either has grown long, the next search builds anew: a second for a million codes
 from __future__ import annotations
 
 from itertools import pairwise
+from math import log10
 from threading import RLock
 from typing import NamedTuple
 
@@ -31,7 +32,10 @@ from anglehash.search.engines._tables import NO_TABLES, Tables, tables_of
 FEW = 4096
 """So many codes are scanned in less time than it takes to think about it."""
 TOUCH = 30
-"""Codes that a scan passes in the time of one touch (a value looked up or a code met out of order)."""
+"""Codes that a scan passes in the time of one touch (a value looked up or a code met out of order).
+
+That is for a million distinct codes or fewer, which caches hold; for ten million it is twice as much.
+"""
 ENTRY = 1500
 """Codes that a scan passes in the time that each neighbour asked for costs it more than it costs the tables."""
 LONG = 32
@@ -224,7 +228,9 @@ class Index:
 
 def _budget(groups: Groups, k: int) -> int:
     """Touches of a query for ``k`` neighbours: when they are spent, a scan would have been as quick."""
-    return int(groups.codes.shape[1] + ENTRY * min(k, max(TRIED))) // TOUCH
+    count = groups.codes.shape[1]
+    touch = TOUCH * (1 + log10(max(count / 1_000_000, 1)))
+    return int((count + ENTRY * min(k, max(TRIED))) / touch)
 
 
 def _worth(groups: Groups, tables: Tables) -> int:
