@@ -134,15 +134,9 @@ def test_a_flipped_bit_in_the_log_of_a_killed_writer(
         shutil.rmtree(copy)
         shutil.copytree(empty, copy)
         flip(copy / "1" / "items.db-wal", rng)
-        try:
-            found = held(copy)
-        except ModelError as error:
-            assert "its log is lost or damaged" in str(error)
-        else:
-            assert found == story.after(
-                5
-            )  # a bit that means nothing: the shared memory's rebuilt copy has it
-            assert verify(copy) == []
+        with pytest.raises(ModelError, match="its log is lost or damaged"):
+            held(copy)
+        assert any("its log is lost or damaged" in fault.detail for fault in verify(copy))
 
 
 def test_repair_keeps_what_a_damaged_log_has_left(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +15,7 @@ import pytest
 
 from anglehash.search.gallery import Gallery
 from anglehash.search.store import writer as writing
+from anglehash.search.store.layout import read_receipt
 from anglehash.search.store.opening import open_writer
 from anglehash.search.store.verify import verify
 
@@ -55,10 +57,6 @@ def test_kill_at_any_moment(
         assert verify(empty) == []
 
 
-class _Death(BaseException):
-    pass
-
-
 STEPS = ("os.replace", "os.fsync", "os.write", "os.unlink", "os.rename")
 
 
@@ -83,8 +81,6 @@ def test_kill_before_each_step_of_a_swap(
     tmp_path: Path, empty: Path, script: Any, held: Any, forked: Any, crowded: bool
 ) -> None:
     """Segments are merged, the manifest is swapped, old segments go and, where it is crowded, dead rows too."""
-    import shutil
-
     story = script(3)
     with pytest.MonkeyPatch.context() as patch, open_writer(empty) as writer:
         patch.setattr(writing, "TAIL", 4)
@@ -124,14 +120,8 @@ def test_kill_before_each_step_of_a_swap(
         assert held(copy) == expected
         assert verify(copy) == []
         assert not list(copy.rglob("*.tmp"))
-        names = {segment["name"] for segment in reader_receipt(copy)}
-        assert {p.name for p in (copy / "1" / "codes").iterdir()} == names
+        named = {segment["name"] for segment in read_receipt(copy)[1].segments}
+        assert {p.name for p in (copy / "1" / "codes").iterdir()} == named
         if ended:
             break
     assert step > 5
-
-
-def reader_receipt(path: Path) -> list[dict[str, Any]]:
-    from anglehash.search.store.layout import read_receipt
-
-    return read_receipt(path)[1].segments

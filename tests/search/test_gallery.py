@@ -16,6 +16,7 @@ from anglehash.files import sha256_json
 from anglehash.manifest import write_manifest
 from anglehash.search.engines import ENGINES
 from anglehash.search.gallery import Gallery, Hit
+from anglehash.search.store.verify import verify
 
 BITS = 4
 #                     distance to 1111:      2             0             4             2
@@ -205,9 +206,14 @@ def test_takes_its_model_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["manifest.json", "1/items.db", "1/receipt"])
 @pytest.mark.parametrize("damage", ["flip", "cut", "append", "empty", "remove"])
 def test_damage_is_refused_by_name(gallery: Gallery, name: str, damage: str) -> None:
+    before = gallery.search(QUERY, 4)
     gallery.close()
     file = gallery.path / name
     spoil(file, damage)
+    assert [fault.file for fault in verify(gallery.path)] == [str(file)]
+    if (name, damage) == ("1/items.db", "append"):  # SQLite never looks there
+        assert Gallery.open(gallery.path).search(QUERY, 4) == before
+        return
     with pytest.raises(ModelError, match=file.name):
         Gallery.open(gallery.path)
 

@@ -1,12 +1,20 @@
-"""The truth's file: how ``items.db`` is opened, what tables it has, and what its errors mean."""
+"""The truth's file: how ``items.db`` is opened, what tables it has, and what its errors mean.
+
+Nothing here, and nothing else in this program, opens that file but SQLite: when a process closes any handle
+of a file, POSIX takes away all locks that the process has on it, SQLite's too, and other processes would no
+longer know that it is being read. Its bytes are therefore hashed through SQLite, or in a process apart.
+"""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import logging
 import os
 import sqlite3
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +31,7 @@ FORMAT = 2
 """Version of the tables; the gallery's format has the same number."""
 
 _APPLICATION = 0x616E6768  # "angh": tells our files from any other SQLite database
-_MAGIC = b"SQLite format 3\0"
+_SMALLEST = 512  # bytes of the smallest page, so of the smallest database
 _UNCHANGING = "ro&immutable=1"  # needs neither locks nor shared memory
 WAIT = 30.0
 """Seconds that a reader or writer waits for another's commit where readers and writers exclude each other."""
@@ -99,14 +107,14 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
         ModelError: missing, empty, of another program, of a newer anglehash, or damaged.
         PermissionError: it may not be written.
     """
-    _check_header(path)
+    _check_size(path)
     with sqlite_errors(path):
         if write:
             return _connected(path, "rw", write)
         try:
             return _connected(path, _reading_mode(path), write)
         except sqlite3.OperationalError as error:
-            if not _bars(error) or _size(path.with_name(path.name + "-wal")):
+            if not _bars(error) or log_size(path):
                 raise
             return _connected(path, _UNCHANGING, write)
 
@@ -187,38 +195,41 @@ def _reading_mode(path: Path) -> str:
     """Read-write where that is allowed, so that a reader can put a killed writer's log in order."""
     if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
         return "rw"
-    return "ro" if _size(path.with_name(path.name + "-wal")) else _UNCHANGING
+    return "ro" if log_size(path) else _UNCHANGING
 
 
-def _size(path: Path) -> int:
+def log_size(path: Path) -> int:
+    """Bytes in a database's write-ahead log."""
     try:
-        return path.stat().st_size
+        return path.with_name(path.name + "-wal").stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def _check_header(path: Path) -> None:
-    """Refuse what SQLite would take for an empty database, or read as somebody else's."""
+def _check_size(path: Path) -> None:
+    """Refuse what SQLite would take for an empty database."""
     try:
-        with path.open("rb") as file:
-            head = file.read(100)
+        size = path.stat().st_size
     except FileNotFoundError:
         raise ModelError(f"{path} is missing: restore a backup") from None
-    if len(head) < 100:
-        raise ModelError(f"{path} is damaged: it ends after {len(head)} bytes. Restore a backup")
-    if not head.startswith(_MAGIC):
-        raise ModelError(f"{path} is damaged: it does not begin like an SQLite database. Restore a backup")
-    application, version = int.from_bytes(head[68:72], "big"), int.from_bytes(head[60:64], "big")
+    if size < _SMALLEST:
+        raise ModelError(f"{path} is damaged: it ends after {size} bytes. Restore a backup")
+
+
+def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """The format is known, and the tables are ours to the letter: no trigger of another hand, and no damage.
+
+    Raises:
+        ModelError: another program's, of a newer anglehash, or damaged.
+    """
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION:
         raise ModelError(f"{path} is damaged, or a database of another program. Restore a backup")
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
         raise ModelError(
             f"{path} has the format {version}, this anglehash reads up to {FORMAT}: upgrade anglehash"
         )
-
-
-def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """The tables are ours to the letter: no trigger or view of another hand, and no damage."""
     query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
     found = sorted(str(row[0]) for row in connection.execute(query))
     if found != sorted(SCHEMA):
@@ -250,10 +261,22 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         ) from None
 
 
+def content_digest(connection: sqlite3.Connection) -> str:
+    """The sha256 of the database as this connection sees it; after a checkpoint, that of the file's bytes."""
+    return hashlib.sha256(connection.serialize()).hexdigest()
+
+
+def file_digest(path: Path) -> str:
+    """The sha256 of the file's bytes, for what is too large to be in memory; by a process apart."""
+    hashing = "import hashlib, sys; print(hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256').hexdigest())"
+    command = [sys.executable, "-I", "-c", hashing, os.fspath(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+
+
 def checkpoint(connection: sqlite3.Connection, path: Path) -> bool:
     """Bring the write-ahead log into the database file; whether nothing of it is left."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    return not busy and _size(path.with_name(path.name + "-wal")) == 0
+    return not busy and log_size(path) == 0
 
 
 @contextmanager

@@ -19,8 +19,14 @@ import numpy as np
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ModelError
-from anglehash.files import sha256_file
-from anglehash.search.store.database import State, connect, death, read_state, sqlite_errors
+from anglehash.search.store.database import (
+    State,
+    connect,
+    content_digest,
+    death,
+    read_state,
+    sqlite_errors,
+)
 from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
 from anglehash.search.store.segments import Rows, Segment, read_segment
@@ -140,14 +146,12 @@ def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot
     last = previous if previous and previous.store == store else None
     segments, lost = _segments(store, receipt, last.segments if last else {})
     noted = acknowledged(store)  # before the state, which is never behind it
-    digest = _small_digest(store, receipt)
     connection = last.connection if last else connect(store.database)
     try:
         with transaction(connection, store.database):
             state = read_state(connection, store.database)
             check_state(store, receipt, state, noted)
-            if digest and state.generation == receipt.generation and digest != receipt.database:
-                _check_log(store)
+            _check_seal(connection, store, receipt, state)
             dead = read_dead(connection, store, state)
             parts = [Part(s.rows, s.codes) for s in segments.values()]
             parts += [read_part(connection, store, span, receipt.bits) for span in lost]
@@ -183,19 +187,15 @@ def _segments(
     return segments, lost
 
 
-def _small_digest(store: Store, receipt: Receipt) -> str | None:
-    """The sha256 of a small database that was closed in order; nothing where it says nothing."""
-    try:
-        small = store.database.stat().st_size <= SMALL
-    except FileNotFoundError:
-        return None
-    return sha256_file(store.database) if receipt.database and small else None
+def _size(store: Store) -> int:
+    return store.database.stat().st_size
 
 
-def _check_log(store: Store) -> None:
-    """The database is not what was sealed: that is damage, unless a killed writer's log has been worked in."""
-    log = store.database.with_name(store.database.name + "-wal")
-    if not log.exists() or not log.stat().st_size:
+def _check_seal(connection: sqlite3.Connection, store: Store, receipt: Receipt, state: State) -> None:
+    """Compare a small database with its sha256, if nothing was committed since that was taken."""
+    if receipt.database is None or state.generation != receipt.generation or _size(store) > SMALL:
+        return
+    if content_digest(connection) != receipt.database:
         raise ModelError(
             f"{store.database} is damaged: its sha256 is not the manifest's. "
             "Run anglehash repair, or restore a backup"

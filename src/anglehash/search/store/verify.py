@@ -5,18 +5,26 @@ from __future__ import annotations
 import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from anglehash.errors import ModelError
-from anglehash.files import sha256_file
 from anglehash.manifest import NAME, read_manifest
-from anglehash.search.store.database import State, connect, read_state, sqlite_errors
+from anglehash.search.store.database import (
+    State,
+    connect,
+    content_digest,
+    file_digest,
+    log_size,
+    read_state,
+    sqlite_errors,
+)
 from anglehash.search.store.items import COLUMNS, check, seen_of
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
-from anglehash.search.store.reader import check_state, read_dead, transaction
+from anglehash.search.store.reader import SMALL, check_state, read_dead, transaction
 from anglehash.search.store.segments import Segment, read_segment
 from anglehash.search.store.sources import read_sources
 
@@ -71,7 +79,6 @@ def _receipt(store: Store) -> list[Fault]:
 
 def _database(path: Path, store: Store, receipt: Receipt, segments: list[Segment]) -> list[Fault]:
     """What is wrong with the truth, and where segments do not agree with it."""
-    digest = sha256_file(store.database) if receipt.database and store.database.is_file() else None
     faults: list[Fault] = []
     try:
         connection = connect(store.database)
@@ -80,19 +87,35 @@ def _database(path: Path, store: Store, receipt: Receipt, segments: list[Segment
     try:
         with transaction(connection, store.database):
             state = read_state(connection, store.database)
-            # A sealed file has its sha256 as long as nothing was committed since.
-            closed = state.generation == receipt.generation and read_receipt(path)[1] == receipt
-            log = store.database.with_name(store.database.name + "-wal")
-            unlogged = not log.exists() or not log.stat().st_size
-            if digest and closed and unlogged and digest != receipt.database:
-                faults.append(Fault(str(store.database), "its sha256 is not the manifest's"))
+            if state.generation == receipt.generation and receipt.database:
+                faults += _broken_seal(path, connection, store, receipt)
             faults += examine(connection, store, state, receipt)
-            faults += _disagreements(connection, store, segments)
+            if not faults:  # else a segment would be named for what the truth has lost
+                faults += _disagreements(connection, store, segments)
     except ModelError as error:
         faults.append(Fault(str(store.database), str(error)))
     finally:
         connection.close()
     return faults
+
+
+def _broken_seal(path: Path, connection: sqlite3.Connection, store: Store, receipt: Receipt) -> list[Fault]:
+    """Whether the database's bytes are not those of the manifest, though nothing was committed since."""
+    small = store.database.stat().st_size <= SMALL
+    digest = content_digest(connection) if small else file_digest(store.database)
+    (pages,), (page,) = (
+        connection.execute(f"PRAGMA {name}").fetchone() for name in ("page_count", "page_size")
+    )
+    further = store.database.stat().st_size - pages * page
+    # Outside this transaction a writer may have gone on; then the file is another one, and no fault.
+    with closing(connect(store.database)) as another, sqlite_errors(store.database):
+        state = read_state(another, store.database)
+    undisturbed = state.generation == receipt.generation and read_receipt(path)[1] == receipt
+    if digest != receipt.database and (small or undisturbed):
+        return [Fault(str(store.database), "its sha256 is not the manifest's")]
+    if further and undisturbed and not log_size(store.database):
+        return [Fault(str(store.database), f"{further} bytes follow its end")]
+    return []
 
 
 def examine(connection: sqlite3.Connection, store: Store, state: State, receipt: Receipt) -> list[Fault]:

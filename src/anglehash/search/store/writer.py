@@ -18,7 +18,6 @@ import numpy as np
 
 from anglehash.codes import check_codes, width
 from anglehash.errors import CodeMismatchError, DataError
-from anglehash.files import sha256_file
 from anglehash.search.store import database
 from anglehash.search.store.database import State, sqlite_errors
 from anglehash.search.store.items import (
@@ -281,8 +280,10 @@ class Writer:
         path, digest = self.store.database, None
         with sqlite_errors(path):
             whole = database.checkpoint(self.connection, path)
-        if whole and (seal or path.stat().st_size <= SMALL):
-            digest = sha256_file(path)
+        if whole and path.stat().st_size <= SMALL:
+            digest = database.content_digest(self.connection)
+        elif whole and seal:
+            digest = database.file_digest(path)
         receipt = Receipt(
             store=self.store.number,
             generation=self.state.generation,
