@@ -13,11 +13,12 @@ from anglehash.codes import Codes
 from anglehash.errors import DataError
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
-from anglehash.search.store.database import read_state, sqlite_errors
+from anglehash.search.store.database import read_state
 from anglehash.search.store.items import Item, Seen, Stored, name_bytes, seen_of
 from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.reader import Snapshot, load, packed, transaction
+from anglehash.search.store.reader import Snapshot, load, packed
 from anglehash.search.store.segments import Rows
+from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 _KEPT_ITEMS = 100_000
 _KEPT_SUBSETS = 8

@@ -21,10 +21,11 @@ from typing import IO, Any
 from anglehash.errors import ModelError
 from anglehash.files import new_file, new_folder, refuse_existing, sha256_file, sha256_json
 from anglehash.manifest import is_a
-from anglehash.search.store.database import State, read_state, sqlite_errors
+from anglehash.search.store.database import State, read_state
 from anglehash.search.store.layout import KIND, Store, acknowledge
 from anglehash.search.store.opening import attach
 from anglehash.search.store.reader import Snapshot, load
+from anglehash.search.store.sqlite import sqlite_errors
 from anglehash.search.store.verify import examine, model_faults
 
 _FORMAT, _VERSION = "anglehash-backup", 1

@@ -7,7 +7,6 @@ longer know that it is being read. Its bytes are therefore hashed through SQLite
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -16,14 +15,12 @@ import sqlite3
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from anglehash.errors import ModelError
+from anglehash.search.store.sqlite import WAIT, primary_code, sqlite_errors
 
 _log = logging.getLogger(__name__)
 
@@ -33,8 +30,7 @@ FORMAT = 2
 _APPLICATION = 0x616E6768  # "angh": tells our files from any other SQLite database
 _SMALLEST = 512  # bytes of the smallest page, so of the smallest database
 _UNCHANGING = "ro&immutable=1"  # needs neither locks nor shared memory
-WAIT = 30.0
-"""Seconds that a reader or writer waits for another's commit where readers and writers exclude each other."""
+_CACHE, _LOG = 64 * 2**20, 32 * 2**20  # bytes: pages that a writer remembers; its log before it is worked in
 
 SCHEMA = (
     """CREATE TABLE items (
@@ -157,6 +153,8 @@ def _for_writing(connection: sqlite3.Connection, path: Path, *, new: bool = Fals
         mode = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()[0]
         _log.warning("%s has no write-ahead log, so readers and writers wait for each other (%s)", path, mode)
     connection.execute("PRAGMA synchronous = FULL")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE >> 10}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG >> 12}")  # pages of 4 KiB
 
 
 def is_barred(path: Path) -> bool:
@@ -176,8 +174,8 @@ def is_barred(path: Path) -> bool:
     return False
 
 
-def _bars(error: sqlite3.OperationalError) -> bool:
-    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
+def _bars(error: sqlite3.Error) -> bool:
+    return primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR)
 
 
 def leave_log(path: Path) -> None:
@@ -277,32 +275,3 @@ def checkpoint(connection: sqlite3.Connection, path: Path) -> bool:
     """Bring the write-ahead log into the database file; whether nothing of it is left."""
     busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return not busy and log_size(path) == 0
-
-
-@contextmanager
-def sqlite_errors(path: Path) -> Iterator[None]:
-    """SQLite's errors, as ours: a full disk and missing rights keep the exit codes that they have elsewhere.
-
-    Raises:
-        ModelError: the file is damaged, or stayed locked.
-        OSError: the disk is full or fails.
-        PermissionError: it may not be written.
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise _translated(error, path) from error
-
-
-def _translated(error: sqlite3.Error, path: Path) -> Exception:
-    code: Any = getattr(error, "sqlite_errorcode", None)
-    primary = None if code is None else code & 0xFF
-    if primary == sqlite3.SQLITE_FULL:
-        return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-    if primary == sqlite3.SQLITE_IOERR:
-        return OSError(errno.EIO, str(error), str(path))
-    if primary in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN):
-        return PermissionError(errno.EACCES, str(error), str(path))
-    if primary in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ModelError(f"{path} stayed locked by another program for {WAIT:.0f} s: try again")
-    return ModelError(f"{path} is damaged: {error}. Run anglehash repair, or restore a backup")

@@ -11,9 +11,10 @@ from pathlib import Path
 
 from anglehash.errors import ModelError
 from anglehash.search.store import database
-from anglehash.search.store.database import State, sqlite_errors
+from anglehash.search.store.database import State
 from anglehash.search.store.layout import Store, acknowledge, clean, file_lock, read_receipt, write_receipt
 from anglehash.search.store.reader import load
+from anglehash.search.store.sqlite import sqlite_errors
 from anglehash.search.store.writer import Writer
 
 LOCK_TIMEOUT = 10.0

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -19,17 +18,11 @@ import numpy as np
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ModelError
-from anglehash.search.store.database import (
-    State,
-    connect,
-    content_digest,
-    death,
-    read_state,
-    sqlite_errors,
-)
+from anglehash.search.store.database import State, connect, content_digest, death, read_state
 from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
 from anglehash.search.store.segments import Rows, Segment, read_segment
+from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 _log = logging.getLogger(__name__)
 
@@ -248,9 +241,9 @@ def read_part(connection: sqlite3.Connection, store: Store, span: tuple[int, int
         ModelError: a row is damaged.
     """
     query = f"SELECT {COLUMNS} FROM items WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608
-    rows, codes = [], []
+    rows, codes, path = [], [], store.database
     for record in connection.execute(query, span):
-        check(record, store.database)
+        check(record, path)
         rows.append(record[0])
         codes.append(record[-2])
     packed = np.frombuffer(b"".join(codes), np.uint8)
@@ -284,17 +277,3 @@ def packed(snapshot: Snapshot) -> Codes:
         return check_codes(snapshot.codes, bits)
     except CodeMismatchError as error:
         raise ModelError(f"{snapshot.store.path} holds no {bits}-bit codes: {error}") from error
-
-
-@contextmanager
-def transaction(connection: sqlite3.Connection, path: Path, *, write: bool = False) -> Iterator[None]:
-    """One transaction: all of it or, after an error, nothing."""
-    with sqlite_errors(path):
-        connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            yield
-            connection.execute("COMMIT")
-        except BaseException:
-            with suppress(sqlite3.Error):  # after a full disk SQLite may have rolled back by itself
-                connection.execute("ROLLBACK")
-            raise

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from anglehash.errors import ModelError
-from anglehash.search.store.database import sqlite_errors
+from anglehash.search.store.sqlite import sqlite_errors
 
 
 class Source(NamedTuple):

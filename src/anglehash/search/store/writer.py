@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from anglehash.codes import check_codes, width
+from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, DataError
 from anglehash.search.store import database
-from anglehash.search.store.database import State, sqlite_errors
+from anglehash.search.store.database import State
 from anglehash.search.store.items import (
     COLUMNS,
     Item,
+    Record,
     Seen,
     Stored,
     name_bytes,
@@ -38,9 +39,10 @@ from anglehash.search.store.layout import (
     acknowledge,
     write_receipt,
 )
-from anglehash.search.store.reader import SMALL, Part, read_part, transaction
+from anglehash.search.store.reader import SMALL, Part, read_part
 from anglehash.search.store.segments import Segment, write_segment
 from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 _log = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Writer:
         self.state = state
         self._segments: list[Segment] = []
         self._covered = 0  # the last row that a segment covers
+        self._fresh: list[Part] = []  # what was committed since, by this writer
         self._gallery: Path | None = None  # whose manifest names this store
 
     def follow(self, gallery: Path, receipt: Receipt, segments: Sequence[Segment]) -> None:
@@ -104,10 +107,13 @@ class Writer:
             DataError: an id comes twice, or is no file name.
             OSError: the disk is full or fails; nothing was changed.
         """
-        self._check(changes.add)
+        codes = self._checked(changes.add)
         with transaction(self.connection, self.store.database, write=True):
             state, applied = self._apply(changes)
             database.write_state(self.connection, state)
+        if changes.add:
+            rows = np.arange(self.state.last_row + 1, state.last_row + 1, dtype=np.uint32)
+            self._fresh.append(Part(rows, codes))
         self.state = state
         acknowledge(self.store, state.generation)
         if self._gallery and state.last_row - self._covered >= LONG_TAIL:
@@ -207,28 +213,28 @@ class Writer:
             database.write_state(self.connection, after)
         self.state = after
 
-    def _check(self, items: Sequence[Item]) -> None:
+    def _checked(self, items: Sequence[Item]) -> Codes:
+        """The codes of items that can be added together."""
         size = width(self.state.bits)
         if any(len(item.code) != size for item in items):
             raise CodeMismatchError(f"{self.state.bits}-bit codes have {size} bytes each")
-        check_codes(
-            np.frombuffer(b"".join(item.code for item in items), np.uint8).reshape(-1, size), self.state.bits
-        )
+        joined = np.frombuffer(b"".join(item.code for item in items), np.uint8)
+        codes = check_codes(joined.reshape(-1, size), self.state.bits)
         seen: set[str] = set()
         for item in items:
             if item.id in seen:
                 raise DataError(f"ids are unique in a gallery, but {item.id!r} comes twice")
             seen.add(item.id)
+        return codes
 
     def _apply(self, changes: Changes) -> tuple[State, Applied]:
         state, run = self.state, self.connection.executemany
         generation, first = state.generation + 1, state.last_row + 1
-        replaced = self._rows(item.id for item in changes.add)
-        removed = self._rows(changes.remove)
-        gone = {*replaced, *removed}
-        run("UPDATE items SET died = ? WHERE row = ?", ((generation, row) for row in gone))
-        records = (record_of(item, row, generation) for row, item in enumerate(changes.add, first))
-        run(f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)", records)  # noqa: S608
+        removed = set(self._rows(changes.remove))
+        self._bury(removed, generation)
+        records = [record_of(item, row, generation) for row, item in enumerate(changes.add, first)]
+        replaced = self._insert(records, generation)
+        gone = removed | replaced
         forgotten = ((name_bytes(name),) for name in (*changes.forget, *changes.remove))
         run("DELETE FROM files WHERE id = ?", forgotten)
         run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", map(seen_record, changes.seen))
@@ -246,23 +252,41 @@ class Writer:
         fresh = len(changes.add) - len(replaced)
         return after, Applied(fresh, len(replaced), len(gone) - len(replaced))
 
-    def _rows(self, names: Iterator[str] | Sequence[str]) -> list[int]:
+    def _insert(self, records: Sequence[Record], generation: int) -> set[int]:
+        """Insert rows; the rows of items that they replace."""
+        insert = f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+        self.connection.execute("SAVEPOINT fresh")
+        try:  # most often all are new, and looking for each of them first would take as long again
+            self.connection.executemany(insert, records)
+            replaced = set[int]()
+        except sqlite3.IntegrityError:
+            self.connection.execute("ROLLBACK TO fresh")
+            found = (self._live_row(record[4]) for record in records)
+            replaced = {row for row in found if row is not None}
+            self._bury(replaced, generation)
+            self.connection.executemany(insert, records)
+        self.connection.execute("RELEASE fresh")
+        return replaced
+
+    def _bury(self, rows: set[int], generation: int) -> None:
+        died = ((generation, row) for row in rows)
+        self.connection.executemany("UPDATE items SET died = ? WHERE row = ?", died)
+
+    def _rows(self, names: Sequence[str]) -> list[int]:
         """The rows of those of these ids that are there."""
-        if not self.state.live:
-            return []
         found = (self._live_row(name_bytes(name)) for name in names)
         return [row for row in found if row is not None]
 
     def _write_segments(self, *, whole: bool) -> None:
         """Segments up to the last row: a new one, merged with its neighbours until each is twice the next."""
+        last, fresh = self.state.last_row, [] if whole else self._fresh
+        first = 0 if whole else self._covered + 1
+        until = int(fresh[0].rows[0]) - 1 if fresh else last
         with transaction(self.connection, self.store.database):
             dead = [row for (row,) in self.connection.execute("SELECT row FROM items WHERE died > 0")]
-            last = self.state.last_row
-            tail = read_part(
-                self.connection, self.store, (0 if whole else self._covered + 1, last), self.state.bits
-            )
+            older = read_part(self.connection, self.store, (first, until), self.state.bits)
         kept = [] if whole else list(self._segments)
-        parts = [tail]
+        parts = [older, *fresh]
         while kept and len(kept[-1].rows) < 2 * sum(len(part.rows) for part in parts):
             last_kept = kept.pop()
             parts.insert(0, Part(last_kept.rows, last_kept.codes))
@@ -273,7 +297,7 @@ class Writer:
         if alive.any():
             made = write_segment(self.store.segments, generation, rows[alive], codes[alive], bits)
             kept.append(made)
-        self._segments, self._covered = kept, last
+        self._segments, self._covered, self._fresh = kept, last, []
 
     def _name(self, gallery: Path, *, seal: bool) -> None:
         """Write the manifest; with the database's sha256 where it is small or ``seal`` says so."""
