@@ -184,10 +184,10 @@ class Index:
             allowed = check_rows(within, self._rows)
             if len(view.there):
                 allowed = allowed & view.there
-            rows = np.flatnonzero(allowed).astype(np.int32)
-            if len(rows) * TOUCH > len(view.main.starts):
-                return view._replace(present=len(rows)), allowed
-            return self._only(view, rows), _ALL
+            count = int(np.count_nonzero(allowed))
+            if count * TOUCH > len(view.main.starts):
+                return view._replace(present=count), allowed
+            return self._only(view, np.flatnonzero(allowed).astype(np.int32)), _ALL
 
     def _only(self, view: _View, rows: NDArray[np.int32]) -> _View:
         """A view of a few rows: less work than passing over all others."""
