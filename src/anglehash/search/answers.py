@@ -65,10 +65,10 @@ class Ask(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """Answers to one query, nearest first: distances in bits, and places in the gallery's order."""
+    """Answers to one query, nearest first: distances in bits, and rows of the store."""
 
     distances: NDArray[np.int32]
-    positions: NDArray[np.int64]
+    rows: NDArray[np.uint32]
 
 
 def search(view: View, codes: Codes, ask: Ask) -> list[list[Hit]]:
@@ -93,15 +93,14 @@ def page(view: View, code: Codes, ask: Ask, cursor: str | None) -> Page:
     after = Cursor.parse(cursor, key) if cursor else Cursor(key, -1, -1, 0)
     k = after.rank + size + 1
     while True:
-        distances, positions = _find(view, code, ask._replace(k=k))[0]
+        distances, rows = _find(view, code, ask._replace(k=k))[0]
         # Items may have come and gone since the last page: go by what was shown, not by its number.
-        rows = view.rows[positions]
         new = (distances > after.distance) | ((distances == after.distance) & (rows > after.row))
-        if new.sum() > size or len(positions) < k:
+        if new.sum() > size or len(rows) < k:
             break
         k *= 2
     shown = np.flatnonzero(new)[:size]
-    hits = _hits(view, _Found(distances[shown], positions[shown]), first=after.rank + 1)
+    hits = _hits(view, _Found(distances[shown], rows[shown]), first=after.rank + 1)
     if new.sum() <= size:
         return Page(hits, None)
     last = shown[-1]
@@ -109,23 +108,20 @@ def page(view: View, code: Codes, ask: Ask, cursor: str | None) -> Page:
 
 
 def _find(view: View, codes: Codes, ask: Ask) -> list[_Found]:
-    """Distances and positions of the answers to every query."""
-    index, subset = view.index(ask.engine, ask.where)
+    """Distances and rows of the answers to every query."""
     if ask.k is None and ask.radius is None:
         raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
-    farthest = view.bits if ask.radius is None else check_radius(ask.radius, view.bits)
-    if ask.k is not None:
-        distances, found = index.search(codes, ask.k)
-        ends = (distances <= farthest).sum(axis=1)  # nearest first: those within the radius lead
-        parts = [(d[:end], f[:end]) for d, f, end in zip(distances, found, ends, strict=True)]
-    else:
-        lims, all_distances, all_found = index.search_radius(codes, farthest)
-        parts = [(all_distances[a:b], all_found[a:b]) for a, b in pairwise(lims)]
-    return [_Found(d, f if subset is None else subset[f]) for d, f in parts]
+    built, within = view.index(ask.engine, ask.where)
+    if ask.radius is None:
+        distances, found = built.index.search(codes, check_k(ask.k or 0), within=within)
+        return [_Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
+    radius = check_radius(ask.radius, view.bits)
+    lims, near, found = built.index.search_radius(codes, radius, k=ask.k, within=within)
+    return [_Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
 
 
 def _hits(view: View, found: _Found, *, first: int = 1) -> list[Hit]:
-    items = [stored.item for stored in view.items(found.positions)]
+    items = [stored.item for stored in view.items(found.rows.tolist())]
     ranked = zip(found.distances.tolist(), items, strict=True)
     return [
         Hit(rank, item.id, distance, item.labels, item.metadata)

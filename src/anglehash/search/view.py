@@ -16,7 +16,7 @@ from anglehash.search.filters import Filter
 from anglehash.search.store.database import read_state
 from anglehash.search.store.items import Item, Seen, Stored, name_bytes, seen_of
 from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.reader import Snapshot, load, packed
+from anglehash.search.store.reader import Snapshot, file_of, load, packed
 from anglehash.search.store.segments import Rows
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
@@ -28,6 +28,29 @@ Subset = NDArray[np.int64]
 
 class PurgedError(Exception):
     """A row of this generation is gone: a writer has removed it for good since."""
+
+
+class Built:
+    """An index and what its rows are in the store.
+
+    Attributes:
+        index: of all items.
+        rows: the store's row of each row of the index; only ever longer.
+    """
+
+    def __init__(self, engine: str, view: View) -> None:
+        self.rows: Rows = view.rows
+        self.index: CodeIndex = make_index(engine, view.codes, view.bits)
+
+    def follow(self, view: View) -> None:
+        """Go on to a later generation of the same store."""
+        last = int(self.rows[-1]) if len(self.rows) else 0
+        old, new = self.rows, view.rows > last
+        # Longer first: a search that is under way may already be given new rows.
+        self.rows = np.concatenate([old, view.rows[new]])
+        self.index.add(view.codes[new])
+        if (~new).sum() < len(old) and len(gone := np.flatnonzero(~np.isin(old, view.rows))):
+            self.index.remove(gone)
 
 
 class View:
@@ -46,7 +69,7 @@ class View:
         self.codes: Codes = packed(snapshot)
         self.rows: Rows = snapshot.rows
         self._lock = lock or RLock()  # one connection, one user at a time
-        self._indexes: dict[str, CodeIndex] = {}
+        self._built: dict[str, Built] = {}
         self._subsets: dict[Filter, Subset] = {}
         self._items: dict[int, Stored] = {}
 
@@ -58,39 +81,39 @@ class View:
     def newer(self, path: Path) -> View | None:
         """The view of the newest generation, or ``None`` where this is it.
 
-        Indexes go on where items were only added: what was built stays built.
+        What was built stays built: indexes are told what came and what went.
         """
         with self._lock:
             if self._is_newest(path):
                 return None
-            view = View(load(path, self.snapshot), self._lock)
-            if view.snapshot.connection is not self.snapshot.connection:
-                view._lock = RLock()
-            old = len(self.rows)
-            if view.snapshot.store == self.snapshot.store and np.array_equal(view.rows[:old], self.rows):
-                for index in self._indexes.values():
-                    index.add(view.codes[old:])
-                view._indexes, self._indexes = self._indexes, {}
+            snapshot = load(path, self.snapshot)
+            if snapshot.connection is not self.snapshot.connection:
+                return View(snapshot)  # another store
+            view = View(snapshot, self._lock)
+            for built in self._built.values():
+                built.follow(view)
+            view._built, self._built = self._built, {}
             return view
 
     def _is_newest(self, path: Path) -> bool:
         store, _ = read_receipt(path)
+        if (store, file_of(store)) != (self.snapshot.store, self.snapshot.file):
+            return False
         with sqlite_errors(store.database):
-            return store == self.snapshot.store and (
-                read_state(self.snapshot.connection, store.database) == self.snapshot.state
-            )
+            return read_state(self.snapshot.connection, store.database) == self.snapshot.state
 
-    def index(self, engine: str, where: Filter) -> tuple[CodeIndex, Subset | None]:
-        """An index of all items, or of those that pass a filter, with their positions."""
+    def index(self, engine: str, where: Filter) -> tuple[Built, Subset | None]:
+        """An index of all items, and the rows of it that pass a filter."""
         with self._lock:
-            if where:
-                subset = self._subset(where)
-                return make_index(engine, self.codes[subset], self.bits), subset
-            if engine not in self._indexes:  # built at the first search: opening stays quick
-                self._indexes[engine] = make_index(engine, self.codes, self.bits)
-            return self._indexes[engine], None
+            if engine not in self._built:  # built at the first search: opening stays quick
+                self._built[engine] = Built(engine, self)
+            built = self._built[engine]
+            if not where:
+                return built, None
+            return built, np.searchsorted(built.rows, self.rows[self._subset(where)])
 
     def _subset(self, where: Filter) -> Subset:
+        """The positions of the items that pass a filter."""
         if where not in self._subsets:
             with sqlite_errors(self.snapshot.store.database):
                 passing = where.rows(self.snapshot.connection)
@@ -99,14 +122,13 @@ class View:
             self._subsets[where] = np.flatnonzero(np.isin(self.rows, passing))
         return self._subsets[where]
 
-    def items(self, positions: NDArray[np.int64]) -> list[Stored]:
-        """The items at these positions.
+    def items(self, rows: list[int]) -> list[Stored]:
+        """The items of these rows.
 
         Raises:
             ModelError: a row is damaged.
             PurgedError: a writer has removed one of them for good since.
         """
-        rows = self.rows[positions].tolist()
         with self._lock:
             if len(self._items) > _KEPT_ITEMS:
                 self._items.clear()
@@ -133,7 +155,7 @@ class View:
         for row in rows:
             position = int(np.searchsorted(self.rows, row))
             if position < len(self.rows) and self.rows[position] == row:
-                return position, self.items(np.array([position]))[0]
+                return position, self.items([row])[0]
         raise DataError(f"there is no item {name!r} in {self.snapshot.store.path.parent}: see anglehash list")
 
     def listed(self, where: Filter, limit: int | None, after_row: int) -> tuple[list[Item], int | None]:

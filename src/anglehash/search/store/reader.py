@@ -52,6 +52,7 @@ class Snapshot:
         rows: ``(n,)`` row numbers of all items, ascending.
         codes: ``(n, ceil(bits / 8))`` their codes.
         connection: to look items up by their row.
+        file: what tells the database's file from another one that takes its place.
     """
 
     store: Store
@@ -61,6 +62,7 @@ class Snapshot:
     rows: Rows
     codes: Codes
     connection: sqlite3.Connection
+    file: tuple[int, int]
 
     def items(self, rows: Sequence[int]) -> list[Stored | None]:
         """The items of these rows; ``None`` for a row that a later writer has purged.
@@ -136,7 +138,8 @@ def load(path: Path, previous: Snapshot | None = None) -> Snapshot:
 
 
 def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot:
-    last = previous if previous and previous.store == store else None
+    file = file_of(store)
+    last = previous if previous and (previous.store, previous.file) == (store, file) else None
     segments, lost = _segments(store, receipt, last.segments if last else {})
     noted = acknowledged(store)  # before the state, which is never behind it
     connection = last.connection if last else connect(store.database)
@@ -159,7 +162,7 @@ def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot
         if last is None:
             connection.close()
         raise
-    return Snapshot(store, receipt, state, segments, rows, codes, connection)
+    return Snapshot(store, receipt, state, segments, rows, codes, connection, file)
 
 
 def _segments(
@@ -178,6 +181,15 @@ def _segments(
             _log.warning("%s; its codes are read from %s: run anglehash repair", error, store.database.name)
             lost.append((facts["first"], facts["last"]))
     return segments, lost
+
+
+def file_of(store: Store) -> tuple[int, int]:
+    """What tells a store's database from another file of that name: a restored backup, say."""
+    try:
+        status = store.database.stat()
+    except FileNotFoundError:
+        return 0, 0
+    return status.st_dev, status.st_ino
 
 
 def _size(store: Store) -> int:

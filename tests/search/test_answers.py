@@ -1,0 +1,222 @@
+"""Filters, pages and duplicates, against loops over all items; indexes that follow a growing gallery."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from anglehash.codes import hamming
+from anglehash.errors import ConfigError
+from anglehash.search.duplicates import duplicates
+from anglehash.search.engines import ENGINES
+from anglehash.search.filters import Condition, Filter, nanoseconds
+from anglehash.search.gallery import Gallery
+from anglehash.search.paging import Cursor
+from anglehash.search.store import writer as writing
+from anglehash.search.store.backup import backup, restore
+from anglehash.search.store.items import Item, Seen
+from anglehash.search.store.opening import open_writer
+from anglehash.search.store.writer import Changes
+
+N, BITS = 200, 12
+LABELS = ["a", "b", 'quote"', ",", '","', "\n", "\ud800", "é"]
+
+
+def items() -> list[Item]:
+    rng = np.random.default_rng(0)
+    codes = np.packbits(rng.integers(0, 2, (N, BITS)), axis=1)
+    made = []
+    for i in range(N):
+        labels = tuple(sorted(rng.choice(LABELS, rng.integers(0, 4), replace=False).tolist()))
+        metadata = {"n": i, "even": "yes" if i % 2 == 0 else "no", "tags": [str(i % 7), "x"]} if i % 5 else {}
+        date = nanoseconds(datetime(2020, 1, 1 + i % 28, tzinfo=UTC), 0) if i % 3 else 0
+        made.append(Item(f"d{i % 4}/é{i}.jpg", codes[i].tobytes(), labels, metadata, b"", date))
+    return made
+
+
+@pytest.fixture(scope="module")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
+    path = tmp_path_factory.mktemp("answers") / "g"
+    none = np.zeros((0, 2), np.uint8)
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
+    with open_writer(path) as writer:
+        writer.commit(Changes(items()))
+    return Gallery.open(path)
+
+
+def day(number: int) -> datetime:
+    return datetime(2020, 1, number, tzinfo=UTC)
+
+
+FILTERS: list[tuple[Filter, Any]] = [
+    *((Filter(labels=(label,)), lambda item, label=label: label in item.labels) for label in LABELS),
+    (Filter(labels=("a", "é")), lambda item: bool({"a", "é"} & set(item.labels))),
+    (Filter(labels=("c",)), lambda item: False),
+    (Filter(path="d1/*"), lambda item: item.id.startswith("d1/")),
+    (Filter(path="*/é?.jpg"), lambda item: len(item.id) == len("d1/é1.jpg")),
+    (Filter(path="d[02]*"), lambda item: item.id[1] in "02"),
+    (Filter(after=day(10)), lambda item: item.date >= nanoseconds(day(10), 0)),
+    (Filter(before=day(10)), lambda item: 0 < item.date < nanoseconds(day(10), 0)),
+    (Filter(where=(Condition("n", ">=", "100"),)), lambda item: item.metadata.get("n", -1) >= 100),
+    (Filter(where=(Condition("n", "<", "9"),)), lambda item: item.metadata.get("n", 999) < 9),  # not as text
+    (Filter(where=(Condition("tags", "=", "3"),)), lambda item: "3" in item.metadata.get("tags", [])),
+    (Filter(where=(Condition("even", "!=", "yes"),)), lambda item: item.metadata.get("even") == "no"),
+    (
+        Filter(labels=("a",), path="d1/*", where=(Condition("even", "=", "no"), Condition("n", ">", "20"))),
+        lambda item: (
+            "a" in item.labels
+            and item.id.startswith("d1/")
+            and item.metadata.get("even") == "no"
+            and item.metadata["n"] > 20
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_filters_come_before_the_top_k(gallery: Gallery, engine: str) -> None:
+    query = np.packbits(np.random.default_rng(5).integers(0, 2, (1, BITS)), axis=1)
+    every = items()
+    distances = hamming(query, gallery.codes)[0]
+    for where, passes in FILTERS:
+        kept = [i for i in range(N) if passes(every[i])]
+        expected = sorted((int(distances[i]), i) for i in kept)
+        for k, radius in ((7, None), (N + 5, None), (None, 5), (4, 5)):
+            hits = gallery.search(query, k, radius=radius, engine=engine, where=where)[0]
+            wanted = [(d, every[i].id) for d, i in expected if radius is None or d <= radius][:k]
+            assert [(hit.distance, hit.id) for hit in hits] == wanted, where
+        assert [item.id for item in gallery.listed(where)[0]] == [every[i].id for i in kept]
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was built before items came and went gives what an index of now gives."""
+    monkeypatch.setattr(writing, "TAIL", 20)
+    none, rng = np.zeros((0, 2), np.uint8), np.random.default_rng(1)
+    reader = Gallery.create(tmp_path / "g", codes=none, ids=[], labels=[], bits=16, model_id="m")
+    queries = rng.integers(0, 4, (5, 2), dtype=np.uint8)
+    where = Filter(path="*7")
+    for step in range(12):
+        with open_writer(tmp_path / "g") as writer:
+            ids = writer.ids()
+            gone = rng.choice(ids, len(ids) // (2 if step % 4 == 3 else 9), replace=False).tolist()
+            fresh = [Item(f"{step}/{i}", rng.integers(0, 4, 2, dtype=np.uint8).tobytes()) for i in range(30)]
+            writer.commit(Changes(fresh, gone))
+        assert reader.refresh()
+        now = Gallery.open(tmp_path / "g")
+        for options in ({}, {"where": where}):
+            for k, radius in ((9, None), (None, 3)):
+                found = reader.search(queries, k, radius=radius, engine=engine, **options)
+                assert found == now.search(queries, k, radius=radius, engine="exact", **options)
+        now.close()
+
+
+def test_refresh_sees_that_another_gallery_took_its_place(tmp_path: Path) -> None:
+    codes = np.array([[1], [2]], np.uint8)
+    made = {"labels": [[], []], "bits": 8, "model_id": "m"}
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=["a", "b"], **made)  # type: ignore[arg-type]
+    backup(tmp_path / "g", tmp_path / "b.tar")
+    with open_writer(tmp_path / "g") as writer:
+        writer.commit(Changes(remove=["a"]))
+    assert reader.refresh()
+    assert list(reader.ids) == ["b"]
+    restore(tmp_path / "b.tar", tmp_path / "g", force=True)
+    assert reader.refresh()
+    assert list(reader.ids) == ["a", "b"]
+    assert [hit.id for hit in reader.search(codes[:1], 1)[0]] == ["a"]
+    assert not reader.refresh()
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(size=st.integers(1, 60), radius=st.sampled_from([None, 3, 6]), which=st.integers(0, len(FILTERS)))
+def test_pages_join_to_the_whole(gallery: Gallery, size: int, radius: int | None, which: int) -> None:
+    where = FILTERS[which][0] if which < len(FILTERS) else None
+    query = gallery.codes[3:4]
+    cursor, joined = None, []
+    while True:
+        page = gallery.page(query, size, cursor=cursor, radius=radius, where=where)
+        joined += page.hits
+        cursor = page.cursor
+        if cursor is None:
+            break
+        assert len(page.hits) == size
+    assert joined == gallery.search(query, N, radius=radius, where=where)[0]
+
+
+def test_a_cursor_goes_on_where_the_gallery_has_changed(tmp_path: Path) -> None:
+    codes = np.zeros((6, 1), np.uint8)
+    ids = list("abcdef")
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 6, bits=8, model_id="m")
+    first = reader.page(codes[:1], 2)
+    assert [hit.id for hit in first.hits] == ["a", "b"]
+    with open_writer(tmp_path / "g") as writer:
+        writer.commit(Changes([Item("near", b"\0"), Item("c", b"\1")], ["a"]))
+    reader.refresh()
+    second = reader.page(codes[:1], 10, cursor=first.cursor)
+    assert [hit.id for hit in second.hits] == ["d", "e", "f", "near", "c"]  # none twice, none left out
+    assert second.hits[0].rank == 3
+
+
+@given(text=st.text(max_size=60))
+def test_any_other_text_is_no_cursor(text: str) -> None:
+    with pytest.raises(ConfigError, match="cursor"):
+        Cursor.parse(text, "key")
+
+
+def test_cursors_of_other_searches_are_refused(gallery: Gallery) -> None:
+    cursor = gallery.page(gallery.codes[:1], 3).cursor
+    others: list[dict[str, Any]] = [{"radius": 3}, {"where": Filter(path="x")}]
+    for options in others:
+        with pytest.raises(ConfigError, match="another search"):
+            gallery.page(gallery.codes[:1], 3, cursor=cursor, **options)
+    with pytest.raises(ConfigError, match="another search"):
+        gallery.page(gallery.codes[1:2], 3, cursor=cursor)
+
+
+@pytest.mark.parametrize("text", ["", "year", "=3", "a~b"])
+def test_what_is_no_condition(text: str) -> None:
+    with pytest.raises(ConfigError, match="a condition is COLUMN=VALUE"):
+        Condition.parse(text)
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    codes=st.lists(st.integers(0, 255), min_size=0, max_size=12),
+    contents=st.lists(st.integers(0, 3), min_size=12, max_size=12),
+    distance=st.sampled_from([None, 0, 1, 2]),
+)
+def test_duplicates_are_the_connected_ones(
+    tmp_path_factory: pytest.TempPathFactory, codes: list[int], contents: list[int], distance: int | None
+) -> None:
+    path = tmp_path_factory.mktemp("duplicates") / "g"
+    none = np.zeros((0, 1), np.uint8)
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=8, model_id="m").close()
+    content = [bytes([c]) * 32 if c else b"" for c in contents]
+    with open_writer(path) as writer:
+        given_items = [Item(f"{i:02d}", bytes([code]), content=content[i]) for i, code in enumerate(codes)]
+        writer.commit(Changes(given_items, seen=[Seen(f"{i:02d}", size=i % 3) for i in range(len(codes))]))
+
+    def joined(i: int, j: int) -> bool:
+        near = distance is not None and (codes[i] ^ codes[j]).bit_count() <= distance
+        return near or (content[i] == content[j] != b"")
+
+    expected, left = [], set(range(len(codes)))
+    while left:
+        group, edge = set[int](), {min(left)}
+        while edge:
+            group |= edge
+            edge = {j for i in edge for j in left - group if joined(i, j)}
+        left -= group
+        if len(group) > 1:
+            same = len({content[i] for i in group}) == 1 and content[min(group)] != b""
+            keep = max(sorted(group), key=lambda i: i % 3)
+            expected.append((tuple(f"{i:02d}" for i in sorted(group)), same, f"{keep:02d}"))
+    with Gallery.open(path) as opened:
+        assert duplicates(opened, max_distance=distance) == expected
+        assert duplicates(opened, max_distance=distance, engine="exact") == expected
