@@ -34,6 +34,19 @@ def state(kind: str, *, width: int = 3, bits: int = 4, anchors: int = 5) -> dict
             "low": (bits,),
             "frequency": (bits,),
         },
+        "posterior": {
+            "mean": (width,),
+            "scale": (width,),
+            "hidden_weight": (2, 6, width),
+            "hidden_bias": (2, 6),
+            "class_weight": (2, 5, 6),
+            "class_bias": (2, 5),
+            "several": (),
+            "code_weight": (8, 5),
+            "code_bias": (8,),
+            "weight": (bits, 8),
+            "bias": (bits,),
+        },
     }
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(shape, generator=generator) + 0.5 for name, shape in shapes[kind].items()}
@@ -112,5 +125,5 @@ def test_every_tensor_must_be_there_and_fit(kind: str) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ModelError, match="unknown kind 'lineal'; known: kernel, linear, spectral"):
+    with pytest.raises(ModelError, match="unknown kind 'lineal'; known: kernel, linear, posterior, spectral"):
         restore_head("lineal", {})

@@ -153,5 +153,5 @@ def test_a_head_whose_tensors_do_not_fit_is_refused() -> None:
         if name not in ("several", "hidden_bias", "class_bias"):
             with pytest.raises(ModelError):
                 PosteriorHead(**{**state, name: state[name][1:]})
-    with pytest.raises(ModelError, match="must have a row a classifier"):
-        PosteriorHead(**{**state, "class_bias": state["class_bias"][0]})
+    with pytest.raises(ModelError, match=r"must have the shape \(classifiers, classes, hidden\)"):
+        PosteriorHead(**{**state, "class_weight": state["class_weight"][0]})

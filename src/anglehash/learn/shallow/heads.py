@@ -202,9 +202,12 @@ class PosteriorHead(nn.Module):
         bias: Tensor,
     ) -> None:
         super().__init__()
-        if hidden_bias.ndim != 2 or class_bias.ndim != 2:
-            raise ModelError("hidden_bias and class_bias of the head must have a row a classifier")
-        (count, hidden), classes = hidden_bias.shape, class_bias.shape[1]
+        if class_weight.ndim != 3:
+            raise ModelError(
+                "class_weight of the head must have the shape (classifiers, classes, hidden), "
+                f"got {tuple(class_weight.shape)}"
+            )
+        count, classes, hidden = class_weight.shape
         width, between, bits = len(mean), len(code_bias), len(bias)
         self.mean = _buffer(self, "mean", mean, width)
         self.scale = _buffer(self, "scale", scale, width)
