@@ -344,6 +344,22 @@ def test_what_was_stopped_is_gone_on_with(
     assert codes(path) == right_codes(model, images_of(photos))
 
 
+def test_an_index_that_died_as_it_began_is_begun_again(
+    photos: Path, models: list[Path], tmp_path: Path, anglehash: Any
+) -> None:
+    work = tmp_path / "g.indexing"
+    (work / "1" / "codes").mkdir(parents=True)
+    (work / "1" / "items.db").write_bytes(b"")
+    (work / ".manifest.json.x.tmp").write_bytes(b"{")
+    assert anglehash("index", models[0], photos, "-o", tmp_path / "g").code == 0
+    assert codes(tmp_path / "g") == right_codes(models[0], images_of(photos))
+    work.mkdir()
+    (work / "holiday.jpg").write_bytes(b"precious")
+    refused = anglehash("index", models[0], photos, "-o", tmp_path / "g", "--force")
+    assert "is in the way" in refused.err
+    assert (work / "holiday.jpg").exists()
+
+
 def test_an_unfinished_index_of_another_model_is_not_mixed(
     photos: Path, models: list[Path], tmp_path: Path, anglehash: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
