@@ -90,6 +90,7 @@ class Writer:
         self.store = store
         self.connection = connection
         self.state = state
+        self._file = store.database
         self._segments: list[Segment] = []
         self._covered = 0  # the last row that a segment covers
         self._fresh: list[Part] = []  # what was committed since, by this writer
@@ -108,7 +109,7 @@ class Writer:
             OSError: the disk is full or fails; nothing was changed.
         """
         codes = self._checked(changes.add)
-        with transaction(self.connection, self.store.database, write=True):
+        with transaction(self.connection, self._file, write=True):
             state, applied = self._apply(changes)
             database.write_state(self.connection, state)
         if changes.add:
@@ -152,19 +153,19 @@ class Writer:
     def skip_to(self, generation: int) -> None:
         """Go on from a later generation, where one that was acknowledged is lost."""
         after = replace(self.state, generation=generation + 1)
-        with transaction(self.connection, self.store.database, write=True):
+        with transaction(self.connection, self._file, write=True):
             database.write_state(self.connection, after)
         self.state = after
         acknowledge(self.store, after.generation)
 
     def add_source(self, source: Source) -> int:
         """The number of a source; a new one is noted."""
-        known = read_sources(self.connection, self.store.database)
+        known = read_sources(self.connection, self._file)
         for number, old in known.items():
             if old == source:
                 return number
         number = max(known, default=0) + 1
-        with transaction(self.connection, self.store.database, write=True):
+        with transaction(self.connection, self._file, write=True):
             write_source(self.connection, number, source)
         return number
 
@@ -176,40 +177,40 @@ class Writer:
     def item(self, name: str) -> Stored | None:
         """The item of this id, if it is there."""
         query = f"SELECT {COLUMNS} FROM items WHERE id = ? AND died = 0"  # noqa: S608
-        with sqlite_errors(self.store.database):
+        with sqlite_errors(self._file):
             found = self.connection.execute(query, (name_bytes(name),)).fetchone()
-        return None if found is None else stored(found, self.store.database)
+        return None if found is None else stored(found, self._file)
 
     def item_at(self, row: int) -> Stored | None:
         """The item of this row, if it is there."""
         query = f"SELECT {COLUMNS} FROM items WHERE row = ? AND died = 0"  # noqa: S608
-        with sqlite_errors(self.store.database):
+        with sqlite_errors(self._file):
             found = self.connection.execute(query, (row,)).fetchone()
-        return None if found is None else stored(found, self.store.database)
+        return None if found is None else stored(found, self._file)
 
     def seen(self, name: str) -> Seen | None:
         """What is known of the file of this id, if it was ever seen."""
-        with sqlite_errors(self.store.database):
+        with sqlite_errors(self._file):
             found = self.connection.execute(
                 "SELECT * FROM files WHERE id = ?", (name_bytes(name),)
             ).fetchone()
-        return None if found is None else seen_of(found, self.store.database)
+        return None if found is None else seen_of(found, self._file)
 
     def ids(self) -> list[str]:
         """The ids of all items."""
-        with sqlite_errors(self.store.database):
+        with sqlite_errors(self._file):
             found = self.connection.execute("SELECT id FROM items WHERE died = 0").fetchall()
         return [name_text(name) for (name,) in found]
 
     def files(self) -> list[str]:
         """The ids of all files that were seen."""
-        with sqlite_errors(self.store.database):
+        with sqlite_errors(self._file):
             return [name_text(name) for (name,) in self.connection.execute("SELECT id FROM files").fetchall()]
 
     def complete(self) -> None:
         """Mark a store that was built beside the one in use as fit to be named."""
         after = replace(self.state, complete=True)
-        with transaction(self.connection, self.store.database, write=True):
+        with transaction(self.connection, self._file, write=True):
             database.write_state(self.connection, after)
         self.state = after
 
@@ -282,7 +283,7 @@ class Writer:
         last, fresh = self.state.last_row, [] if whole else self._fresh
         first = 0 if whole else self._covered + 1
         until = int(fresh[0].rows[0]) - 1 if fresh else last
-        with transaction(self.connection, self.store.database):
+        with transaction(self.connection, self._file):
             dead = [row for (row,) in self.connection.execute("SELECT row FROM items WHERE died > 0")]
             older = read_part(self.connection, self.store, (first, until), self.state.bits)
         kept = [] if whole else list(self._segments)
@@ -301,7 +302,7 @@ class Writer:
 
     def _name(self, gallery: Path, *, seal: bool) -> None:
         """Write the manifest; with the database's sha256 where it is small or ``seal`` says so."""
-        path, digest = self.store.database, None
+        path, digest = self._file, None
         with sqlite_errors(path):
             whole = database.checkpoint(self.connection, path)
         if whole and path.stat().st_size <= SMALL:
@@ -323,7 +324,7 @@ class Writer:
     def _purge(self) -> None:
         """Delete dead rows, which no segment holds any more."""
         after = replace(self.state, generation=self.state.generation + 1, dead=0, dead_digest=0)
-        with transaction(self.connection, self.store.database, write=True):
+        with transaction(self.connection, self._file, write=True):
             self.connection.execute("DELETE FROM items WHERE died > 0")
             database.write_state(self.connection, after)
         self.state = after
