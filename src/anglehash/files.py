@@ -77,37 +77,27 @@ def _sync_directory(path: Path) -> None:
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Write a file so that a reader sees the old bytes or the new, never a part of them."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    _sync_directory(path.parent)
+    with new_file(path) as file:
+        file.write(data)
 
 
 @contextmanager
 def new_file(path: Path) -> Iterator[IO[bytes]]:
     """A file that appears whole, for what is too large for :func:`write_atomic`: write to the yielded one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(
+    unfinished = tempfile.NamedTemporaryFile(  # noqa: SIM115 # closed below, before it gets its name
         prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent, delete=False
-    ) as file:
-        try:
+    )
+    try:
+        with unfinished as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(file.name, 0o666 & ~_umask())
-            os.replace(file.name, path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+        os.chmod(file.name, 0o666 & ~_umask())
+        os.replace(file.name, path)
+    except BaseException:
+        Path(unfinished.name).unlink(missing_ok=True)
+        raise
     _sync_directory(path.parent)
 
 
@@ -172,14 +162,19 @@ def new_folder(
                 os.chmod(file, 0o666 & ~_umask())  # some writers leave files that only their owner can read
                 with file.open("rb") as stream:
                     os.fsync(stream.fileno())
-        if os.path.lexists(path):
-            old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
-            os.replace(path, old / path.name)
-            os.replace(work, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(work, path)
+        put_in_place(work, path)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
     _sync_directory(path.parent)
+
+
+def put_in_place(work: Path, path: Path) -> None:
+    """Rename a finished folder to ``path``; what is there goes once the new one has its place."""
+    if os.path.lexists(path):
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
+        os.replace(path, old / path.name)
+        os.replace(work, path)
+        shutil.rmtree(old)
+    else:
+        os.replace(work, path)

@@ -1,4 +1,4 @@
-"""Encode listed images: what ``encode`` and ``index`` share."""
+"""Encode listed images, without a gallery: what ``encode`` does."""
 
 from __future__ import annotations
 

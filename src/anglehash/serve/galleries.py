@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anglehash.data.sources import SETS, list_images
 from anglehash.errors import ConfigError, DataError, ModelError
-from anglehash.files import refuse_existing
+from anglehash.files import put_in_place, refuse_existing
 from anglehash.learn.model import Model
 from anglehash.manifest import is_a, kind_of
 from anglehash.progress import Report, silent
-from anglehash.search.gallery import Gallery, us
+from anglehash.search.gallery import us
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item
 from anglehash.search.store.layout import KIND, Store
@@ -115,7 +113,7 @@ def build(
     with open_writer(work) as writer:
         done = ingest(writer, model, given, report=report)
     refuse_existing(output, force=force, ours=is_a(KIND))
-    _put_in_place(work, output)
+    put_in_place(work, output)
     return done
 
 
@@ -143,16 +141,6 @@ def _begin(work: Path, model_path: Path, model: Model, images: Images, *, force:
     make_store(store, State(bits=model.config.bits, model=model.id, root=root, created_by=us()), model_path)
     with attach(store) as writer:
         writer.publish(work)
-
-
-def _put_in_place(work: Path, output: Path) -> None:
-    if os.path.lexists(output):
-        old = Path(tempfile.mkdtemp(prefix=f".{output.name[:100]}.", suffix=".old", dir=output.parent))
-        os.replace(output, old / output.name)
-        os.replace(work, output)
-        shutil.rmtree(old)
-    else:
-        os.replace(work, output)
 
 
 def add(
@@ -235,15 +223,3 @@ def model_of(writer: Writer) -> Model:
             "restore a backup, or encode it again: anglehash reindex --model"
         )
     return model
-
-
-def opened(path: Path) -> tuple[Gallery, Model]:
-    """A gallery and its model, which belong together.
-
-    Raises:
-        ModelError: one is damaged, or they do not.
-    """
-    gallery = Gallery.open(path)
-    model = Model.load(gallery.model_folder)
-    gallery.require_model(model.id)
-    return gallery, model
