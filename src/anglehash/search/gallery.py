@@ -36,9 +36,6 @@ __all__ = ["Gallery", "Hit", "Page"]
 
 T = TypeVar("T")
 
-CHUNK = 16_384
-"""Items of one commit when a gallery is created."""
-
 _TRIES = 10
 
 
@@ -99,10 +96,8 @@ class Gallery:
             with attach(store) as writer:
                 seen = [Seen(name, reason, detail) for name, reason, detail in problems]
                 writer.commit(Changes(seen=seen))
-                for start in range(0, len(codes), CHUNK):
-                    part = slice(start, start + CHUNK)
-                    rows = zip(ids[part], codes[part], labels[part], strict=True)
-                    writer.commit(Changes([Item(n, code.tobytes(), tuple(own)) for n, code, own in rows]))
+                rows = zip(ids, codes, labels, strict=True)
+                writer.commit_all(Item(name, code.tobytes(), tuple(own)) for name, code, own in rows)
                 writer.publish(folder)
         return cls.open(path)
 

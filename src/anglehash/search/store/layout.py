@@ -126,8 +126,7 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
 
 def acknowledge(store: Store, generation: int) -> None:
     """Note durably that a generation was committed: should its log be lost, that shows."""
-    data = struct.pack("<Q", generation)
-    data += struct.pack("<I", zlib.crc32(data))
+    data = _RECEIPT.pack(generation, _receipt_crc(generation))
     if not store.receipt.exists():
         write_atomic(store.receipt, data)
         return
@@ -151,9 +150,13 @@ def acknowledged(store: Store) -> int:
         raise ModelError(f"{store.receipt} is missing: run anglehash repair") from None
     except struct.error:
         generation, crc = 0, -1
-    if crc != zlib.crc32(struct.pack("<Q", generation)):
+    if crc != _receipt_crc(generation):
         raise ModelError(f"{store.receipt} is damaged: run anglehash repair")
     return int(generation)
+
+
+def _receipt_crc(generation: int) -> int:
+    return zlib.crc32(struct.pack("<Q", generation))
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import shutil
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ from anglehash.search.store.writer import Changes
 
 _CODES, _ITEMS, _SKIPPED, _MODEL = "codes.bin", "items.jsonl", "skipped.json", "model"
 _LOCK = ".converting"
-_CHUNK = 16_384
 
 
 def is_old(path: Path) -> bool:
@@ -76,11 +74,8 @@ def _migrate(path: Path, facts: dict[str, Any]) -> None:
     building.path.rename(store.path)
     with attach(store) as writer:
         writer.commit(Changes(seen=problems))
-        rows = iter(zip(items, codes, strict=True))
-        while part := list(islice(rows, _CHUNK)):
-            writer.commit(
-                Changes([Item(item["id"], code.tobytes(), tuple(item["labels"])) for item, code in part])
-            )
+        rows = zip(items, codes, strict=True)
+        writer.commit_all(Item(item["id"], code.tobytes(), tuple(item["labels"])) for item, code in rows)
         writer.publish(path)
     for name in (_CODES, _ITEMS, _SKIPPED):
         with suppress(OSError):

@@ -23,9 +23,7 @@ from anglehash.search.store.segments import read_segment
 from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.sqlite import sqlite_errors
 from anglehash.search.store.verify import Fault, examine, verify
-from anglehash.search.store.writer import Changes, Writer
-
-_CHUNK = 16_384
+from anglehash.search.store.writer import CHUNK, Changes, Writer
 
 
 class Repaired(NamedTuple):
@@ -134,7 +132,7 @@ def _salvage(path: Path, store: Store, receipt: Receipt | None) -> tuple[int, in
             batch: dict[str, Item] = {}
             for item in _items(connection, store, state.last_row, codes):
                 batch[item.id] = item
-                if len(batch) == _CHUNK:
+                if len(batch) == CHUNK:
                     writer.commit(Changes(list(batch.values())))
                     batch = {}
             writer.commit(Changes(list(batch.values())))
@@ -165,7 +163,7 @@ def _state(connection: sqlite3.Connection, store: Store, receipt: Receipt | None
     try:
         ((last,),) = connection.execute("SELECT max(row) FROM items").fetchall()
     except sqlite3.Error:
-        last = receipt.last_row + _CHUNK
+        last = receipt.last_row + CHUNK
     return State(
         bits=receipt.bits, model=receipt.model, generation=receipt.generation,
         last_row=last or 0, live=receipt.count,

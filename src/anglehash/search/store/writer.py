@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -48,6 +49,9 @@ _log = logging.getLogger(__name__)
 
 TAIL = 4096
 """So many rows may stay without a segment when a writer closes: reading them from the truth takes 20 ms."""
+
+CHUNK = 16_384
+"""Items of one commit where there are many to add."""
 
 LONG_TAIL = 1 << 16
 """With so many, segments are written while the writer goes on."""
@@ -120,6 +124,16 @@ class Writer:
         if self._gallery and state.last_row - self._covered >= LONG_TAIL:
             self.settle()
         return applied
+
+    def commit_all(self, items: Iterable[Item]) -> None:
+        """Add items, however many, some at a time: after an error those of earlier commits are there.
+
+        Raises:
+            CodeMismatchError, DataError, OSError: as for :meth:`commit`.
+        """
+        rest = iter(items)
+        while part := list(islice(rest, CHUNK)):
+            self.commit(Changes(part))
 
     def settle(self) -> None:
         """Write segments and manifest; should that fail, commits are safe in the truth and it is tried again."""
