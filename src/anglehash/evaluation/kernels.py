@@ -1,4 +1,4 @@
-"""The compiled loops of rankings, by codes and by scores; the only module that imports numba.
+"""The compiled loops of rankings, by codes and by scores, and what compiles those of searches too.
 
 A kernel compiles at its first call, a second or two in all, and stays compiled on disk. No kernel checks
 an index: its caller vouches that codes and labels fit the arrays.
@@ -35,16 +35,17 @@ def _lower_popcount(context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), code
 
 
-_popcount: Any = intrinsic(_lower_popcount)
+popcount: Any = intrinsic(_lower_popcount)
+"""Set bits of a uint64, in kernels."""
 
 
 @kernel
 def _distances(query: Words, database: Words, out: NDArray[np.uint16]) -> None:
     for item in range(database.shape[1]):
-        out[item] = _popcount(query[0] ^ database[0, item])
+        out[item] = popcount(query[0] ^ database[0, item])
     for word in range(1, len(database)):  # word by word: the inner loop is a vector loop
         for item in range(database.shape[1]):
-            out[item] += _popcount(query[word] ^ database[word, item])
+            out[item] += popcount(query[word] ^ database[word, item])
 
 
 @kernel
@@ -58,7 +59,7 @@ def distances(queries: Words, database: Words, out: NDArray[np.uint16]) -> None:
 def _shared(labels: Words, others: Words) -> int:
     count = 0
     for word in range(len(labels)):
-        count += _popcount(labels[word] & others[word])
+        count += popcount(labels[word] & others[word])
     return count
 
 

@@ -10,8 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.evaluation.kernels import _popcount as popcount
-from anglehash.evaluation.kernels import kernel
+from anglehash.evaluation.kernels import kernel, popcount
 from anglehash.search.engines._kernels import Number, Words, bits_between, inlined
 from anglehash.search.engines._tables import Tables
 

@@ -13,8 +13,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from anglehash.evaluation.kernels import _popcount as popcount
-from anglehash.evaluation.kernels import kernel
+from anglehash.evaluation.kernels import kernel, popcount
 
 SHIFT = 32
 ROW = (1 << SHIFT) - 1
