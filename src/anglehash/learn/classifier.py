@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from anglehash.learn.head import mean_and_scale
 from anglehash.progress import Report, silent
 
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
@@ -76,8 +77,9 @@ class PosteriorClassifier(nn.Module):
             report: told of the progress.
         """
         x, y = torch.from_numpy(features), torch.from_numpy(labels.astype(np.float32))
-        self.mean.copy_(x.mean(dim=0))
-        self.scale.copy_(1 / x.std(dim=0, correction=0).clamp_min(1e-6))
+        mean, scale = mean_and_scale(x)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
         x = (x - self.mean) * self.scale
         best = strengths[0]
         if len(strengths) > 1:

@@ -61,6 +61,17 @@ class Dropout(nn.Module):
         return kept.mul_(_CHANCES / (_CHANCES - self._threshold))
 
 
+def mean_and_scale(features: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean of each feature and one over its deviation, which standardise ``(n, width)`` features.
+
+    Values 1 and 5: mean 3, deviation 2.
+
+    >>> mean_and_scale(torch.tensor([[1.0], [5.0]]))
+    (tensor([3.]), tensor([0.5000]))
+    """
+    return features.mean(dim=0), 1 / features.std(dim=0, correction=0).clamp_min(1e-6)
+
+
 class HashHead(nn.Module):
     """Standardise, drop, (hidden layer,) project to the bits, (batch norm).
 
@@ -98,8 +109,9 @@ class HashHead(nn.Module):
 
     def standardise(self, features: Tensor) -> None:
         """Take mean and deviation of each feature from the training images, ``(n, width)``."""
-        self.mean.copy_(features.mean(dim=0))
-        self.scale.copy_(1 / features.std(dim=0, correction=0).clamp_min(1e-6))
+        mean, scale = mean_and_scale(features)
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of features."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from anglehash.errors import ConfigError
 from anglehash.learn.checks import check_positive, check_weight, check_whole, is_number
-from anglehash.learn.head import Dropout
+from anglehash.learn.head import Dropout, mean_and_scale
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.heads import PosteriorHead, centred
@@ -92,9 +92,12 @@ def posterior(
     """
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
-    for name, count in (("hidden", hidden), ("epochs", epochs)):
-        check_whole(name, count)
-    for name, count in (("code_hidden", code_hidden), ("code_epochs", code_epochs)):
+    for name, count in (
+        ("hidden", hidden),
+        ("epochs", epochs),
+        ("code_hidden", code_hidden),
+        ("code_epochs", code_epochs),
+    ):
         check_whole(name, count)
     for name, value in (("learning_rate", learning_rate), ("sharpness", sharpness)):
         check_positive(name, value)
@@ -150,7 +153,7 @@ class Judges:
     def learn(cls, features: Features, labels: Labels, folds: int, recipe: Recipe, tell: Tell) -> Judges:
         """Cross-fit: every image is judged by the one classifier that did not learn from it."""
         x, y = torch.from_numpy(np.asarray(features)), torch.from_numpy(labels.astype(np.float32))
-        mean, scale = x.mean(dim=0), 1 / x.std(dim=0, correction=0).clamp_min(1e-6)
+        mean, scale = mean_and_scale(x)
         x = (x - mean) * scale
         several = bool((labels.sum(axis=1) != 1).any())
         order = torch.randperm(len(x))
@@ -199,12 +202,16 @@ class Classifier(nn.Module):
 def learn_classifier(x: Tensor, y: Tensor, recipe: Recipe, *, several: bool) -> Classifier:
     """A classifier by AdamW on the log loss, in evaluation mode."""
     net = Classifier(x.shape[1], recipe.hidden, y.shape[1], recipe.dropout)
-    loss = F.binary_cross_entropy_with_logits if several else F.cross_entropy
     groups = [{"params": net.parameters(), "weight_decay": recipe.weight_decay}]
     steps = max(1, round(len(x) / BATCH))
     for turn in _turns(groups, recipe.learning_rate, len(x), steps, recipe.epochs):
-        turn.step(loss(net(x.index_select(0, turn.rows)), y[turn.rows]))
+        turn.step(_log_loss(net(x.index_select(0, turn.rows)), y[turn.rows], several=several))
     return net.eval()
+
+
+def _log_loss(logits: Tensor, y: Tensor, *, several: bool) -> Tensor:
+    """The mean over images, and over classes where each has a sigmoid of its own."""
+    return F.binary_cross_entropy_with_logits(logits, y) if several else F.cross_entropy(logits, y)
 
 
 def best_temperature(logits: Tensor, y: Tensor, *, several: bool) -> float:
@@ -216,9 +223,8 @@ def best_temperature(logits: Tensor, y: Tensor, *, several: bool) -> float:
     >>> round(best_temperature(*wrong_half, several=False), 1)
     4.8
     """
-    loss = F.binary_cross_entropy_with_logits if several else F.cross_entropy
     grid = [0.3 * 1.05**i for i in range(58)]
-    return min(grid, key=lambda t: float(loss(logits / t, y)))
+    return min(grid, key=lambda t: float(_log_loss(logits / t, y, several=several)))
 
 
 def agreement(log_odds: Tensor, *, several: bool) -> Tensor:
