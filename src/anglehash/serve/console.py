@@ -90,6 +90,20 @@ def remarked(notes: Sequence[dict[str, str]], *, most: int = 5) -> None:
         click.echo(f"  {printable(note['id'])}: {printable(note['note'])}", err=True)
 
 
+def show_encoded(
+    value: dict[str, Any],
+    problems: Sequence[Problem],
+    notes: Sequence[dict[str, str]],
+    *,
+    as_json: bool,
+    text: Callable[[], str],
+) -> int:
+    """Print what came of images, with those that were skipped and the remarks; the exit code."""
+    show({**value, "problems": listed(problems), "notes": list(notes)}, as_json=as_json, text=text)
+    remarked(notes)
+    return skipped(problems)
+
+
 def table(rows: Sequence[Sequence[object]]) -> str:
     """Rows as aligned columns; numbers to the right.
 

@@ -22,6 +22,11 @@ lock_option = click.option(
     help="Seconds to wait for another writer.",
 )
 
+prefix_option = click.option("--prefix", default="", help="Put this and a / before each id.")
+verify_content_option = click.option(
+    "--verify-content", is_flag=True, help="Read also files whose size and date have not changed."
+)
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 

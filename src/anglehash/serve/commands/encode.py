@@ -7,16 +7,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import (
-    PATH,
-    data_options,
-    force_option,
-    json_option,
-    listed,
-    remarked,
-    show,
-    skipped,
-)
+from anglehash.serve.console import PATH, data_options, force_option, json_option, show_encoded
 
 
 @click.command("encode")
@@ -50,10 +41,10 @@ def command(
     np.savez(buffer, codes=found.codes, ids=np.array(found.ids, dtype=np.str_), bits=np.int64(found.bits))
     write_atomic(output, buffer.getvalue())
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
-    show(
-        {**facts, "skipped": len(found.problems), "problems": listed(found.problems), "notes": found.notes},
+    return show_encoded(
+        {**facts, "skipped": len(found.problems)},
+        found.problems,
+        found.notes,
         as_json=as_json,
         text=lambda: f"{output}: {len(found.ids)} codes of {found.bits} bits",
     )
-    remarked(found.notes)
-    return skipped(found.problems)

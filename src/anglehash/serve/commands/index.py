@@ -6,24 +6,15 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import (
-    PATH,
-    data_options,
-    force_option,
-    json_option,
-    listed,
-    remarked,
-    show,
-    skipped,
-)
-from anglehash.serve.options import memory_option
+from anglehash.serve.console import PATH, data_options, force_option, json_option, show_encoded
+from anglehash.serve.options import memory_option, prefix_option
 
 
 @click.command("index")
 @click.argument("model", type=PATH)
 @click.argument("images")
 @click.option("-o", "--output", type=PATH, required=True, help="Folder of the gallery.")
-@click.option("--prefix", default="", help="Put this and a / before each id.")
+@prefix_option
 @data_options
 @memory_option
 @force_option
@@ -55,7 +46,10 @@ def command(
     given = Images(data=images, root=root, download=download, prefix=prefix, memory=memory)
     done = build(model, given, output, force=force, report=Console())
     gallery = Gallery.open(output)
-    facts = {**gallery.info(), **done.facts(), "problems": listed(done.problems), "notes": done.notes}
-    show(facts, as_json=as_json, text=lambda: f"{output}: {len(gallery)} images, {gallery.bits} bits")
-    remarked(done.notes)
-    return skipped(done.problems)
+    return show_encoded(
+        {**gallery.info(), **done.facts()},
+        done.problems,
+        done.notes,
+        as_json=as_json,
+        text=lambda: f"{output}: {len(gallery)} images, {gallery.bits} bits",
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, json_option, listed, remarked, show, skipped
+from anglehash.serve.console import PATH, json_option, show_encoded
 from anglehash.serve.options import lock_option
 
 
@@ -31,11 +31,10 @@ def command(gallery: Path, model: Path, lock_timeout: float, as_json: bool) -> i
 
     done = reindex(gallery, model, lock_timeout=lock_timeout, report=Console())
     opened = Gallery.open(gallery)
-    facts = {**opened.info(), "problems": listed(done.problems), "notes": done.notes}
-    show(
-        facts,
+    return show_encoded(
+        opened.info(),
+        done.problems,
+        done.notes,
         as_json=as_json,
         text=lambda: f"{gallery}: {len(opened)} images, {opened.bits} bits, model {opened.model_id}",
     )
-    remarked(done.notes)
-    return skipped(done.problems)

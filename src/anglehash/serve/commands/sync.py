@@ -6,15 +6,15 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, data_options, json_option, listed, remarked, show, skipped
-from anglehash.serve.options import lock_option, memory_option
+from anglehash.serve.console import PATH, data_options, json_option, show_encoded
+from anglehash.serve.options import lock_option, memory_option, prefix_option, verify_content_option
 
 
 @click.command("sync")
 @click.argument("gallery", type=PATH)
 @click.argument("images")
-@click.option("--prefix", default="", help="Put this and a / before each id.")
-@click.option("--verify-content", is_flag=True, help="Read also files whose size and date have not changed.")
+@prefix_option
+@verify_content_option
 @click.option("--force", is_flag=True, help="Remove more than half of the items, if their files are gone.")
 @data_options
 @memory_option
@@ -48,7 +48,7 @@ def command(
         data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
     )
     done = sync(gallery, given, force=force, lock_timeout=lock_timeout, report=Console())
-    facts = {"gallery": str(gallery), **done.facts(), "problems": listed(done.problems), "notes": done.notes}
-    show(facts, as_json=as_json, text=lambda: f"{gallery}: {done.line()}")
-    remarked(done.notes)
-    return skipped(done.problems)
+    facts = {"gallery": str(gallery), **done.facts()}
+    return show_encoded(
+        facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{gallery}: {done.line()}"
+    )
