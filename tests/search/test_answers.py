@@ -117,6 +117,23 @@ def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pyte
         now.close()
 
 
+def test_a_segment_of_which_all_items_are_gone(tmp_path: Path) -> None:
+    codes = np.arange(20, dtype=np.uint8)[:, None]
+    ids = [str(i) for i in range(20)]
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 20, bits=8, model_id="m")
+    reader.search(codes[:1], 1)
+    with open_writer(tmp_path / "g") as writer:
+        writer.commit(Changes([Item("new", b"\x09")], ids))
+    assert reader.refresh()
+    for gallery in (reader, Gallery.open(tmp_path / "g")):
+        assert [hit.id for hit in gallery.search(codes[:1], 5)[0]] == ["new"]
+        assert gallery.codes.tolist() == [[9]]
+    with open_writer(tmp_path / "g") as writer:
+        writer.commit(Changes(remove=["new"]))
+    assert reader.refresh()
+    assert reader.search(codes[:1], 5) == [[]]
+
+
 def test_refresh_sees_that_another_gallery_took_its_place(tmp_path: Path) -> None:
     codes = np.array([[1], [2]], np.uint8)
     made = {"labels": [[], []], "bits": 8, "model_id": "m"}

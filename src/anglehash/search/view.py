@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes
+from anglehash.codes import Codes, width
 from anglehash.errors import DataError
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import read_state
 from anglehash.search.store.items import Item, Seen, Stored, name_bytes, seen_of
 from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.reader import Snapshot, file_of, load, packed
+from anglehash.search.store.reader import Snapshot, file_of, joined, load
 from anglehash.search.store.segments import Rows
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
@@ -39,17 +40,24 @@ class Built:
     """
 
     def __init__(self, engine: str, view: View) -> None:
+        parts = view.snapshot.parts
         self.rows: Rows = view.rows
-        self.index: CodeIndex = make_index(engine, view.codes, view.bits)
+        self.index: CodeIndex = make_index(engine, parts[0].codes if parts else view.codes, view.bits)
+        for part in parts[1:]:  # one by one: joining them would take the memory of all of them again
+            self.index.add(part.codes)
+        view.snapshot.release()
 
     def follow(self, view: View) -> None:
         """Go on to a later generation of the same store."""
-        last = int(self.rows[-1]) if len(self.rows) else 0
-        old, new = self.rows, view.rows > last
+        old, last = self.rows, int(self.rows[-1]) if len(self.rows) else 0
+        kept = int(np.searchsorted(view.rows, last, side="right"))  # those that are new come after it
         # Longer first: a search that is under way may already be given new rows.
-        self.rows = np.concatenate([old, view.rows[new]])
-        self.index.add(view.codes[new])
-        if (~new).sum() < len(old) and len(gone := np.flatnonzero(~np.isin(old, view.rows))):
+        unchanged = kept == len(old)
+        self.rows = view.rows if unchanged else np.concatenate([old, view.rows[kept:]])
+        for part in view.snapshot.parts:
+            if int(part.rows[-1]) > last:
+                self.index.add(part.codes[np.searchsorted(part.rows, last, side="right") :])
+        if not unchanged and len(gone := np.flatnonzero(~np.isin(old, view.rows))):
             self.index.remove(gone)
 
 
@@ -59,19 +67,23 @@ class View:
     Attributes:
         snapshot: what was read.
         bits: length of a code.
-        codes: ``(n, ceil(bits / 8))`` packed codes.
-        rows: ``(n,)`` the row of each, ascending.
+        rows: ``(n,)`` the row of each item, ascending.
     """
 
     def __init__(self, snapshot: Snapshot, lock: RLock | None = None) -> None:
         self.snapshot = snapshot
         self.bits = snapshot.state.bits
-        self.codes: Codes = packed(snapshot)
         self.rows: Rows = snapshot.rows
         self._lock = lock or RLock()  # one connection, one user at a time
         self._built: dict[str, Built] = {}
         self._subsets: dict[Filter, Subset] = {}
         self._items: dict[int, Stored] = {}
+
+    @cached_property
+    def codes(self) -> Codes:
+        """``(n, ceil(bits / 8))`` packed codes of all items."""
+        none = np.empty((0, width(self.bits)), np.uint8)
+        return joined([part.codes for part in self.snapshot.parts], none)
 
     def close(self) -> None:
         """Let go of the truth."""

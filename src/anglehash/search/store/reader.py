@@ -12,9 +12,10 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ModelError
@@ -49,8 +50,8 @@ class Snapshot:
         receipt: the manifest that it was read by.
         state: what the store said of itself.
         segments: those that were found right, by name.
+        parts: the codes of all items, in the order of their rows, as they lie in segments and in the truth.
         rows: ``(n,)`` row numbers of all items, ascending.
-        codes: ``(n, ceil(bits / 8))`` their codes.
         connection: to look items up by their row.
         file: what tells the database's file from another one that takes its place.
     """
@@ -59,10 +60,15 @@ class Snapshot:
     receipt: Receipt
     state: State
     segments: dict[str, Segment]
+    parts: list[Part]
     rows: Rows
-    codes: Codes
     connection: sqlite3.Connection
     file: tuple[int, int]
+
+    def release(self) -> None:
+        """Let go of the memory that segments are mapped into; it comes back when it is looked at."""
+        for segment in self.segments.values():
+            segment.release()
 
     def items(self, rows: Sequence[int]) -> list[Stored | None]:
         """The items of these rows; ``None`` for a row that a later writer has purged.
@@ -152,7 +158,8 @@ def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot
             parts = [Part(s.rows, s.codes) for s in segments.values()]
             parts += [read_part(connection, store, span, receipt.bits) for span in lost]
             parts.append(read_part(connection, store, (receipt.last_row + 1, state.last_row), receipt.bits))
-        rows, codes = _joined(parts, dead)
+        parts = _alive(parts, dead, receipt.bits)
+        rows = joined([part.rows for part in parts], np.empty(0, np.uint32))
         if len(rows) != state.live:
             raise ModelError(
                 f"{store.database} is damaged: {len(rows)} items were found, but it holds {state.live}. "
@@ -162,7 +169,7 @@ def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot
         if last is None:
             connection.close()
         raise
-    return Snapshot(store, receipt, state, segments, rows, codes, connection, file)
+    return Snapshot(store, receipt, state, segments, parts, rows, connection, file)
 
 
 def _segments(
@@ -264,28 +271,29 @@ def read_part(connection: sqlite3.Connection, store: Store, span: tuple[int, int
     return Part(np.array(rows, np.uint32), packed.reshape(-1, width(bits)))
 
 
-def _joined(parts: Sequence[Part], dead: Rows) -> tuple[Rows, Codes]:
-    """All parts in the order of their rows, without the dead; no copy where there is but one."""
-    parts = sorted((part for part in parts if len(part.rows)), key=lambda part: int(part.rows[0]))
-    if not parts:
-        return np.empty(0, np.uint32), np.empty((0, 0), np.uint8)
-    rows = parts[0].rows if len(parts) == 1 else np.concatenate([part.rows for part in parts])
-    codes = parts[0].codes if len(parts) == 1 else np.concatenate([part.codes for part in parts])
-    if len(dead) and (gone := np.isin(rows, dead)).any():
-        rows, codes = rows[~gone], codes[~gone]
-    return rows, codes
-
-
-def packed(snapshot: Snapshot) -> Codes:
-    """The codes of a snapshot, checked for their length.
+def _alive(parts: Sequence[Part], dead: Rows, bits: int) -> list[Part]:
+    """The parts in the order of their rows, without the dead; one that has none of them is not copied.
 
     Raises:
         ModelError: a code is longer than its bits.
     """
-    bits = snapshot.state.bits
-    if not len(snapshot.rows):
-        return np.empty((0, width(bits)), np.uint8)
-    try:
-        return check_codes(snapshot.codes, bits)
-    except CodeMismatchError as error:
-        raise ModelError(f"{snapshot.store.path} holds no {bits}-bit codes: {error}") from error
+    alive = []
+    for rows, codes in sorted((p for p in parts if len(p.rows)), key=lambda part: int(part.rows[0])):
+        gone = dead[(dead >= rows[0]) & (dead <= rows[-1])]
+        if len(gone):
+            kept = ~np.isin(rows, gone)
+            rows, codes = rows[kept], codes[kept]
+        if not len(rows):
+            continue
+        try:
+            alive.append(Part(rows, check_codes(codes, bits)))
+        except CodeMismatchError as error:
+            raise ModelError(f"these are no {bits}-bit codes: {error}") from error
+    return alive
+
+
+def joined(arrays: Sequence[NDArray[Any]], empty: NDArray[Any]) -> NDArray[Any]:
+    """Arrays one after the other; no copy where there is but one."""
+    if len(arrays) == 1:
+        return arrays[0]
+    return np.concatenate(arrays) if arrays else empty

@@ -38,12 +38,19 @@ class Segment:
         sha256: of its file, hex.
         rows: ``(n,)`` row numbers, ascending.
         codes: ``(n, ceil(bits / 8))`` packed codes, in the order of the rows.
+        data: the file's bytes, which both of them look into.
     """
 
     name: str
     sha256: str
     rows: Rows
     codes: Codes
+    data: mmap.mmap | bytes
+
+    def release(self) -> None:
+        """Let go of the memory that it takes, where it is mapped; it is read again when it is looked at."""
+        if isinstance(self.data, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+            self.data.madvise(mmap.MADV_DONTNEED)
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of it, as JSON values."""
@@ -70,7 +77,7 @@ def write_segment(folder: Path, generation: int, rows: Rows, codes: Codes, bits:
     digest = hashlib.sha256(data).hexdigest()
     name = f"{generation:08d}-{digest[:16]}.codes"
     write_atomic(folder / name, data)
-    return Segment(name, digest, *_parse(memoryview(data), len(rows), bits))
+    return Segment(name, digest, *_parse(memoryview(data), len(rows), bits), data)
 
 
 def read_segment(folder: Path, facts: dict[str, Any], bits: int) -> Segment:
@@ -99,7 +106,7 @@ def read_segment(folder: Path, facts: dict[str, Any], bits: int) -> Segment:
     magic, _, found_bits, found = _HEADER.unpack(data[: _HEADER.size])
     if (magic, found_bits, found, len(data)) != (_MAGIC, bits, count, wanted):
         raise ModelError(f"{path} is not the segment of {count} codes that the manifest names")
-    return Segment(facts["name"], facts["sha256"], *_parse(memoryview(data), count, bits))
+    return Segment(facts["name"], facts["sha256"], *_parse(memoryview(data), count, bits), data)
 
 
 def _mapped(file: Any) -> mmap.mmap | bytes:
