@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
 from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery
+
+if TYPE_CHECKING:
+    from anglehash.learn.model import Model
 
 
 class Question(NamedTuple):
@@ -66,6 +69,19 @@ def ask(path: Path, question: Question) -> tuple[list[Hit], str | None]:
     return page.hits, page.cursor
 
 
+def model_of(gallery: Gallery) -> Model:
+    """The gallery's own model: the one place in which searches and the service open it.
+
+    Raises:
+        ModelError: it is damaged, or not the one that made the gallery's codes.
+    """
+    from anglehash.learn.model import Model
+
+    model = Model.load(gallery.model_folder)
+    gallery.require_model(model.id)
+    return model
+
+
 def code_of(gallery: Gallery, query: Path) -> Codes:
     """The code of an image file, by the gallery's own model.
 
@@ -74,10 +90,8 @@ def code_of(gallery: Gallery, query: Path) -> Codes:
     """
     from anglehash.data.dataset import Encoded
     from anglehash.data.images import read_file
-    from anglehash.learn.model import Model
 
-    model = Model.load(gallery.model_folder)
-    gallery.require_model(model.id)
+    model = model_of(gallery)
     try:
         image = read_file(query)
     except ImageError as error:
