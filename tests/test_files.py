@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,34 @@ def test_a_failed_folder_leaves_what_was_there(tmp_path: Path) -> None:
         (folder / "x").write_text(f"{1 / 0}")
     assert (path / "x").read_text() == "first"
     assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_folder_is_on_disk_before_the_one_that_it_replaces_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, calls = tmp_path / "model", list[str]()
+    with new_folder(path):
+        pass
+    fsync, rmtree = os.fsync, shutil.rmtree
+    there = dict[int, str]()
+
+    def note_sync(handle: int) -> None:
+        calls.append(there.get(os.fstat(handle).st_ino, "other"))
+        fsync(handle)
+
+    def note_removal(folder: Path) -> None:
+        calls.append("remove")
+        rmtree(folder)
+
+    monkeypatch.setattr(os, "fsync", note_sync)
+    monkeypatch.setattr(shutil, "rmtree", note_removal)
+    with new_folder(path, force=True) as folder:
+        (folder / "in").mkdir()
+        (folder / "in" / "x").write_text("x")
+        places = {"file": folder / "in" / "x", "inner": folder / "in", "folder": folder, "parent": tmp_path}
+        there |= {place.stat().st_ino: name for name, place in places.items()}
+    assert sorted(calls[:-2]) == ["file", "folder", "inner"]
+    assert calls[-2:] == ["parent", "remove"]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no file modes there")

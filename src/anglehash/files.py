@@ -66,7 +66,8 @@ def refuse_existing(path: Path, *, force: bool, ours: Callable[[Path], bool] | N
         )
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """Have the names in a folder on disk, where the system can be asked for that."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
@@ -98,7 +99,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
     except BaseException:
         Path(unfinished.name).unlink(missing_ok=True)
         raise
-    _sync_directory(path.parent)
+    sync_directory(path.parent)
 
 
 def _umask() -> int:
@@ -160,21 +161,31 @@ def new_folder(
         for file in work.rglob("*"):
             if file.is_file():
                 os.chmod(file, 0o666 & ~_umask())  # some writers leave files that only their owner can read
-                with file.open("rb") as stream:
-                    os.fsync(stream.fileno())
+        sync_tree(work)
         put_in_place(work, path)
     except BaseException:
         shutil.rmtree(work, ignore_errors=True)
         raise
-    _sync_directory(path.parent)
+
+
+def sync_tree(folder: Path) -> None:
+    """Have a folder on disk: all files in it, and the names that they have."""
+    for place, _, names in os.walk(folder):
+        for path in (os.path.join(place, name) for name in names):
+            if os.path.isfile(path):  # a pipe would not open
+                with open(path, "rb") as file:
+                    os.fsync(file.fileno())
+        sync_directory(Path(place))
 
 
 def put_in_place(work: Path, path: Path) -> None:
-    """Rename a finished folder to ``path``; what is there goes once the new one has its place."""
-    if os.path.lexists(path):
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
-        os.replace(path, old / path.name)
+    """Rename a finished folder to ``path``, durably; what is there goes once the new one has its place."""
+    if not os.path.lexists(path):
         os.replace(work, path)
-        shutil.rmtree(old)
-    else:
-        os.replace(work, path)
+        sync_directory(path.parent)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
+    os.replace(path, old / path.name)
+    os.replace(work, path)
+    sync_directory(path.parent)
+    shutil.rmtree(old)

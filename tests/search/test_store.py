@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from anglehash.errors import CodeMismatchError, DataError, ModelError
 from anglehash.search.gallery import Gallery
+from anglehash.search.store import reader as reading
 from anglehash.search.store import writer as writing
 from anglehash.search.store.items import Item, Seen
 from anglehash.search.store.opening import open_writer
@@ -151,6 +152,25 @@ def test_segments_merge_and_the_dead_are_purged(path: Path, monkeypatch: pytest.
         assert writer.state.dead == 0
         assert writer.connection.execute("SELECT count(*) FROM items").fetchone() == (10,)
     assert held(Gallery.open(path)) == {str(n): n for n in range(30, 40)}
+
+
+def test_looking_at_all_items_begins_with_those_of_today_or_ends_with_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "TAIL", 0)
+    monkeypatch.setattr(reading, "_PAGE", 2)
+    with open_writer(path) as writer:
+        writer.commit(Changes([item(str(n), n) for n in range(9)]))
+    reader, begun = Gallery.open(path), Gallery.open(path)
+    items = iter(begun)
+    assert next(items).item.id == "0"
+    with open_writer(path) as writer:  # three of nine are more than a quarter of what stays: purged
+        writer.commit(Changes(remove=["0", "4", "8"]))
+    assert reader.ids == ("1", "2", "3", "5", "6", "7")
+    with pytest.raises(ModelError, match="was changed while all of it was looked at: refresh it"):
+        list(items)
+    with pytest.raises(DataError, match="no item '4'"):
+        begun.item("4")
 
 
 def test_an_answer_whose_row_was_purged_is_searched_for_again(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from importlib.metadata import version
+from itertools import chain
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -28,9 +29,9 @@ from anglehash.search.store.items import Item, Seen, Stored
 from anglehash.search.store.layout import KIND, VERSION, Store
 from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import attach, make_store
-from anglehash.search.store.reader import load
+from anglehash.search.store.reader import PurgedError, load
 from anglehash.search.store.writer import Changes
-from anglehash.search.view import PurgedError, View
+from anglehash.search.view import View
 
 __all__ = ["Gallery", "Hit", "Page"]
 
@@ -141,8 +142,19 @@ class Gallery:
         return len(self._view.rows)
 
     def __iter__(self) -> Iterator[Stored]:
-        """All items, in the gallery's order."""
-        return self._view.snapshot.everything()
+        """All items, in the gallery's order.
+
+        Raises:
+            ModelError: writers removed items for good meanwhile, after some were given: begin again.
+        """
+        pages = self._answer(lambda view: _begun(view.snapshot.everything()))
+        try:
+            for page in pages:
+                yield from page
+        except PurgedError as error:
+            raise ModelError(
+                f"{self.path} was changed while all of it was looked at: refresh it, and begin again"
+            ) from error
 
     @property
     def bits(self) -> int:
@@ -205,7 +217,7 @@ class Gallery:
         Raises:
             DataError: there is none.
         """
-        return self._view.named(name)[1]
+        return self._answer(lambda view: view.named(name)[1])
 
     def listed(
         self, where: Filter | None = None, *, limit: int | None = None, after_row: int = 0
@@ -331,6 +343,11 @@ class Gallery:
 def us() -> str:
     """The library, with its version."""
     return f"anglehash {version('anglehash')}"
+
+
+def _begun(pages: Iterator[T]) -> Iterator[T]:
+    """The same, with the first one taken already."""
+    return chain([first], pages) if (first := next(pages, None)) is not None else pages
 
 
 def _check_items(codes: Codes, ids: Sequence[str], labels: Sequence[Sequence[str]]) -> None:

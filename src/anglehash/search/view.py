@@ -27,10 +27,6 @@ _KEPT_SUBSETS = 8
 Subset = NDArray[np.int64]
 
 
-class PurgedError(Exception):
-    """A row of this generation is gone: a writer has removed it for good since."""
-
-
 class Built:
     """An index and what its rows are in the store.
 
@@ -146,11 +142,6 @@ class View:
                 self._items.clear()
             lacking = list({row for row in rows if row not in self._items})
             for row, found in zip(lacking, self.snapshot.items(lacking), strict=True):
-                if found is None:
-                    raise PurgedError(
-                        f"{self.snapshot.store.database} is damaged: row {row} is missing. "
-                        "Run anglehash repair, or restore a backup"
-                    )
                 self._items[row] = found
             return [self._items[row] for row in rows]
 
@@ -178,10 +169,8 @@ class View:
             shown = positions[:limit]
             rows = self.rows[shown].tolist()
             found = self.snapshot.items(rows)
-        if None in found:
-            raise PurgedError(f"{self.snapshot.store.database} is damaged: a row is missing")
         following = rows[-1] if len(shown) < len(positions) else None
-        return [stored.item for stored in found if stored], following
+        return [stored.item for stored in found], following
 
     def files(self) -> list[Seen]:
         """Every file that was seen, by id, as of now."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from anglehash.errors import ModelError
+from anglehash.files import sync_directory, sync_tree
 from anglehash.search.store import database
 from anglehash.search.store.database import State
 from anglehash.search.store.layout import Store, acknowledge, clean, file_lock, read_receipt, write_receipt
@@ -36,6 +37,8 @@ def make_store(store: Store, state: State, model: Path | None = None) -> None:
     connection = database.create(store.database, state)
     with sqlite_errors(store.database):
         connection.close()
+    sync_tree(store.path)
+    sync_directory(store.path.parent)
 
 
 @contextmanager

@@ -32,6 +32,11 @@ SMALL = 64 * 2**20
 ``verify``, while the crc of every row that is answered from is compared in any case."""
 
 _TRIES = 50
+_PAGE = 4096  # items that are read at once
+
+
+class PurgedError(Exception):
+    """A row of this generation is gone: a writer has removed it for good since."""
 
 
 class Part(NamedTuple):
@@ -70,43 +75,44 @@ class Snapshot:
         for segment in self.segments.values():
             segment.release()
 
-    def items(self, rows: Sequence[int]) -> list[Stored | None]:
-        """The items of these rows; ``None`` for a row that a later writer has purged.
+    def items(self, rows: Sequence[int]) -> list[Stored]:
+        """The items of these rows.
 
         Raises:
             ModelError: a row is damaged.
+            PurgedError: a later writer has purged one of them.
         """
         query = f"SELECT {COLUMNS}, died FROM items WHERE row = ?"  # noqa: S608
-        found: list[Stored | None] = []
+        found: list[Stored] = []
         with sqlite_errors(self.store.database):
             for row in rows:
                 record = self.connection.execute(query, (row,)).fetchone()
-                found.append(None if record is None else self._checked(record))
+                if record is None:
+                    raise self._purged(row)
+                found.append(self._checked(record))
         return found
 
-    def everything(self) -> Iterator[Stored]:
-        """All items, in the order of their rows.
+    def everything(self) -> Iterator[list[Stored]]:
+        """All items, in the order of their rows, some at a time; those of one list are all there or none.
 
         Raises:
-            ModelError: a row is damaged, or later writers have purged rows of this generation.
+            ModelError: a row is damaged.
+            PurgedError: a later writer has purged one of them.
         """
-        query = f"SELECT {COLUMNS}, died FROM items WHERE row >= ? ORDER BY row LIMIT 4096"  # noqa: S608
-        wanted, start = iter(self.rows.tolist()), 0
-        expected = next(wanted, None)
-        while expected is not None:
+        query = f"SELECT {COLUMNS}, died FROM items WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608
+        for start in range(0, len(self.rows), _PAGE):
+            wanted = self.rows[start : start + _PAGE].tolist()
             with sqlite_errors(self.store.database):
-                page = self.connection.execute(query, (max(start, expected),)).fetchall()
-            if not page:
-                break
-            for record in page:
-                if record[0] == expected:
-                    yield self._checked(record)
-                    expected = next(wanted, None)
-            start = page[-1][0] + 1
-            if expected is not None and expected < start:
-                break
-        if expected is not None:
-            raise ModelError(f"{self.store.database}: row {expected} is no longer there: open it again")
+                records = self.connection.execute(query, (wanted[0], wanted[-1])).fetchall()
+            by_row = {record[0]: record for record in records}
+            if absent := [row for row in wanted if row not in by_row]:
+                raise self._purged(absent[0])
+            yield [self._checked(by_row[row]) for row in wanted]
+
+    def _purged(self, row: int) -> PurgedError:
+        return PurgedError(
+            f"{self.store.database} is damaged: row {row} is missing. Run anglehash repair, or restore a backup"
+        )
 
     def _checked(self, record: Record) -> Stored:
         *fields, died = record
