@@ -15,6 +15,7 @@ from anglehash.data.dataset import Dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.data.workers import prepare
 from anglehash.errors import ConfigError, DataError
+from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.classifier import PosteriorClassifier
@@ -33,6 +34,7 @@ from anglehash.learn.on_features import (
     map_of_logits,
     new_parts,
 )
+from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.training import ImageInputs, train
 from anglehash.learn.workfolder import CHECKPOINT
 from anglehash.progress import Report, silent
@@ -46,6 +48,7 @@ def fit(
     cache: Path | None = None,
     like: Model | None = None,
     download: bool = False,
+    ranks: Ranks = ALONE,
     report: Report = silent,
 ) -> Model:
     """Train a model.
@@ -58,6 +61,7 @@ def fit(
         like: a model whose classifier is taken over where it was fitted to the same features of the same
             images, to spare its cross-validation.
         download: weights of a backbone that are not on this machine may be fetched.
+        ranks: the processes that train together; each gets the model, and one of them should save it.
         report: told of the progress.
 
     Raises:
@@ -77,7 +81,7 @@ def fit(
                 threads=config.threads,
                 download=download,
             )
-            run = _Run.begin(material, config, backbone, work, cache, report)
+            run = _Run.begin(material, config, backbone, work, cache, ranks, report)
             end_to_end = config.fine_tune or not backbone.pretrained
             parts = new_parts(config, backbone.width, len(run.class_names)) if end_to_end else None
         if parts:
@@ -110,6 +114,7 @@ class _Run:
     labels: NDArray[np.bool_]
     checkpoint: Checkpoint
     cache: Path | None
+    ranks: Ranks
     report: Report
 
     @classmethod
@@ -120,6 +125,7 @@ class _Run:
         backbone: Backbone,
         work: Path | None,
         cache: Path | None,
+        ranks: Ranks,
         report: Report,
     ) -> _Run:
         """What a run needs to know before it trains."""
@@ -136,6 +142,7 @@ class _Run:
             "classes": list(names),
             "backbone": backbone.identity if backbone.pretrained else backbone.name,
         }
+        ranks.check_same(sha256_json(identity), "data or settings")
         return cls(
             config=config,
             material=material,
@@ -143,6 +150,7 @@ class _Run:
             labels=material.dataset.labels[:, learned],
             checkpoint=Checkpoint(work / CHECKPOINT if work else None, identity),
             cache=cache,
+            ranks=ranks,
             report=report,
         )
 
@@ -193,7 +201,14 @@ class _Run:
     def features(
         self, backbone: Backbone, rows: NDArray[np.int64], cache: Path | None
     ) -> NDArray[np.float32]:
-        """Features of images that are known to be readable, ``(len(rows), width)``."""
+        """Features of images that are known to be readable, ``(len(rows), width)``.
+
+        With a cache each process computes a share of what it lacks, and finds the others' there.
+        """
+        if cache is not None and self.ranks.size > 1:
+            share = rows[self.ranks.rank :: self.ranks.size]
+            extract(self.material.dataset.images, backbone, rows=share, cache=cache, report=self.report)
+            self.ranks.wait()
         found = extract(self.material.dataset.images, backbone, rows=rows, cache=cache, report=self.report)
         if found.problems:
             row, reason, detail = found.problems[0]
@@ -206,7 +221,9 @@ class _Run:
         known, held = (
             Labelled(features[np.searchsorted(self.known, rows)], self.labels[rows]) for rows in parts
         )
-        return learn_head(known, self.config, held=held, checkpoint=self.checkpoint, report=self.report)
+        return learn_head(
+            known, self.config, held=held, checkpoint=self.checkpoint, ranks=self.ranks, report=self.report
+        )
 
     def end_to_end(self, backbone: Backbone, head: HashHead, loss: nn.Module) -> tuple[Backbone, Learned]:
         """Train head and backbone on augmented images."""
@@ -228,6 +245,7 @@ class _Run:
             self.config if backbone.pretrained else replace(self.config, backbone_rate=1.0),
             checkpoint=self.checkpoint,
             validate=validate if len(held) else None,
+            ranks=self.ranks,
             report=self.report,
         )
         trained = backbone.with_weights(network.backbone.state_dict())

@@ -21,6 +21,7 @@ from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import is_shallow
+from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.training import FeatureInputs, logits_of, train
 from anglehash.progress import Report, silent
@@ -58,6 +59,7 @@ def learn_head(
     *,
     held: Labelled | None = None,
     checkpoint: Checkpoint | None = None,
+    ranks: Ranks = ALONE,
     report: Report = silent,
 ) -> Learned:
     """Learn a head from the features of the training images.
@@ -67,6 +69,7 @@ def learn_head(
         config: the settings, settled (:func:`~anglehash.learn.methods.settled`).
         held: validation images, whose mAP as queries among the training images is logged; may be empty.
         checkpoint: where epochs are kept; nowhere by default.
+        ranks: the processes that share each batch; a conventional method is learned by each for itself.
         report: told of the progress.
 
     Raises:
@@ -93,6 +96,7 @@ def learn_head(
         config,
         checkpoint=checkpoint or Checkpoint(None, {}),
         validate=validate if held else None,
+        ranks=ranks,
         report=report,
     )
     return Learned(head.eval(), class_vectors_of(loss, config.bits), log)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from anglehash.config import TrainConfig
 from anglehash.errors import TrainingError
+from anglehash.files import sha256_json
 from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.progress import Report, silent
 
 
@@ -90,6 +92,7 @@ def train(
     *,
     checkpoint: Checkpoint,
     validate: Callable[[], float] | None = None,
+    ranks: Ranks = ALONE,
     report: Report = silent,
 ) -> list[dict[str, Any]]:
     """Train ``network`` and ``loss`` together, in place.
@@ -102,6 +105,7 @@ def train(
         config: a config whose preset has been applied.
         checkpoint: where each epoch is kept; a state that it holds is taken up first.
         validate: called after each epoch; its value is logged as ``validation_map``.
+        ranks: the processes that share each batch.
         report: told of the progress.
 
     Returns:
@@ -124,7 +128,8 @@ def train(
     statistics: Callable[[], dict[str, Any]] = getattr(loss, "statistics", dict)
     _hook(loss, "remember")(targets)
     log = checkpoint.load(state, optimizer, schedule)
-    with torch.random.fork_rng(devices=[]):
+    ranks.check_same(sha256_json(log), "a checkpoint")
+    with torch.random.fork_rng(devices=[]), ranks.joined_batch_norms(network):
         for epoch in range(len(log), epochs):
             torch.manual_seed(config.seed * 1_000_003 + epoch)
             started = time.perf_counter()
@@ -134,21 +139,28 @@ def train(
             for step, rows in enumerate(torch.randperm(n).tensor_split(steps)):
                 tell_progress((epoch * steps + step) / (epochs * steps))
                 tell_rows(rows)
-                value = loss(network(inputs.batch(rows)), targets[rows])
-                total += _step(value, optimizer, epoch, step) * len(rows)
+                with ranks.own_randomness(config.seed, epoch, step):
+                    logits = network(inputs.batch(ranks.share(rows)))
+                value = loss(ranks.gather(logits), targets[rows])
+                _backward(value, optimizer, epoch, step)
+                ranks.sum_gradients(network.parameters())
+                optimizer.step()
+                total += float(value.detach()) * len(rows)
                 schedule.step()
                 report("training", epoch * steps + step + 1, epochs * steps, f"epoch {epoch + 1}/{epochs}")
+            ranks.align(state.values())
             _check_finite(state, epoch)
             network.eval()
             loss.eval()
             record: dict[str, Any] = {"epoch": epoch + 1, "loss": total / n}
             record["learning_rate"] = optimizer.param_groups[0]["lr"]
             record |= statistics()
-            if validate is not None:
+            if validate is not None and ranks.first:
                 record["validation_map"] = validate()
             record["seconds"] = round(time.perf_counter() - started, 3)
             log.append(record)
-            checkpoint.save(state, optimizer, schedule, log)
+            if ranks.first:
+                checkpoint.save(state, optimizer, schedule, log)
     return log
 
 
@@ -185,7 +197,7 @@ def _optimizer(network: nn.Module, loss: nn.Module, config: TrainConfig) -> torc
     return torch.optim.AdamW(groups, fused=True)  # seven times as fast, at a hidden layer of 512
 
 
-def _step(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int) -> float:
+def _backward(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int) -> None:
     number = float(value.detach())
     if not math.isfinite(number):
         raise TrainingError(
@@ -194,8 +206,6 @@ def _step(value: Tensor, optimizer: torch.optim.Optimizer, epoch: int, step: int
         )
     optimizer.zero_grad(set_to_none=True)
     value.backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
-    return number
 
 
 def _check_finite(modules: Mapping[str, nn.Module], epoch: int) -> None:

@@ -18,11 +18,12 @@ MARKER, CHECKPOINT, LOG = "training.lock", "checkpoint.safetensors", "log.jsonl"
 
 
 @contextmanager
-def working_folder(output: Path, *, resume: bool, force: bool) -> Iterator[Path]:
+def working_folder(output: Path, *, resume: bool, force: bool, first: bool = True) -> Iterator[Path]:
     """The folder of a training towards ``output``, held while it runs.
 
     With ``resume`` what is there is taken up (nothing there: the training starts from the beginning). On an
-    error the folder stays if it holds an epoch; at the end it goes.
+    error the folder stays if it holds an epoch; at the end it goes. Where several processes train together,
+    the ``first`` alone does all this, and the others only read.
 
     Raises:
         OutputExistsError: an unfinished training is there and neither ``resume`` nor ``force`` is set, or
@@ -30,6 +31,9 @@ def working_folder(output: Path, *, resume: bool, force: bool) -> Iterator[Path]
         TrainingError: another training towards ``output`` is running.
     """
     work = output.with_name(f"{output.name}.training")
+    if not first:
+        yield work
+        return
     if os.path.lexists(work) and not (work.is_dir() and (work / MARKER).is_file()):
         raise OutputExistsError(
             f"{work} is in the way, and no training wrote it: move it, or choose another output"

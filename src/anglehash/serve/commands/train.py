@@ -65,38 +65,50 @@ def command(
     DATA is a folder with one folder a class, a manifest (.csv, .jsonl, .parquet), or a known set's name.
     With --protocol only that split's training part is learned from.
 
+    Several processes share each batch where torchrun starts them.
+
     \b
     Example:
         anglehash train photos/ -o model/ --bits 32
+        torchrun --nproc-per-node 2 -m anglehash train photos/ -o model/
     """
     from anglehash.config import TrainConfig
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir, refuse_existing
     from anglehash.learn.fitting import fit
+    from anglehash.learn.ranks import ranks_of_this_run
     from anglehash.learn.workfolder import working_folder
     from anglehash.manifest import is_a
-    from anglehash.progress import Console
+    from anglehash.progress import Console, silent
     from anglehash.serve.splits import check_split_options, split_of
 
     refuse_existing(output, force=force, ours=is_a("model"))
     given = {name: options[name] for name in _SETTINGS if options[name] is not None}
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
     options["unlabelled"] = settings.unlabelled
-    report = Console()
     dataset = open_dataset(data, root=root, download=download)
     protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
     check_split_options(options, protocol)
-    click.echo(
-        f"{printable(data)}: input {settings.size} px (--size; 224 is better on photos), {settings.bits} bits "
-        f"(--bits), {'protocol ' + protocol if protocol else 'all but a tenth for validation'}",
-        err=True,
-    )
-    with working_folder(output, resume=resume, force=force) as work:
-        source = (
-            split_of(dataset, report=report, **{**options, "protocol": protocol}) if protocol else dataset
-        )
-        model = fit(source, settings, work=work, cache=cache_dir(), download=download, report=report)
-        model.save(output, force=force)
+    with ranks_of_this_run() as ranks:
+        report = Console() if ranks.first else silent
+        if ranks.first:
+            which = f"protocol {protocol}" if protocol else "all but a tenth for validation"
+            click.echo(
+                f"{printable(data)}: input {settings.size} px (--size; 224 is better on photos), "
+                f"{settings.bits} bits (--bits), {which}",
+                err=True,
+            )
+        with working_folder(output, resume=resume, force=force, first=ranks.first) as work:
+            ranks.wait()
+            source: Any = dataset
+            if protocol:
+                source = split_of(dataset, report=report, **{**options, "protocol": protocol})
+            model = fit(
+                source, settings, work=work, cache=cache_dir(), download=download, ranks=ranks, report=report
+            )
+            if not ranks.first:
+                return 0
+            model.save(output, force=force)
     last = model.log[-1]
     facts = {"model": str(output), **model.facts(), "training": last, "problems": listed(model.problems)}
     show(
