@@ -32,7 +32,7 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(BIN)/python
 
 # What developing needs on top: test tools and the second backbone.
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) -e '.[train,test]'
+	$(PIP) -e '.[train,serve,test]'
 	touch $@
 
 clean:

@@ -30,7 +30,8 @@ verify_content_option = click.option(
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
 
 
-def _bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+def in_bytes(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+    """What a size such as ``2G`` is in bytes: for options that take one."""
     if text is None:
         return None
     found = _SIZE.fullmatch(text.strip())
@@ -39,7 +40,7 @@ def _bytes(context: click.Context, parameter: click.Parameter, text: str | None)
     return int(float(found[1]) * 1024 ** "KMGT".find(found[2].upper()) * 1024) if found[2] else int(found[1])
 
 
-memory_option = click.option("--memory", callback=_bytes, help="Memory to stay below, such as 2G.")
+memory_option = click.option("--memory", callback=in_bytes, help="Memory to stay below, such as 2G.")
 
 
 def filter_options(command: F) -> F:

@@ -1,0 +1,62 @@
+"""``anglehash serve``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from anglehash.errors import MissingExtraError
+from anglehash.serve.console import PATH
+from anglehash.serve.options import in_bytes
+
+
+@click.command("serve")
+@click.argument("gallery")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=int, default=8000, show_default=True, help="Port; 0 takes a free one.")
+@click.option("--api-key-file", type=PATH, help="File with lines read:KEY and write:KEY.")
+@click.option(
+    "--allow-host", multiple=True, help="Another name that clients use for this service; repeatable."
+)
+@click.option(
+    "--body-limit", default="8M", show_default=True, callback=in_bytes, help="Size of an image to search by."
+)
+@click.option(
+    "--upload-limit",
+    default="256M",
+    show_default=True,
+    callback=in_bytes,
+    help="Size of images added at once.",
+)
+@click.option("--header-timeout", type=float, default=10.0, show_default=True, help="Seconds for headers.")
+@click.option("--body-timeout", type=float, default=30.0, show_default=True, help="Seconds for a body.")
+@click.option("--drain", type=float, default=10.0, show_default=True, help="Seconds to finish after SIGTERM.")
+@click.option("--queue", type=int, default=64, show_default=True, help="Images that may wait to be encoded.")
+@click.option("--workers", type=int, default=1, show_default=True, help="Processes that decode query images.")
+@click.option("--rate-limit", type=float, help="Requests a second for each client.")
+@click.option("--engine", default="faiss", show_default=True, help="Search engine.")
+@click.option("--uploads", type=PATH, help="Folder for added images.  [default: GALLERY.uploads]")
+def command(gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...], **options: Any) -> None:
+    """Serve GALLERY over HTTP: a page for people at /, and /v1/ for programs.
+
+    Without --api-key-file everybody on this machine may search, and nobody may add or remove items.
+
+    \b
+    Example:
+        anglehash serve gallery/
+    """
+    try:
+        import fastapi  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(error.name or "fastapi", extra="serve") from error
+    from anglehash.serve.web.keys import Keys
+    from anglehash.serve.web.server import run
+    from anglehash.serve.web.settings import Settings
+
+    keys = Keys.read(api_key_file) if api_key_file else Keys()
+    settings = Settings(keys=keys, allow_hosts=allow_host, **options)
+    run(gallery, settings, started=lambda address: click.echo(f"{gallery} is served at {address}", err=True))

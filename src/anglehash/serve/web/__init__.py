@@ -1,0 +1,21 @@
+"""The HTTP service: one gallery, asked by people through a page and by programs through JSON.
+
+::
+
+    settings.py    what can be set, checked
+    keys.py        who may read and who may write
+    problems.py    refusals, as problem+json
+    guard.py       what every request passes: host, origin, key, body limit and deadline, headers, metrics
+    forms.py       multipart bodies, read as they come
+    documents.py   requests and answers, as the OpenAPI document shows them
+    collection.py  what the service asks of a gallery, and the answers as JSON
+    facts.py       counts that take a look at every item
+    eyes.py        decoding in processes that may die, and the network
+    originals.py   where the image of an item is
+    jobs.py        uploads into the gallery, also across a restart
+    routes.py      one function for each path
+    service.py     all of it together
+    server.py      the process: deadlines for headers, signals, the drain
+
+Only :mod:`~anglehash.serve.web.server` knows uvicorn. Nothing here is imported before ``anglehash serve`` is run.
+"""

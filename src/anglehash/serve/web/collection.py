@@ -1,0 +1,281 @@
+"""What the service asks of a gallery, and the answers as JSON values.
+
+:class:`Searchable` is all that a gallery has to offer to be served, whichever engine keeps it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+from urllib.parse import quote
+
+import numpy as np
+
+from anglehash.codes import Codes
+from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
+from anglehash.search.answers import Hit, Page
+from anglehash.search.filters import Filter
+from anglehash.search.gallery import Gallery
+from anglehash.search.store.items import Item, Stored, name_bytes, name_text
+from anglehash.serve.web.problems import RefusalError
+
+
+class Searchable(Protocol):
+    """What a gallery offers; :class:`~anglehash.search.gallery.Gallery` does."""
+
+    path: Path
+
+    @property
+    def bits(self) -> int: ...  # noqa: D102
+    @property
+    def model_id(self) -> str: ...  # noqa: D102
+    @property
+    def generation(self) -> int: ...  # noqa: D102
+    @property
+    def codes(self) -> Codes: ...  # noqa: D102
+    @property
+    def root(self) -> str: ...  # noqa: D102
+    @property
+    def model_folder(self) -> Path: ...  # noqa: D102
+    @property
+    def problems(self) -> tuple[tuple[str, str, str], ...]: ...  # noqa: D102
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[Stored]: ...
+    def item(self, name: str) -> Stored: ...  # noqa: D102
+    def listed(  # noqa: D102
+        self, where: Filter | None = None, *, limit: int | None = None, after_row: int = 0
+    ) -> tuple[list[Item], int | None]: ...
+    def search(  # noqa: D102
+        self,
+        codes: Codes,
+        k: int | None = None,
+        *,
+        radius: int | None = None,
+        engine: str = "faiss",
+        where: Filter | None = None,
+    ) -> list[list[Hit]]: ...
+    def page(  # noqa: D102
+        self,
+        code: Codes,
+        size: int,
+        *,
+        cursor: str | None = None,
+        radius: int | None = None,
+        engine: str = "faiss",
+        where: Filter | None = None,
+    ) -> Page: ...
+    def refresh(self) -> bool: ...  # noqa: D102
+
+
+def open_gallery(target: str) -> Searchable:
+    """The gallery that the command line names.
+
+    Raises:
+        ModelError: there is none.
+    """
+    return Gallery.open(Path(target))
+
+
+class Asked(NamedTuple):
+    """A search, as a client asks for it.
+
+    Attributes:
+        code: ``(1, ceil(bits / 8))`` the query's.
+        own: the item that it is the code of, which is left out; ``None`` for a code from elsewhere.
+        k: at most so many answers.
+        radius: none farther away than so many bits.
+        where: look only at items that pass.
+        cursor: where an earlier answer ended.
+    """
+
+    code: Codes
+    own: Item | None
+    k: int
+    radius: int | None
+    where: Filter
+    cursor: str | None
+
+
+class Collection:
+    """A gallery, asked in JSON values. Several threads may ask at once.
+
+    Args:
+        gallery: it.
+        engine: who searches.
+        secret: signs cursors, so that no client makes up one that stands for endless work.
+    """
+
+    def __init__(self, gallery: Searchable, engine: str, secret: bytes) -> None:
+        self.gallery = gallery
+        self._engine = engine
+        self._secret = secret
+
+    def item(self, name: str) -> Stored:
+        """An item by its id.
+
+        Raises:
+            RefusalError: 404.
+        """
+        try:
+            return self.gallery.item(name)
+        except DataError as error:
+            if isinstance(error, ImageError):
+                raise
+            raise RefusalError(404, "no-item", "there is no such item") from None
+
+    def code_of(self, text: str) -> Codes:
+        """The code that a hexadecimal text is.
+
+        Raises:
+            CodeMismatchError: it has another length.
+        """
+        code = np.frombuffer(bytes.fromhex(text), np.uint8)[None]
+        bits = self.gallery.bits
+        if code.shape[1] != (bits + 7) // 8:
+            raise CodeMismatchError(
+                f"the gallery's codes have {bits} bits, {(bits + 7) // 8} bytes; this one has {code.shape[1]}"
+            )
+        if bits % 8 and int(code[0, -1]) & (0xFF >> bits % 8):
+            raise CodeMismatchError(f"a code of {bits} bits ends with bits that are 0")
+        return code
+
+    def query(self, name: str | None, code: str | None) -> tuple[Codes, Item | None]:
+        """The code of a query by id or by code, and the item that has it."""
+        if name is None:
+            assert code is not None, "a request has one of them"
+            return self.code_of(code), None
+        item = self.item(name).item
+        return np.frombuffer(item.code, np.uint8)[None], item
+
+    def search(self, asked: Asked) -> dict[str, Any]:
+        """A page of answers."""
+        hits, cursor = self._page(asked)
+        query: dict[str, Any] = {"code": asked.code.tobytes().hex(), "bits": self.gallery.bits}
+        if asked.own is not None:
+            query["labels"] = list(asked.own.labels)
+        return {
+            "results": [self._result(hit) for hit in hits],
+            "next_cursor": cursor and self._signed(cursor),
+            "model": self.gallery.model_id,
+            "query": query,
+        }
+
+    def batch(
+        self, queries: Sequence[tuple[Codes, Item | None]], k: int, radius: int | None, where: Filter
+    ) -> dict[str, Any]:
+        """The answers to several queries."""
+        codes = np.concatenate([code for code, _ in queries])
+        found = self.gallery.search(codes, k + 1, radius=radius, engine=self._engine, where=where)
+        answers = []
+        for (_, own), hits in zip(queries, found, strict=True):
+            others = [hit for hit in hits if own is None or hit.id != own.id][:k]
+            answers.append({"results": [self._result(hit) for hit in others]})
+        return {"answers": answers}
+
+    def listed(self, where: Filter, k: int, cursor: str | None) -> dict[str, Any]:
+        """Some items in the gallery's order."""
+        after = int(self._verified(cursor)) if cursor else 0
+        items, following = self.gallery.listed(where, limit=k, after_row=after)
+        return {
+            "results": [{"id": item.id, "labels": list(item.labels), **addresses(item.id)} for item in items],
+            "next_cursor": None if following is None else self._signed(str(following)),
+        }
+
+    def described(self, stored: Stored, size: int | None, there: bool) -> dict[str, Any]:
+        """All that is known of an item, whose image has so many bytes, and is there or not."""
+        item = stored.item
+        date = datetime.fromtimestamp(item.date / 1e9, UTC).isoformat() if item.date else None
+        return {
+            "id": item.id,
+            "labels": list(item.labels),
+            "metadata": dict(item.metadata),
+            "code": item.code.hex(),
+            "bits": self.gallery.bits,
+            "added": stored.born,
+            "date": date,
+            "size": size,
+            "status": "ok" if there else "missing",
+            **addresses(item.id),
+        }
+
+    def _page(self, asked: Asked) -> tuple[list[Hit], str | None]:
+        """``asked.k`` answers without the item that is asked by, and the cursor after them."""
+        cursor = self._verified(asked.cursor) if asked.cursor else None
+        if asked.own is None:
+            return self._hits(asked, asked.k, cursor)
+        first = cursor is None  # there the item itself is most often among the nearest: ask for one more
+        hits, following = self._hits(asked, asked.k + first, cursor)
+        others = [hit for hit in hits if hit.id != asked.own.id]
+        if len(others) > asked.k:
+            return self._hits(asked, asked.k, cursor)
+        while following and len(others) < asked.k:
+            more, following = self._hits(asked, asked.k - len(others), following)
+            others += [hit for hit in more if hit.id != asked.own.id]
+        return others, following
+
+    def _hits(self, asked: Asked, size: int, cursor: str | None) -> tuple[list[Hit], str | None]:
+        page = self.gallery.page(
+            asked.code, size, cursor=cursor, radius=asked.radius, engine=self._engine, where=asked.where
+        )
+        return page.hits, page.cursor
+
+    def _result(self, hit: Hit) -> dict[str, Any]:
+        return {
+            "id": hit.id,
+            "distance": hit.distance,
+            "labels": list(hit.labels),
+            "metadata": dict(hit.metadata),
+            "code": self.gallery.item(hit.id).item.code.hex(),
+            **addresses(hit.id),
+        }
+
+    def _signed(self, text: str) -> str:
+        return f"{text}.{self._signature(text)}"
+
+    def _verified(self, cursor: str) -> str:
+        """The text that was signed.
+
+        Raises:
+            ConfigError: not by us.
+        """
+        text, _, signature = cursor.rpartition(".")
+        if not hmac.compare_digest(signature.encode(errors="replace"), self._signature(text).encode()):
+            raise ConfigError("this cursor was not given by this service: begin again without one")
+        return text
+
+    def _signature(self, text: str) -> str:
+        return hmac.new(self._secret, text.encode(errors="replace"), hashlib.sha256).hexdigest()[:16]
+
+
+def addresses(name: str) -> dict[str, str]:
+    """Where the service has an item, and its thumbnail."""
+    place = f"/v1/items/{quote(key_of(name))}"
+    return {"item": place, "thumbnail": f"{place}/thumbnail"}
+
+
+def key_of(name: str) -> str:
+    r"""An id as a part of an address, whatever bytes are in it.
+
+    >>> key_of("../a b.jpg"), name_of(key_of("caf\udce9"))
+    ('Li4vYSBiLmpwZw', 'caf\udce9')
+    """
+    return base64.urlsafe_b64encode(name_bytes(name)).decode().rstrip("=")
+
+
+def name_of(key: str) -> str:
+    """The id that a part of an address stands for.
+
+    Raises:
+        RefusalError: 404, for none.
+    """
+    try:
+        raw = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise RefusalError(404, "no-item", "there is no such item") from None
+    return name_text(raw)

@@ -1,0 +1,118 @@
+"""Bounds on what clients can make the service do: threads and their queues, memory for bodies, requests a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
+
+from anglehash.serve.web.problems import busy
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Pool:
+    """Some threads, and a bounded number of calls that wait for them.
+
+    Args:
+        name: of its work, for the message.
+        threads: calls at a time.
+        waiting: calls that may wait.
+    """
+
+    def __init__(self, name: str, threads: int, waiting: int) -> None:
+        self._name = name
+        self._most = threads + waiting
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"anglehash-{name}")
+        self.pending = 0
+
+    async def run(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call in one of the threads.
+
+        Raises:
+            RefusalError: 503, too many wait already.
+        """
+        with self.place():
+            return await self.run_in_place(function, *args, **kwargs)
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place in the queue, for several calls one after the other.
+
+        Raises:
+            RefusalError: 503, too many wait already.
+        """
+        if self.pending >= self._most:
+            raise busy(f"{self.pending} requests wait for {self._name} already: come again in a second")
+        self.pending += 1
+        try:
+            yield
+        finally:
+            self.pending -= 1
+
+    async def run_in_place(self, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call, by a caller who holds a place."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
+
+    def close(self) -> None:
+        """Start nothing more; what is under way ends by itself."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+class Budget:
+    """Bytes of bodies that may be in memory at once, over all requests.
+
+    What counts is what has come, not what was announced: slow senders take up next to nothing.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.used = 0
+
+    def take(self, count: int) -> None:
+        """Take bytes; whoever does gives them back.
+
+        Raises:
+            RefusalError: 503, there are not so many left.
+        """
+        if self.used + count > self._most:
+            raise busy("too many uploads are in memory already: come again in a second")
+        self.used += count
+
+    def give_back(self, count: int) -> None:
+        """Give bytes back."""
+        self.used -= count
+
+
+class Buckets:
+    """A token bucket for each client: a steady rate, and a burst of it at the start.
+
+    >>> buckets = Buckets(rate=1, burst=2)
+    >>> [buckets.wait("a", now=0.0), buckets.wait("a", now=0.0), buckets.wait("a", now=0.0), buckets.wait("b", now=0.0)]
+    [0.0, 0.0, 1.0, 0.0]
+    >>> buckets.wait("a", now=1.0)
+    0.0
+    """
+
+    MOST = 10_000
+    """Clients that are remembered."""
+
+    def __init__(self, rate: float, burst: float) -> None:
+        self._rate, self._burst = rate, burst
+        self._levels: dict[object, tuple[float, float]] = {}  # tokens and when they were counted
+
+    def wait(self, client: object, now: float | None = None) -> float:
+        """Take a token: 0, or the seconds until there is one."""
+        now = time.monotonic() if now is None else now
+        tokens, then = self._levels.pop(client, (self._burst, now))
+        tokens = min(self._burst, tokens + (now - then) * self._rate)
+        allowed = tokens >= 1
+        self._levels[client] = (tokens - allowed, now)  # the dict is in the order of last use
+        if len(self._levels) > self.MOST:
+            del self._levels[next(iter(self._levels))]
+        return 0.0 if allowed else (1 - tokens) / self._rate

@@ -1,0 +1,114 @@
+"""Where the image of an item is: only items of the gallery have one, and only below their source's folder."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.data.dataset import Dataset
+from anglehash.data.images import read_file
+from anglehash.data.sources import SETS, list_images
+from anglehash.errors import AnglehashError, ImageError
+from anglehash.search.gallery import Gallery
+from anglehash.search.store.database import connect
+from anglehash.search.store.items import Item
+from anglehash.search.store.layout import read_receipt
+from anglehash.search.store.sources import Source, read_sources
+from anglehash.serve.web.collection import Searchable
+from anglehash.serve.web.problems import RefusalError
+
+_Listed = tuple[Dataset, dict[str, int]]
+
+
+class Originals:
+    """The images of a gallery's items. Several threads may read at once."""
+
+    def __init__(self, gallery: Searchable) -> None:
+        self._gallery = gallery
+        self._lock = threading.Lock()
+        self._sources: dict[int, Source] = {}
+        self._sets: dict[int, _Listed | None] = {}
+
+    def read(self, item: Item) -> bytes | NDArray[np.uint8]:
+        """The bytes of an item's image file, or its pixels.
+
+        Raises:
+            RefusalError: 404, there is none any more.
+        """
+        source = self._source(item)
+        try:
+            if source is not None and _is_set(source):
+                return self._from_set(item, source)
+            if source is not None and (path := _inside(source, item)) is not None:
+                return read_file(path)
+        except (ImageError, KeyError):
+            pass
+        raise RefusalError(404, "no-image", "the image of this item is not there any more")
+
+    def size(self, item: Item) -> tuple[int | None, bool]:
+        """The bytes of an item's image file, and whether there is an image."""
+        source = self._source(item)
+        if source is None:
+            return None, False
+        if _is_set(source):
+            return None, True
+        path = _inside(source, item)
+        try:
+            return (path.stat().st_size, True) if path and path.is_file() else (None, False)
+        except OSError:
+            return None, False
+
+    def _source(self, item: Item) -> Source | None:
+        if item.source not in self._sources:
+            with self._lock:
+                self._sources = self._read_sources()
+        return self._sources.get(item.source)
+
+    def _read_sources(self) -> dict[int, Source]:
+        gallery, found = self._gallery, dict[int, Source]()
+        if isinstance(gallery, Gallery):
+            store, _ = read_receipt(gallery.path)
+            connection = connect(store.database)
+            try:
+                found = read_sources(connection, store.database)
+            finally:
+                connection.close()
+        if gallery.root:  # what came before sources were noted
+            found.setdefault(0, Source(gallery.root))
+        return found
+
+    def _from_set(self, item: Item, source: Source) -> bytes | NDArray[np.uint8]:
+        with self._lock:
+            if item.source not in self._sets:
+                try:
+                    dataset = list_images(source.data, root=Path(source.root) if source.root else None)
+                    names = {source.id_of(name): row for row, name in enumerate(dataset.ids)}
+                    self._sets[item.source] = dataset, names
+                except (AnglehashError, OSError):
+                    self._sets[item.source] = None
+            listed = self._sets[item.source]
+        if listed is None:
+            raise KeyError(item.id)
+        dataset, rows = listed
+        return dataset.images.read(rows[item.id])
+
+
+def _is_set(source: Source) -> bool:
+    return source.data in SETS or Path(source.data).suffix.lower() == ".parquet"
+
+
+def _inside(source: Source, item: Item) -> Path | None:
+    """The file of an item, unless its id, or a link, leads out of the folder."""
+    name = item.id[len(source.prefix) + 1 :] if source.prefix else item.id
+    data = Path(source.data)
+    root = Path(source.root) if source.root else data.parent if data.is_file() else data
+    try:
+        base, path = os.path.realpath(root), os.path.realpath(root / name)
+    except (OSError, ValueError):
+        return None
+    inside = path.startswith(base.rstrip(os.sep) + os.sep)
+    return Path(path) if inside else None

@@ -1,0 +1,243 @@
+"""One function for each path. They parse, call one thing, and answer; what is refused is raised."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any, cast
+
+from fastapi import APIRouter, Path, Query
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+
+from anglehash.search.filters import Filter
+from anglehash.serve.web import documents as doc
+from anglehash.serve.web.collection import Asked, name_of
+from anglehash.serve.web.documents import checked
+from anglehash.serve.web.forms import Form, Held, holding, read_form, read_json
+from anglehash.serve.web.problems import RefusalError, answer, json_bytes
+from anglehash.serve.web.service import Service
+from anglehash.serve.web.settings import PAGE
+from anglehash.serve.web.thumbnails import tag_of
+
+ROUTER = APIRouter()
+
+Key = Annotated[str, Path(max_length=6000, description="The last part of an item's address.")]
+
+
+def _service(request: Request) -> Service:
+    return cast(Service, request.app.state.service)
+
+
+def _body(kind: type, *, image: bool = False) -> dict[str, Any]:
+    """The body of a request, for the OpenAPI document: it is read by hand, for a form is read as it comes."""
+    content: dict[str, Any] = {"application/json": {"schema": kind.model_json_schema()}}  # type: ignore[attr-defined]
+    if image:
+        fields = {
+            "image": {"type": "string", "format": "binary"},
+            "k": {"type": "integer", "minimum": 1, "maximum": 1000},
+            "max_distance": {"type": "integer", "minimum": 0},
+            "filter": {"type": "string", "description": "The filter as JSON."},
+        }
+        content["multipart/form-data"] = {
+            "schema": {"type": "object", "properties": fields, "required": ["image"]}
+        }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+@ROUTER.get("/", include_in_schema=False)
+async def page(request: Request) -> Response:
+    """The page."""
+    if not (PAGE / "index.html").is_file():
+        raise RefusalError(404, "no-page", "this installation has no page; the API is at /openapi.json")
+    return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+
+
+@ROUTER.get("/healthz", response_model=doc.Status, tags=["service"])
+async def healthz(request: Request) -> Response:
+    """Whether the process lives."""
+    return answer({"status": "ok"})
+
+
+@ROUTER.get("/readyz", response_model=doc.Status, tags=["service"])
+async def readyz(request: Request) -> Response:
+    """Whether it takes requests."""
+    if _service(request).draining:
+        raise RefusalError(503, "draining", "the service is stopping", headers={"Retry-After": "5"})
+    return answer({"status": "ok"})
+
+
+@ROUTER.get("/metrics", response_class=Response, tags=["service"],
+            responses={200: {"content": {"text/plain": {}}}})  # fmt: skip
+async def metrics(request: Request) -> Response:
+    """Counts and times, for Prometheus."""
+    service = _service(request)
+    gauges = {
+        "anglehash_items": len(service.gallery),
+        "anglehash_generation": service.gallery.generation,
+        "anglehash_searches_pending": service.searches.pending,
+        "anglehash_images_pending": service.eyes.images.pending,
+        "anglehash_body_bytes": service.bodies.used,
+        "anglehash_thumbnail_bytes": service.thumbnails.bytes,
+    }
+    return Response(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+
+
+@ROUTER.get("/v1/gallery", response_model=doc.GalleryAnswer, tags=["gallery"])
+async def gallery(request: Request) -> Response:
+    """What the gallery is, and what may be done with it."""
+    service = _service(request)
+    summary = await service.surveys.run(service.summary)
+    return answer(
+        {
+            "items": len(service.gallery),
+            "bits": service.gallery.bits,
+            "generation": service.gallery.generation,
+            "model": service.model_facts,
+            "labels": [{"name": name, "count": count} for name, count in summary.labels.most_common(1000)],
+            "columns": summary.columns,
+            "can_write": bool(request.state.may_write),
+            "needs_key": bool(service.settings.keys),
+            "can_encode": service.eyes.model is not None,
+        }
+    )
+
+
+@ROUTER.get("/v1/gallery/health", response_model=doc.HealthAnswer, tags=["gallery"])
+async def health(request: Request) -> Response:
+    """How good the codes are, by what can be counted, and which files gave none."""
+    service = _service(request)
+    return answer(await service.surveys.run(service.health))
+
+
+@ROUTER.get("/v1/gallery/bits", response_model=doc.BitsAnswer, tags=["gallery"])
+async def bits(request: Request) -> Response:
+    """The share of ones of each bit, for each of the most frequent labels."""
+    service = _service(request)
+    return answer(await service.surveys.run(service.lean))
+
+
+@ROUTER.post("/v1/search", response_model=doc.SearchAnswer, tags=["search"],
+             openapi_extra=_body(doc.SearchRequest, image=True))  # fmt: skip
+async def search(request: Request) -> Response:
+    """The items nearest to an image, to an item, or to a code.
+
+    The next page of an image's answers is asked for with its code and the cursor.
+    """
+    service = _service(request)
+    with holding(service.bodies) as held:
+        if _is_form(request):
+            return await _search_by_image(request, service, held)
+        asked = checked(doc.SearchRequest, await read_json(request, held))
+    where = asked.filter.filter() if asked.filter else Filter()
+
+    def found() -> bytes:
+        code, own = service.collection.query(asked.id, asked.code)
+        given = Asked(code, own, asked.k, asked.max_distance, where, asked.cursor)
+        return json_bytes(service.collection.search(given))
+
+    return _json(await service.searches.run(found))
+
+
+async def _search_by_image(request: Request, service: Service, held: Held) -> Response:
+    if service.eyes.model is None:
+        raise RefusalError(409, "no-model", "this gallery cannot encode images: search by id or by code")
+    form = await read_form(request, held, most_files=1)
+    if len(form.files) != 1:
+        raise RefusalError(400, "no-image", "a search needs one file, in the field image")
+    given = checked(doc.ImageFields, _fields(form))
+    where = given.filter.filter() if given.filter else Filter()
+    seen = await service.eyes.code(form.files[0].data)
+
+    def found() -> bytes:
+        asked = Asked(seen.code, None, given.k, given.max_distance, where, None)
+        return json_bytes(service.collection.search(asked))
+
+    times = f"decode;dur={seen.decode * 1e3:.1f}, network;dur={seen.network * 1e3:.1f}"
+    return _json(await service.searches.run(found), {"Server-Timing": times})
+
+
+@ROUTER.post("/v1/search/batch", response_model=doc.BatchAnswer, tags=["search"],
+             openapi_extra=_body(doc.BatchRequest))  # fmt: skip
+async def batch(request: Request) -> Response:
+    """Several searches, by items or codes, at once."""
+    service = _service(request)
+    with holding(service.bodies) as held:
+        asked = checked(doc.BatchRequest, await read_json(request, held))
+    where = asked.filter.filter() if asked.filter else Filter()
+
+    def found() -> bytes:
+        queries = [service.collection.query(query.id, query.code) for query in asked.queries]
+        return json_bytes(service.collection.batch(queries, asked.k, asked.max_distance, where))
+
+    return _json(await service.searches.run(found))
+
+
+@ROUTER.get("/v1/items", response_model=doc.ListAnswer, tags=["items"])
+async def items(
+    request: Request,
+    k: doc.K = 50,
+    cursor: doc.Cursor | None = None,
+    label: Annotated[list[doc.Text] | None, Query(max_length=100)] = None,
+) -> Response:
+    """Items in the gallery's order."""
+    service = _service(request)
+    where = Filter(labels=tuple(label or ()))
+    return _json(await service.searches.run(lambda: json_bytes(service.collection.listed(where, k, cursor))))
+
+
+@ROUTER.get("/v1/items/{key}", response_model=doc.ItemAnswer, tags=["items"])
+async def item(request: Request, key: Key) -> Response:
+    """All that is known of an item."""
+    service = _service(request)
+
+    def found() -> bytes:
+        stored = service.collection.item(name_of(key))
+        size, there = service.originals.size(stored.item)
+        return json_bytes(service.collection.described(stored, size, there))
+
+    return _json(await service.files.run(found))
+
+
+@ROUTER.get("/v1/items/{key}/thumbnail", response_class=Response, tags=["items"],
+            responses={200: {"content": {"image/jpeg": {}}}, 304: {"description": "It is what you have"}})  # fmt: skip
+async def thumbnail(request: Request, key: Key) -> Response:
+    """A small JPEG of an item, made from its pixels."""
+    service = _service(request)
+    stored = await service.files.run(service.collection.item, name_of(key))
+    headers = {"ETag": tag_of(stored), "Cache-Control": "private, max-age=600"}
+    if tag_of(stored) in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(await service.thumbnails.of(stored), headers=headers, media_type="image/jpeg")
+
+
+def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, headers=headers, media_type="application/json")
+
+
+def _is_form(request: Request) -> bool:
+    """Whether the body is a form.
+
+    Raises:
+        RefusalError: 415, it is neither that nor JSON.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in ("multipart/form-data", "application/json"):
+        raise RefusalError(415, "unknown-body", "send multipart/form-data with an image, or application/json")
+    return kind == "multipart/form-data"
+
+
+def _fields(form: Form) -> dict[str, Any]:
+    """The text fields of a form as JSON values; those that are empty are not given.
+
+    Raises:
+        RefusalError: 422, one is not what it should be.
+    """
+    values: dict[str, Any] = {name: text for name, text in form.fields.items() if text.strip()}
+    for name in values.keys() & {"k", "max_distance", "filter"}:
+        try:
+            value = json.loads(values[name])
+        except (ValueError, RecursionError):
+            wanted = "JSON" if name == "filter" else "a number"
+            raise RefusalError(422, "invalid", f"{name}: {wanted} is wanted") from None
+        values[name] = value
+    return values

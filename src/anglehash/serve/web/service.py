@@ -1,0 +1,215 @@
+"""A service: a gallery, its model, its images, and the application that answers for them."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import secrets
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
+
+from anglehash.errors import AnglehashError, MissingExtraError
+from anglehash.manifest import NAME as MANIFEST
+from anglehash.search.gallery import Gallery, us
+from anglehash.search.store.summary import Summary
+from anglehash.serve.searching import model_of
+from anglehash.serve.web import facts
+from anglehash.serve.web.collection import Collection, Searchable
+from anglehash.serve.web.documents import ProblemAnswer, first_fault
+from anglehash.serve.web.eyes import Eyes
+from anglehash.serve.web.guard import Guard
+from anglehash.serve.web.jobs import Jobs
+from anglehash.serve.web.limits import Budget, Pool
+from anglehash.serve.web.metrics import Metrics
+from anglehash.serve.web.originals import Originals
+from anglehash.serve.web.problems import RefusalError, problem, refusal_of
+from anglehash.serve.web.settings import PAGE, Settings
+from anglehash.serve.web.thumbnails import Thumbnails
+
+_log = logging.getLogger("anglehash.serve")
+
+SEARCH_THREADS = 2
+SEARCH_QUEUE = 512
+BODIES = 16
+"""So many bodies of the largest size may be in memory at once."""
+
+REFRESH_SECONDS = 1.0
+
+
+class Service:
+    """Everything that routes use.
+
+    Args:
+        gallery: what is served.
+        settings: how.
+
+    Raises:
+        ModelError: the gallery's model is damaged, or another's.
+    """
+
+    def __init__(self, gallery: Searchable, settings: Settings) -> None:
+        self.gallery, self.settings = gallery, settings
+        self.metrics = Metrics()
+        self.searches = Pool("searching", SEARCH_THREADS, SEARCH_QUEUE)
+        self.files = Pool("reading", 2, SEARCH_QUEUE)
+        self.surveys = Pool("counting", 1, 64)
+        self.bodies = Budget(BODIES * settings.body_limit)
+        secret = b"".join(digest for digest, _ in settings.keys.digests) or secrets.token_bytes(32)
+        secret = hashlib.sha256(b"cursors" + secret).digest()
+        self.collection = Collection(gallery, settings.engine, secret)
+        self.originals = Originals(gallery)
+        manifest = _manifest(gallery)
+        self.model_facts = _model_facts(gallery, manifest)
+        self.eyes = Eyes(
+            _model_of(gallery), manifest.get("preprocessing", {}),
+            queue=settings.queue, workers=settings.workers,
+        )  # fmt: skip
+        self.thumbnails = Thumbnails(self.originals, self.eyes, self.files)
+        self.jobs = Jobs(gallery, self.eyes, settings.uploads)
+        self.draining = False
+        self._summary: tuple[int, Summary] | None = None
+        self._lean: tuple[int, dict[str, Any]] | None = None
+        self._health: tuple[int, dict[str, Any]] | None = None
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Get ready: the first client should not pay for it."""
+        self.eyes.warm()
+        self.summary()
+        if len(self.gallery):
+            self.gallery.search(self.gallery.codes[:1], 1, engine=self.settings.engine)
+        self.jobs.start()
+
+    def close(self) -> None:
+        """End threads and processes; what a job has committed stays, and it is gone on with at the next start."""
+        self.jobs.stop(self.settings.drain)
+        self.eyes.close()
+        for pool in (self.searches, self.files, self.surveys):
+            pool.close()
+
+    def summary(self) -> Summary:
+        """The counts of the generation that is open; made once for each."""
+        with self._lock:
+            generation = self.gallery.generation
+            if self._summary is None or self._summary[0] != generation:
+                self._summary = generation, facts.summary_of(self.gallery)
+            return self._summary[1]
+
+    def health(self) -> dict[str, Any]:
+        """What :func:`facts.health` says of the generation that is open."""
+        summary, generation = self.summary(), self.gallery.generation
+        if self._health is None or self._health[0] != generation:
+            self._health = generation, facts.health(self.gallery, summary)
+        return self._health[1]
+
+    def lean(self) -> dict[str, Any]:
+        """What :func:`facts.lean` says of the generation that is open."""
+        summary, generation = self.summary(), self.gallery.generation
+        if self._lean is None or self._lean[0] != generation:
+            self._lean = generation, facts.lean(self.gallery, summary)
+        return self._lean[1]
+
+    async def follow(self) -> None:
+        """Go on to newer generations as they come, whoever writes them."""
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.surveys.run(self.gallery.refresh)
+            except RefusalError:
+                pass
+            except (AnglehashError, OSError) as error:
+                _log.warning("the newest generation cannot be read, the one before is served: %s", error)
+
+
+def make_app(service: Service) -> ASGIApp:
+    """The application of a service."""
+    from anglehash.serve.web.routes import ROUTER
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        following = asyncio.create_task(service.follow())
+        yield
+        service.draining = True
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+    app = FastAPI(
+        title="anglehash", version=us().split()[-1], docs_url=None, redoc_url=None, lifespan=lifespan,
+        summary="Search a gallery of images by example.",
+        responses={"default": {"model": ProblemAnswer, "description": "Refused", "content": _PROBLEM}},
+    )  # fmt: skip
+    app.state.service = service
+    app.include_router(ROUTER)
+    app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
+    for kind in (RefusalError, AnglehashError, OSError, Exception):
+        app.add_exception_handler(kind, _refused)
+    app.add_exception_handler(HTTPException, _not_found)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return Guard(app, service.settings, service.metrics)
+
+
+_PROBLEM: dict[str, Any] = {
+    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
+}
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return problem(refusal_of(error))
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "it is registered for these"
+    reason = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "refused")
+    return problem(
+        RefusalError(error.status_code, reason, str(error.detail), headers=dict(error.headers or {}))
+    )
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError), "it is registered for these"
+    return problem(RefusalError(422, "invalid", first_fault(error.errors())))
+
+
+def _model_of(gallery: Searchable) -> Any:
+    """The gallery's model, or ``None`` where it has none, or where what runs it is not installed."""
+    if not isinstance(gallery, Gallery) or not (gallery.model_folder / MANIFEST).exists():
+        return None
+    try:
+        return model_of(gallery)
+    except MissingExtraError as error:
+        _log.warning("images cannot be searched by: %s", error)
+        return None
+
+
+def _manifest(gallery: Searchable) -> dict[str, Any]:
+    """What the model's manifest says of it."""
+    try:
+        found: dict[str, Any] = json.loads((gallery.model_folder / MANIFEST).read_bytes())
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def _model_facts(gallery: Searchable, manifest: dict[str, Any]) -> dict[str, Any]:
+    """The model as clients see it; a bundle may know less of itself."""
+    backbone = manifest.get("backbone")
+    return {
+        "id": gallery.model_id,
+        "method": manifest.get("method"),
+        "backbone": backbone.get("name") if isinstance(backbone, dict) else backbone,
+        "size": (manifest.get("preprocessing") or {}).get("size"),
+        "classes": manifest.get("classes"),
+    }
