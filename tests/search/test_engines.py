@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -13,11 +14,22 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
-from anglehash.search.engines import ENGINES, RadiusResult, SearchResult, make_index
+from anglehash.search.engines import ENGINES, RadiusResult, SearchResult, make_index, multi_index
 from anglehash.search.engines import faiss as faiss_engine
 
-every_engine = pytest.mark.parametrize("engine", list(ENGINES))
+every_engine = pytest.mark.parametrize("engine", [*ENGINES, "multi-index, built"], indirect=True)
 every_width = pytest.mark.parametrize("bits", [4, 8, 12, 63, 64, 65, 128, 1000, 1024])
+
+
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """The name of an engine; one that builds only what pays is also made to build at every search."""
+    name = str(request.param).split(",")[0]
+    with pytest.MonkeyPatch.context() as patch:
+        if name != request.param:
+            for setting, value in (("FEW", 0), ("EARLY", -1), ("PAYS", 0)):
+                patch.setattr(multi_index, setting, value)
+        yield name
 
 
 def random_codes(n: int, bits: int, seed: int = 0) -> Codes:
@@ -341,9 +353,9 @@ def test_refuses_rows(engine: str, wrong: Any) -> None:
 @every_engine
 def test_tells_its_memory(engine: str) -> None:
     index = ENGINES[engine].Index(64)
-    index.add(random_codes(1000, 64))
+    index.add(random_codes(20_000, 64))
     index.search(random_codes(1, 64), k=1)
-    assert 8 * 1000 <= index.nbytes <= 8 * 8 * 1000
+    assert 8 * 20_000 <= index.nbytes <= 8 * 8 * 20_000
 
 
 def test_unknown_engine_names_the_nearest() -> None:

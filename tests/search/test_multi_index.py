@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from threading import Event
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,9 +17,10 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, pack
 from anglehash.errors import DataError
 from anglehash.evaluation.kernels import kernel
-from anglehash.search.engines import exact, multi_index
-from anglehash.search.engines._groups import Groups, grouped, joined, one_each, places, words_of
-from anglehash.search.engines._kernels import ROW, SHIFT, bits_between, distances, near, offer
+from anglehash.search.engines import _compiled, exact, multi_index
+from anglehash.search.engines._compiled import Built
+from anglehash.search.engines._groups import ROW, SHIFT, Groups, grouped, joined, one_each, places, words_of
+from anglehash.search.engines._kernels import bits_between, distances, near, offer
 from anglehash.search.engines._nearest import probe
 from anglehash.search.engines._tables import MOST_MASKS, MOST_PARTS, WIDEST, parts_of, rings_of, tables_of
 from anglehash.search.engines.multi_index import Index
@@ -27,10 +30,17 @@ NONE = np.empty(0, dtype=np.bool_)
 
 @pytest.fixture(autouse=True, scope="module")
 def _no_code_too_few() -> Iterator[None]:
-    """Tables from the first code on: small sets go through them too."""
+    """Tables from the first code and the first search on: small sets go through them too."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multi_index, "FEW", 0)
+        for name, value in (("FEW", 0), ("EARLY", -1), ("PAYS", 0)):
+            patch.setattr(multi_index, name, value)
         yield
+
+
+def built(index: Index) -> Built:
+    """What the index has built."""
+    assert index._view.built is not None
+    return index._view.built
 
 
 def codes_near(n: int, bits: int, flipped: float, seed: int = 0) -> Codes:
@@ -215,11 +225,13 @@ def test_equals_exact_through_tables_whatever_the_budget(
     oracle.add(codes)
     index.add(codes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(multi_index, "TOUCH", touch)
+        patch.setattr(_compiled, "TOUCH", touch)
         assert_equals_exact(index, oracle, queries, k, min(radius, bits))
-        index._view = index._view._replace(most=10**9)  # also where tables do not pay
+        index._view = index._view._replace(
+            built=built(index)._replace(most=10**9)
+        )  # also where tables do not pay
         assert_equals_exact(index, oracle, queries, k, min(radius, bits))
-    assert len(index._view.tables.first)
+    assert len(built(index).tables.first)
 
 
 def test_a_query_without_budget_is_left_to_a_scan_and_one_with_plenty_is_not() -> None:
@@ -243,7 +255,7 @@ def test_tables_are_used_where_they_save_work() -> None:
         index = Index(64)
         index.add(codes_near(30_000, 64, flipped))
         index.search(codes_near(1, 64, flipped), k=1)
-        assert least <= index._view.most <= most
+        assert least <= built(index).most <= most
 
 
 def test_recent_codes_are_listed_until_there_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -254,7 +266,7 @@ def test_recent_codes_are_listed_until_there_are_too_many(monkeypatch: pytest.Mo
         for engine in (index, oracle):
             engine.add(codes[start : start + 6])
         assert_equals_exact(index, oracle, query, 20, 3)
-        listed.append(len(index._view.recent.rows))
+        listed.append(index._view.unsorted)
     assert listed[:4] == [6, 0, 6, 0]
 
 
@@ -271,14 +283,16 @@ def test_removed_rows_leave_the_groups_when_there_are_many(monkeypatch: pytest.M
             engine.remove(rows)
         assert_equals_exact(index, oracle, query, 20, 3)
         assert len(index) == len(oracle)
-        held.append(len(index._view.main.rows))
+        held.append(len(built(index).main.rows))
     assert held == [100, 87, 70, 70]
     index.remove(np.arange(30))  # gone from the groups, and counted once
     assert (len(index), index.rows) == (69, 100)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.02, 0.5])
-def test_few_and_many_rows_within(share: float) -> None:
+@pytest.mark.parametrize("is_built", [False, True])
+def test_few_and_many_rows_within(share: float, is_built: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_index, "FEW", 200 if is_built else 10_000)
     codes, rng = codes_near(5000, 64, 0.05), np.random.default_rng(0)
     index, oracle = Index(64), exact.Index(64)
     for part in (codes[:4900], codes[4900:]):  # the second stays in the list of recent codes
@@ -289,6 +303,8 @@ def test_few_and_many_rows_within(share: float) -> None:
     for k in (1, 20, 5000):
         found, truth = (engine.search(codes[:4], k, within=within) for engine in (index, oracle))
         np.testing.assert_array_equal(found, truth)
+    assert (index._view.built is not None) == is_built
+    assert index._view.unsorted == (100 if is_built else 5000)
 
 
 def test_memory_is_less_than_four_times_the_packed_codes() -> None:
@@ -298,7 +314,7 @@ def test_memory_is_less_than_four_times_the_packed_codes() -> None:
     index = Index(64)
     index.add(codes)
     index.search(codes[:1], k=1)
-    assert len(index._view.main.rows) == 1_000_000
+    assert len(built(index).main.rows) == 1_000_000
     assert index.nbytes < 4 * codes.nbytes
 
 
@@ -311,8 +327,89 @@ def test_refuses_more_rows_than_it_can_number(monkeypatch: pytest.MonkeyPatch) -
     assert (len(index), index.rows) == (8, 8)
 
 
-def test_searches_meanwhile_see_the_index_before_or_after_a_change(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_built_for_a_few_searches_and_then_beside_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_index, "EARLY", 10)
+    monkeypatch.setattr(multi_index, "PAYS", 100)
+    codes, queries = codes_near(3000, 64, 0.02), codes_near(4, 64, 0.02, seed=9)
+    index, oracle = Index(64), exact.Index(64)
+    for engine in (index, oracle):
+        engine.add(codes)
+    begun, may_go_on = Event(), Event()
+    real = _compiled.built
+
+    def slowly(*given: Any, **options: Any) -> Built:
+        begun.set()
+        assert may_go_on.wait(60)
+        return real(*given, **options)
+
+    monkeypatch.setattr(_compiled, "built", slowly)
+    for _ in range(2):
+        assert_equals_exact(index, oracle, queries[:1], 20, 3)  # three searches
+    assert not index._builder.is_alive()
+    assert_equals_exact(index, oracle, queries, 20, 3)
+    assert begun.wait(60)
+    for engine in (index, oracle):  # all of it while the index is being built
+        engine.remove(np.arange(0, 3000, 7))
+        engine.add(codes[:50])
+        engine.remove(np.array([3001]))
+    assert_equals_exact(index, oracle, queries, 20, 3)
+    assert index._view.built is None
+    may_go_on.set()
+    index._builder.join()
+    assert len(built(index).main.rows) == 3000
+    assert (index._view.unsorted, index._view.gone, len(index)) == (50, 430, 2620)
+    assert_equals_exact(index, oracle, queries, 20, 3)
+
+
+def test_a_batch_that_is_worth_it_waits_until_all_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(multi_index, "EARLY", 10)
+    monkeypatch.setattr(multi_index, "PAYS", 100)
+    index, codes = Index(64), codes_near(3000, 64, 0.02)
+    index.add(codes)
+    index.search(codes[:9], 5)
+    assert index._view.built is None
+    index.search(codes[:100], 5)
+    assert len(built(index).main.rows) == 3000
+
+
+def test_where_building_fails_scans_go_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(multi_index, "PAYS", 10**9)
+
+    def fail(*given: Any, **options: Any) -> Built:
+        raise MemoryError
+
+    monkeypatch.setattr(_compiled, "built", fail)
+    index, oracle, codes = Index(64), exact.Index(64), codes_near(300, 64, 0.02)
+    for engine in (index, oracle):
+        engine.add(codes)
+    assert_equals_exact(index, oracle, codes[:2], 20, 3)
+    index._builder.join()
+    assert "searches go on more slowly" in caplog.text
+
+
+def test_adding_one_by_one_leaves_few_chunks() -> None:
+    index, codes = Index(16), codes_near(300, 16, 0.5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(multi_index, "FEW", 1000)
+        for number in range(300):
+            index.add(codes[number : number + 1])
+            assert index.search(codes[number : number + 1], 1).distances.tolist() == [[0]]
+    sizes = [len(chunk) for chunk in index._view.chunks]
+    assert sum(sizes) == 300
+    assert all(one > 2 * other for one, other in pairwise(sizes))
+    np.testing.assert_array_equal(
+        np.concatenate([chunk.codes for chunk in index._view.chunks], axis=1), words_of(codes).T
+    )
+
+
+@pytest.mark.parametrize("patience", [0, 10**9], ids=["built at once", "built beside"])
+def test_searches_meanwhile_see_the_index_before_or_after_a_change(
+    patience: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(multi_index, "FEW", 20)
+    monkeypatch.setattr(multi_index, "PAYS", patience)
     index, code = Index(16), pack(np.ones((1, 16)))
     index.add(codes_near(50, 16, 0.5))
 
@@ -340,6 +437,7 @@ def test_nothing_but_groups_is_kept_of_the_codes() -> None:
     index = Index(64)
     index.add(codes_near(1000, 64, 0.01))
     index.search(codes_near(1, 64, 0.01), k=1)
-    assert isinstance(index._view.main, Groups)
+    assert isinstance(built(index).main, Groups)
     assert index._added == []
-    assert index.nbytes == index._view.main.nbytes + index._view.tables.nbytes + index._view.recent.nbytes
+    assert index._view.chunks == ()
+    assert index.nbytes == built(index).nbytes + index._view.recent.nbytes

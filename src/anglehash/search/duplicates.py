@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes
-from anglehash.search.engines import check_radius, make_index
+from anglehash.search.engines import DEFAULT, check_radius, make_index
 from anglehash.search.gallery import Gallery
 
 _QUERIES = 1024  # codes that are searched at once
@@ -35,7 +35,7 @@ class Group(NamedTuple):
     keep: str
 
 
-def duplicates(gallery: Gallery, *, max_distance: int | None = None, engine: str = "faiss") -> list[Group]:
+def duplicates(gallery: Gallery, *, max_distance: int | None = None, engine: str = DEFAULT) -> list[Group]:
     """Groups of duplicates, in the order of their first items.
 
     Two items are in one group where a chain of duplicates leads from one to the other.

@@ -22,7 +22,7 @@ from anglehash.files import new_folder
 from anglehash.manifest import is_a
 from anglehash.search import answers
 from anglehash.search.answers import Ask, Hit, Page
-from anglehash.search.engines import check_k
+from anglehash.search.engines import DEFAULT, check_k
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen, Stored
@@ -252,7 +252,7 @@ class Gallery:
         k: int | None = None,
         *,
         radius: int | None = None,
-        engine: str = "faiss",
+        engine: str = DEFAULT,
         where: Filter | None = None,
     ) -> list[list[Hit]]:
         """The nearest items of every query, nearest first, equally distant ones in the gallery's order.
@@ -282,7 +282,7 @@ class Gallery:
         *,
         cursor: str | None = None,
         radius: int | None = None,
-        engine: str = "faiss",
+        engine: str = DEFAULT,
         where: Filter | None = None,
     ) -> Page:
         """Some answers to one query, and a cursor to go on from; otherwise as :meth:`search`.
@@ -299,7 +299,7 @@ class Gallery:
         k: int,
         *,
         radius: int | None = None,
-        engine: str = "faiss",
+        engine: str = DEFAULT,
         where: Filter | None = None,
     ) -> list[Hit]:
         """More like an item of the gallery: the items nearest to it, itself left out.

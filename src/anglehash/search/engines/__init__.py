@@ -21,6 +21,8 @@ from anglehash.errors import ConfigError, DataError
 from anglehash.registry import Folder
 
 ENGINES = Folder("engine", "anglehash.search.engines")
+DEFAULT = "multi-index"
+"""It answers at once, with nothing built or compiled, and builds when enough is asked for that to pay."""
 
 Rows = NDArray[np.bool_] | NDArray[np.integer[Any]]
 """Some rows of an index: a mask over all rows ever added, or their numbers in any order."""

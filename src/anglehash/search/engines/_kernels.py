@@ -1,7 +1,7 @@
 """The compiled small steps of a search: bits of a code, distances, the heap of the nearest.
 
-Answers are kept as keys, ``distance << 32 | row``: their order is the (distance, id) order of answers. A heap
-is an array of keys with the greatest first; a full one of a number that no answer reaches is an empty one.
+A heap is an array of keys (see :mod:`._groups`) with the greatest first; a full one of a number that no answer
+reaches is an empty one.
 """
 
 from __future__ import annotations
@@ -14,15 +14,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel, popcount
+from anglehash.search.engines._groups import SHIFT, Keys
 
-SHIFT = 32
-ROW = (1 << SHIFT) - 1
 BLOCK = 2048  # codes that stay in the fastest cache while all queries pass over them
 CHUNK = 128  # codes whose least distance is looked at before each one's
 
 F = TypeVar("F", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
-Keys = NDArray[np.int64]
 Number = int | np.integer[Any]
 
 

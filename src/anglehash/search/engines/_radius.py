@@ -7,12 +7,10 @@ from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
 from anglehash.search.engines._front import begin, cheapest, gather, go_on, met_before, new_front
-from anglehash.search.engines._groups import Groups
+from anglehash.search.engines._groups import SHIFT, Groups, Keys
 from anglehash.search.engines._kernels import (
     BLOCK,
     CHUNK,
-    SHIFT,
-    Keys,
     Number,
     Words,
     distances,

@@ -1,21 +1,25 @@
 """Our own engine: equal codes grouped, then multi-index hashing over the distinct ones, or a scan of them.
 
-Each distinct code is kept once (:mod:`._groups`) and found through tables of its parts (:mod:`._tables`,
+At first codes lie as they came, and a scan in numpy (:mod:`._plain`) answers: for a few questions that is less
+work than building, and nothing is compiled. Once scans have cost a part of what building costs, it is built, in a
+thread beside, while scans go on; a batch that alone is worth it waits for it.
+
+Then each distinct code is kept once (:mod:`._groups`) and found through tables of its parts (:mod:`._tables`,
 :mod:`._front`). A query that would touch too much of them is left to a scan, which passes over a block of codes
-with all such queries. Both are exact. For how many neighbours the tables pay at all is found when they are
+with all such queries. All ways are exact. For how many neighbours the tables pay at all is found when they are
 built: some stored codes are searched for, and the work is counted. It is counted, not timed, so the same codes
 get the same choice on a busy machine.
 
 What was added since lies in a list of its own, which every search scans; what was removed is passed over. When
-either has grown long, the next search builds anew: a second for a million codes.
+that has cost enough, too, all is built anew, again beside.
 """
 
 from __future__ import annotations
 
+import logging
 from itertools import pairwise
-from math import log10
-from threading import RLock
-from typing import NamedTuple
+from threading import Lock, RLock, Thread
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,27 +27,35 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import DataError
 from anglehash.search.engines import RadiusResult, Rows, SearchResult, check_k, check_radius, check_rows
-from anglehash.search.engines._groups import MOST_ROWS, Groups, joined, one_each, places, words_of
-from anglehash.search.engines._kernels import ROW, SHIFT, Keys
-from anglehash.search.engines._nearest import probe, scan
-from anglehash.search.engines._radius import within_radius
-from anglehash.search.engines._tables import NO_TABLES, Tables, tables_of
+from anglehash.search.engines._groups import (
+    MOST_ROWS,
+    ROW,
+    SHIFT,
+    Groups,
+    Keys,
+    grouped,
+    joined,
+    one_each,
+    places,
+    words_of,
+)
+from anglehash.search.engines._plain import Chunk, merged, nearest, picked, within_radius
+
+if TYPE_CHECKING:
+    from anglehash.search.engines._compiled import Built
+
+_log = logging.getLogger(__name__)
 
 FEW = 4096
 """So many codes are scanned in less time than it takes to think about it."""
-TOUCH = 30
-"""Codes that a scan passes in the time of one touch (a value looked up or a code met out of order).
-
-That is for a million distinct codes or fewer, which caches hold; for ten million it is twice as much.
-"""
-ENTRY = 1500
-"""Codes that a scan passes in the time that each neighbour asked for costs it more than it costs the tables."""
-LONG = 32
-"""The list of recent codes is long when it is more than one in so many of all."""
+EARLY = 64
+"""Building begins beside when as many codes were scanned as so many scans of all have."""
+PAYS = 1000
+"""A batch waits for it when it would scan as many codes as so many scans of all: building costs about that."""
 GONE = 8
 """Many rows are gone when they are more than one in so many of all."""
-TRIED = (1, 10, 100, 1000)
-"""Numbers of neighbours that are tried when the tables are built."""
+THIN = 30
+"""Fewer rows than one in so many are searched directly, without the tables."""
 
 _ALL = np.empty(0, dtype=np.bool_)
 
@@ -52,18 +64,16 @@ class _View(NamedTuple):
     """An index at one moment; nothing in it is changed afterwards.
 
     Attributes:
-        main: the codes that the tables are over.
-        tables: the tables.
-        most: for up to so many neighbours the tables pay.
+        chunks: all codes as they came, while nothing is built; afterwards none.
+        built: what was built, if it was.
         recent: codes added since, a group for each row.
         there: a mask over all rows; empty when none was ever removed.
-        gone: rows in the groups that are not there.
+        gone: rows that are held and not there.
         present: number of rows that are there.
     """
 
-    main: Groups
-    tables: Tables
-    most: int
+    chunks: tuple[Chunk, ...]
+    built: Built | None
     recent: Groups
     there: NDArray[np.bool_]
     gone: int
@@ -73,9 +83,24 @@ class _View(NamedTuple):
     def allowed(self) -> NDArray[np.bool_]:
         return self.there if self.gone else _ALL
 
+    @property
+    def unsorted(self) -> int:
+        """Rows that every search scans."""
+        return len(self.recent.rows) if self.built else self.gone + self.present
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether many rows are passed over."""
+        return self.built is not None and self.gone > max(FEW, (self.gone + self.present) // GONE)
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether there is nothing to be built anew."""
+        return self.built is not None and self.unsorted <= FEW and not self.is_crowded
+
 
 class Index:
-    """Distinct codes, the tables over them, and a list of recent additions.
+    """Codes as they came, then distinct codes, the tables over them, and a list of recent additions.
 
     >>> index = Index(bits=8)
     >>> index.add(np.array([[0b11110000], [0b11110001], [0b11110000]], dtype=np.uint8))
@@ -87,11 +112,13 @@ class Index:
     def __init__(self, bits: int) -> None:
         self.bits = check_bits(bits)
         nothing = one_each(np.empty((-(-width(bits) // 8), 0), np.uint64), np.empty(0, np.int32))
-        self._view = _View(nothing, NO_TABLES, 0, nothing, _ALL, 0, 0)
+        self._view = _View((), None, nothing, _ALL, 0, 0)
         self._added: list[NDArray[np.uint64]] = []  # not in the view yet: (w, n) each
         self._rows = 0
         self._place: tuple[Groups, NDArray[np.int32]] | None = None
+        self._scanned = 0  # codes, since what is there was built
         self._lock = RLock()
+        self._building, self._builder = Lock(), Thread()
 
     def __len__(self) -> int:
         with self._lock:
@@ -108,11 +135,12 @@ class Index:
         with self._lock:
             view = self._view
             arrays = [view.there, *self._added, *([self._place[1]] if self._place else [])]
-            kept = view.main.nbytes + view.tables.nbytes + view.recent.nbytes
+            arrays += [chunk.codes for chunk in view.chunks]
+            kept = (view.built.nbytes if view.built else 0) + view.recent.nbytes
             return kept + sum(array.nbytes for array in arrays)
 
     def add(self, codes: Codes) -> None:
-        """Append codes: at once, whatever their number; it is the next search that sorts them in."""
+        """Append codes: at once, whatever their number."""
         words = words_of(check_codes(codes, self.bits)).T.copy()
         with self._lock:
             if self._rows + words.shape[1] > MOST_ROWS:
@@ -148,103 +176,145 @@ class Index:
             lims = np.concatenate([[0], np.cumsum(found.sum(axis=1))])
             keys = keys[found]
         else:
-            view, allowed = self._seen(within)
-            budget = _budget(view.main, 0)
-            lims, keys = within_radius(
-                words_of(queries), view.main, view.recent, view.tables, allowed, radius, budget
-            )
+            view, allowed = self._seen(within, len(queries))
+            words = words_of(queries)
+            if view.built is None:
+                lims, keys = within_radius(words, view.chunks, allowed, radius)
+            else:
+                lims, keys = view.built.within_radius(words, view.recent, allowed, radius)
             for start, end in pairwise(lims):
                 keys[start:end].sort()  # numpy's sort is several times faster than a compiled one
         return RadiusResult(lims, (keys >> SHIFT).astype(np.int32), keys & ROW)
 
+    def build(self) -> None:
+        """Build now what searches would have built in time; they go on meanwhile."""
+        with self._building:
+            with self._lock:
+                view, until = self._listed(), self._rows
+            if view.is_settled:
+                return
+            from anglehash.search.engines import _compiled  # numba, which scans in numpy do without
+
+            made = _compiled.built(_sorted(view), self.bits, few=FEW)
+            with self._lock:
+                self._adopt(made, until)
+
+    def _adopt(self, made: Built, until: int) -> None:
+        """Go on with what was built of the rows before ``until``; others came, and some went, meanwhile."""
+        view = self._listed()
+        if view.built is None:
+            rows = np.arange(until, self._rows, dtype=np.int32)
+            codes = picked(view.chunks, rows.astype(np.int64)) if view.chunks else view.recent.codes
+        else:
+            first = int(np.searchsorted(view.recent.rows, until))
+            codes, rows = view.recent.codes[:, first:], view.recent.rows[first:]
+        gone = len(made.main.rows) + len(rows) - view.present
+        self._view = _View((), made, one_each(codes, rows), view.there, gone, view.present)
+        self._scanned = 0
+
+    def _build_beside(self) -> None:
+        try:
+            self.build()
+        except Exception:  # a lack of memory, say: scans have the same answers
+            _log.warning("the index cannot be built; searches go on more slowly", exc_info=True)
+            with self._lock:
+                self._scanned = 0
+
+    def _build_if_due(self, queries: int) -> None:
+        """Begin to build where searching has cost, or will cost, enough to make it worth while."""
+        with self._lock:
+            view = self._listed()
+            held, work = view.gone + view.present, queries * view.unsorted
+            self._scanned += work
+            if not view.is_crowded and (view.unsorted <= FEW or self._scanned <= EARLY * held):
+                return
+            if work < PAYS * held:
+                if not self._builder.is_alive():
+                    self._builder = Thread(target=self._build_beside, name="anglehash index")
+                    self._builder.start()
+                return
+        self.build()
+
     def _nearest(self, queries: Codes, k: int, radius: int, within: Rows | None) -> Keys:
         """The keys of the nearest, ``(q, k)`` in order; greater ones than the radius has stand for nothing."""
-        view, allowed = self._seen(within)
+        view, allowed = self._seen(within, len(queries))
         words, k = words_of(queries), min(k, view.present)
         heaps = np.full((len(words), k), (radius + 1) << SHIFT, dtype=np.int64)
         if k == 0:
             return heaps
-        every, unmet = np.arange(len(words)), np.empty((len(words), 0), dtype=np.int64)
-        if len(view.recent.rows):
-            scan(words, every, view.recent, NO_TABLES, unmet, allowed, heaps)
-        if k > view.most:
-            scan(words, every, view.main, NO_TABLES, unmet, allowed, heaps)
-            return np.sort(heaps, axis=1)
-        left, radii, _ = probe(words, view.main, view.tables, allowed, heaps, _budget(view.main, k))
-        if len(left):
-            scan(words, left, view.main, view.tables, radii, allowed, heaps)
-        return np.sort(heaps, axis=1)
+        if view.built is None:
+            nearest(words, view.chunks, allowed, heaps)
+        else:
+            view.built.nearest(words, view.recent, allowed, heaps)
+        return heaps
 
-    def _seen(self, within: Rows | None) -> tuple[_View, NDArray[np.bool_]]:
+    def _seen(self, within: Rows | None, queries: int) -> tuple[_View, NDArray[np.bool_]]:
         """What a search goes over, and which rows of it may come (all, where that is empty)."""
+        self._build_if_due(queries)
         with self._lock:
-            self._view = view = self._settled(self._listed())
+            view = self._listed()
             if within is None:
                 return view, view.allowed
             allowed = check_rows(within, self._rows)
             if len(view.there):
                 allowed = allowed & view.there
             count = int(np.count_nonzero(allowed))
-            if count * TOUCH > len(view.main.starts):
+            if count * THIN > (len(view.built.main.starts) if view.built else len(allowed)):
                 return view._replace(present=count), allowed
-            return self._only(view, np.flatnonzero(allowed).astype(np.int32)), _ALL
+            return self._only(view, np.flatnonzero(allowed)), _ALL
 
-    def _only(self, view: _View, rows: NDArray[np.int32]) -> _View:
+    def _only(self, view: _View, rows: NDArray[np.int64]) -> _View:
         """A view of a few rows: less work than passing over all others."""
-        if self._place is None or self._place[0] is not view.main:
-            place = np.full(int(view.main.rows.max(initial=-1)) + 1, -1, dtype=np.int32)
-            place[view.main.rows] = places(view.main)
-            self._place = view.main, place
-        place = self._place[1]
-        old, new = rows[rows < len(place)], rows[rows >= len(place)]
-        recent = np.searchsorted(view.recent.rows, new)  # each row of it has a code of its own, in order
-        codes = np.concatenate([view.main.codes[:, place[old]], view.recent.codes[:, recent]], axis=1)
-        nothing = view.main._replace(codes=view.main.codes[:, :0].copy(), starts=np.zeros(1, np.int32))
-        return _View(nothing, NO_TABLES, 0, one_each(codes, rows), _ALL, 0, len(rows))
+        if view.built is None:
+            codes = picked(view.chunks, rows) if view.chunks else view.recent.codes
+        else:
+            main, place = view.built.main, self._places(view.built.main)
+            old, new = rows[rows < len(place)], rows[rows >= len(place)]
+            recent = np.searchsorted(view.recent.rows, new)  # each row of it has a code of its own, in order
+            codes = np.concatenate([main.codes[:, place[old]], view.recent.codes[:, recent]], axis=1)
+        return view._replace(
+            chunks=(Chunk(codes, rows.astype(np.int32)),), built=None, gone=0, present=len(rows)
+        )
+
+    def _places(self, main: Groups) -> NDArray[np.int32]:
+        """Where the code of each row is."""
+        if self._place is None or self._place[0] is not main:
+            place = np.full(int(main.rows.max(initial=-1)) + 1, -1, dtype=np.int32)
+            place[main.rows] = places(main)
+            self._place = main, place
+        return self._place[1]
 
     def _listed(self) -> _View:
-        """The view with what was added in its list of recent codes."""
+        """The view with what was added in it."""
         view, added = self._view, self._added
-        if added:
-            new = sum(part.shape[1] for part in added)
-            rows = np.arange(self._rows - new, self._rows, dtype=np.int32)
+        if not added:
+            return view
+        new = sum(part.shape[1] for part in added)
+        first = self._rows - new
+        there = np.concatenate([view.there, np.ones(new, np.bool_)]) if len(view.there) else view.there
+        if view.built is None:
+            chunks = list(view.chunks)
+            for part in added:
+                chunks.append(Chunk(part, first))
+                first += part.shape[1]
+            view = view._replace(chunks=merged(chunks))
+        else:
+            rows = np.concatenate([view.recent.rows, np.arange(first, self._rows, dtype=np.int32)])
             codes = np.concatenate([view.recent.codes, *added], axis=1)
-            recent = one_each(codes, np.concatenate([view.recent.rows, rows]))
-            there = np.concatenate([view.there, np.ones(new, np.bool_)]) if len(view.there) else view.there
-            self._added = []
-            self._view = view._replace(recent=recent, there=there, present=view.present + new)
+            view = view._replace(recent=one_each(codes, rows))
+        self._added = []
+        self._view = view._replace(there=there, present=view.present + new)
         return self._view
 
-    def _settled(self, view: _View) -> _View:
-        """The view, built anew where too much has changed since."""
-        held = len(view.main.rows) + len(view.recent.rows)
-        if len(view.recent.rows) <= max(FEW, held // LONG) and view.gone <= max(FEW, held // GONE):
-            return view
-        main, nothing = joined(view.main, view.recent, view.allowed), view.recent.codes[:, :0]
-        tables = tables_of(main.codes, self.bits) if main.codes.shape[1] > FEW else NO_TABLES
-        recent = one_each(nothing, np.empty(0, np.int32))
-        return _View(main, tables, _worth(main, tables), recent, view.there, 0, view.present)
 
-
-def _budget(groups: Groups, k: int) -> int:
-    """Touches of a query for ``k`` neighbours: when they are spent, a scan would have been as quick."""
-    count = groups.codes.shape[1]
-    touch = TOUCH * (1 + log10(max(count / 1_000_000, 1)))
-    return int((count + ENTRY * min(k, max(TRIED))) / touch)
-
-
-def _worth(groups: Groups, tables: Tables) -> int:
-    """For up to how many neighbours tables save work: stored codes, searched for through them."""
-    if not len(tables.first):
-        return 0
-    count, most = groups.codes.shape[1], 0
-    chosen = np.random.default_rng(0).integers(0, count, 32)
-    queries = np.ascontiguousarray(groups.codes[:, chosen].T)
-    for k in TRIED:
-        heaps = np.full((len(queries), k), (64 * len(groups.codes) + 1) << SHIFT, dtype=np.int64)
-        budget = _budget(groups, k)
-        left, _, touches = probe(queries, groups, tables, _ALL, heaps, budget)
-        if touches + budget * len(left) > budget * len(queries):
-            return most
-        most = k
-    return int(MOST_ROWS)  # what is not certain within its budget is scanned anyway
+def _sorted(view: _View) -> Groups:
+    """All that is there, each distinct code once."""
+    if view.built is not None:
+        return joined(view.built.main, view.recent, view.allowed)
+    if not view.chunks:
+        return view.recent
+    rows = np.arange(view.gone + view.present, dtype=np.int32)
+    codes = np.concatenate([chunk.codes for chunk in view.chunks], axis=1)
+    if len(view.allowed):
+        codes, rows = codes[:, view.allowed], rows[view.allowed]
+    return grouped(codes, rows)

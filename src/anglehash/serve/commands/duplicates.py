@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
+from anglehash.search.engines import DEFAULT
 from anglehash.serve.console import PATH, json_option, printable, show
 
 
 @click.command("duplicates")
 @click.argument("gallery", type=PATH)
 @click.option("--max-distance", type=int, help="Codes so many bits apart count too.  [default: equal bytes]")
-@click.option("--engine", default="faiss", show_default=True, help="Search engine.")
+@click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @json_option
 def command(gallery: Path, max_distance: int | None, engine: str, as_json: bool) -> None:
     """Find duplicates in GALLERY, in groups, with the largest file of each; nothing is deleted.
