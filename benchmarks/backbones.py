@@ -42,10 +42,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from anglehash.encode.session import Session
 from anglehash.files import write_json
 from anglehash.learn.backbones import BATCH, make_backbone
 from anglehash.learn.networks import run_module
-from anglehash.learn.onnx import Session, export
+from anglehash.learn.onnx import export
 
 Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

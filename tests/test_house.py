@@ -19,7 +19,7 @@ FLOORS = [  # a room may import from lower floors only; rooms on one floor are s
     {"codes", "files", "registry", "progress"},
     {"config", "manifest", "sealed"},
     {"data"},
-    {"evaluation"},
+    {"evaluation", "encode"},
     {"learn", "search"},
     {"serve"},
 ]

@@ -72,13 +72,22 @@ class OutputExistsError(AnglehashError, FileExistsError):
 
 
 class MissingExtraError(AnglehashError, ImportError):
-    """An optional dependency is not installed."""
+    """An optional dependency is not installed; ``instead`` says what does without it."""
 
-    def __init__(self, package: str, *, extra: str) -> None:
+    def __init__(self, package: str, *, extra: str, instead: str = "") -> None:
         super().__init__(
             f"{package!r} is needed here but not installed. "
-            f"Install it with:  pip install 'anglehash[{extra}]'"
+            f"Install it with:  pip install 'anglehash[{extra}]'{instead}"
         )
+
+
+def first_line(error: Exception) -> str:
+    r"""What an error of a library says, on one line.
+
+    >>> first_line(KeyError()), first_line(ValueError("no\nmore"))
+    ('KeyError', 'no')
+    """
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> ConfigError:

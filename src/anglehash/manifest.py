@@ -83,6 +83,8 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
             "upgrade anglehash"
         )
     for name, expected in content["files"].items():
+        if Path(name).name != name:  # the seal was right, so this is not damage
+            raise ModelError(f"{path} names a file outside of its folder: {name!r}. It is not ours")
         verify_file(folder / name, expected)
     return content
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 import anglehash.learn.onnx as ours
+from anglehash.encode.session import Session
 from anglehash.errors import MissingExtraError, ModelError
 from anglehash.files import cache_dir
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.backbones.efficientnet_lite import SameConv2d
 from anglehash.learn.networks import run_module
-from anglehash.learn.onnx import Session, export, exported, read_plain
+from anglehash.learn.onnx import export, exported, read_plain
 
 SIZE = 10
 

@@ -18,10 +18,11 @@ from anglehash.data.dataset import Dataset, ImageStore
 from anglehash.data.inputs import as_images, with_labels
 from anglehash.data.sources import list_images, open_dataset
 from anglehash.data.split import RetrievalSplit
+from anglehash.encode.encoding import Encoding
 from anglehash.errors import DataError, NotFittedError
 from anglehash.files import cache_dir
 from anglehash.learn.fitting import fit
-from anglehash.learn.model import Encoding, Model
+from anglehash.learn.model import Model
 from anglehash.progress import Report, silent
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | bytes

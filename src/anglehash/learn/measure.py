@@ -49,7 +49,7 @@ def measure(
         DataError: the model has seen a query in training or validation.
     """
     started = time.perf_counter()
-    _refuse_seen(model, split)
+    refuse_seen(model, split)
     rows = np.concatenate([split.query, split.database])
     encoded = model.encode(split.dataset.images, rows=rows, cache=cache, report=report)
     if encoded.problems:
@@ -104,7 +104,12 @@ def measure(
     return Measured(result, encoded.codes[:q], encoded.codes[q:])
 
 
-def _refuse_seen(model: Model, split: RetrievalSplit) -> None:
+def refuse_seen(model: Model, split: RetrievalSplit) -> None:
+    """Refuse a split whose queries the model has learned from.
+
+    Raises:
+        DataError: it has seen one in training or validation.
+    """
     seen = split.query[np.isin(as_items(split.keys[split.query]), as_items(model.seen))]
     if len(seen):
         raise DataError(

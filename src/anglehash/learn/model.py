@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,9 +21,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anglehash.codes import Codes, pack
+from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
+from anglehash.encode.encoding import Encoding, refuse_file
 from anglehash.errors import ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
@@ -41,26 +42,6 @@ SPLIT = "split.json"
 HEAD = "head.safetensors"
 HASH = "hash"  # the kind of a deep method's head
 LIBRARIES = ("anglehash", "numpy", "pillow", "torch", "onnxruntime")
-
-
-class Encoding(NamedTuple):
-    """What a model says of some images; images that could not be read are absent.
-
-    Attributes:
-        rows: ``(m,)`` which images these are.
-        codes: ``(m, ceil(bits / 8))`` packed codes.
-        logits: ``(m, bits)`` float32, the real-valued codes.
-        features: ``(m, width)`` float32 of the backbone.
-        problems: the images that were skipped.
-        notes: remarks on images that were decoded now and had something wrong that was passed over.
-    """
-
-    rows: NDArray[np.int64]
-    codes: Codes
-    logits: NDArray[np.float32]
-    features: NDArray[np.float32]
-    problems: list[tuple[int, str, str]]
-    notes: list[tuple[int, str]]
 
 
 @dataclass(eq=False)
@@ -104,6 +85,11 @@ class Model:
         """What a code depends on, as a hash: equal ids, equal codes."""
         head = {k: v.numpy().tobytes().hex() for k, v in self.head.state_dict().items()}
         return sha256_json({"backbone": self.backbone.identity, "bits": self.config.bits, "head": head})[:32]
+
+    @property
+    def bits(self) -> int:
+        """Length of a code."""
+        return self.config.bits
 
     def encode(
         self,
@@ -189,11 +175,7 @@ class Model:
             ModelError: damaged, foreign, of a newer format, or its files do not fit together.
         """
         path = Path(path)
-        if path.is_file():
-            raise ModelError(
-                f"{path} is a file, but a model is a folder that anglehash wrote. Weights in .pt, .pth, .pkl or .bin "
-                "hold pickled code and are never opened: export the network to ONNX and use --backbone onnx:FILE"
-            )
+        refuse_file(path)
         facts = read_manifest(path, "model", VERSION)
         config = TrainConfig.from_dict(facts["config"])
         names = tuple(facts["classes"])
@@ -238,8 +220,3 @@ def _restore_head(kind: str, config: TrainConfig, width: int, state: dict[str, T
 
 def _save(module: nn.Module, path: Path) -> None:
     save_file({key: value.contiguous() for key, value in module.state_dict().items()}, path)
-
-
-def named_problems(ids: tuple[str, ...], problems: list[tuple[int, str, str]]) -> list[Problem]:
-    """Problems of rows, as problems of ids."""
-    return [Problem(ids[row], reason, detail) for row, reason, detail in problems]

@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anglehash.errors import ModelError
+from anglehash.errors import ModelError, first_line
 
 
 class Normalised(nn.Module):
@@ -84,8 +84,3 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {values.dtype} {values.shape}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
-
-
-def first_line(error: Exception) -> str:
-    """What an error of a library says, on one line."""
-    return (str(error) or type(error).__name__).splitlines()[0]

@@ -9,19 +9,13 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import onnxruntime
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anglehash.errors import MissingExtraError, ModelError
+from anglehash.encode.wire import DOMAINS
+from anglehash.errors import MissingExtraError, ModelError, first_line
 from anglehash.files import cache_dir, sha256_json
-from anglehash.learn.networks import first_line
 from anglehash.sealed import read_sealed, write_sealed
-
-DOMAINS = ("", "ai.onnx", "ai.onnx.ml")
-"""Operators that the ONNX standard defines; all others need code that is not in the file."""
 
 
 class _FromPixels(nn.Module):
@@ -37,27 +31,28 @@ class _FromPixels(nn.Module):
         return features
 
 
-def export(module: nn.Module, size: int) -> bytes:
+def export(module: nn.Module, size: int, *, output: str = "features") -> bytes:
     """A network as an ONNX model of any batch size and one image size.
 
     Args:
         module: takes ``(n, 3, size, size)`` float, 0 to 255, and returns ``(n, width)``.
         size: side of the images; paddings that depend on it become constants.
+        output: name of the output.
 
     Returns:
-        The model, one input ``images`` ``(n, size, size, 3)`` ``uint8``, one output ``features``.
+        The model, one input ``images`` ``(n, size, size, 3)`` ``uint8``, one output.
 
     Raises:
         torch.onnx.OnnxExporterError: an operation of the network cannot be exported.
     """
-    with _quiet():
+    with quiet():
         program = torch.onnx.export(
             _FromPixels(module).eval(),
             (
                 torch.zeros((2, size, size, 3), dtype=torch.uint8),
             ),  # 2: an extent of 1 would become a constant
             input_names=["images"],
-            output_names=["features"],
+            output_names=[output],
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
             dynamo=True,
             verbose=False,
@@ -82,35 +77,6 @@ def exported(module: nn.Module, size: int, identity: str) -> bytes:
     model = export(module, size)
     write_sealed(folder, stem, ".onnx", model)
     return model
-
-
-class Session:
-    """An ONNX model with one input and one output, ready to run on the processor.
-
-    Args:
-        model: the serialised model.
-        threads: of one operation; the results do not depend on it.
-
-    Raises:
-        ModelError: ONNX Runtime cannot read the model.
-    """
-
-    def __init__(self, model: bytes, *, threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4  # errors are raised; nothing is printed
-        # Threads that wait by spinning take the processor from those that decode images.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors have no other base
-            raise ModelError(f"ONNX Runtime cannot read the model: {first_line(error)}") from error
-        self._input = self._session.get_inputs()[0].name
-
-    def __call__(self, batch: NDArray[np.generic]) -> NDArray[np.float32]:
-        """The model's output for a batch of inputs."""
-        return np.asarray(self._session.run(None, {self._input: batch})[0], dtype=np.float32)
 
 
 def read_plain(data: bytes, name: str) -> Any:
@@ -156,7 +122,7 @@ def _messages(message: Any) -> Iterator[Any]:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Torch's exporter speaks on every channel; none of it concerns a user."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)

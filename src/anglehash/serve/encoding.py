@@ -9,9 +9,10 @@ import numpy as np
 
 from anglehash.codes import Codes, width
 from anglehash.data.dataset import Dataset, Problem
+from anglehash.encode.encoding import named_problems
 from anglehash.files import cache_dir
-from anglehash.learn.model import Model, named_problems
 from anglehash.progress import Console
+from anglehash.serve.encoders import open_encoder
 
 BLOCK = 16_384
 """Images whose features are in memory at once: 84 MB of 1,280 features."""
@@ -39,14 +40,14 @@ class Listed(NamedTuple):
     notes: list[dict[str, str]]
 
 
-def encode_listed(model_path: Path, images: Dataset) -> Listed:
-    """Encode every image of ``images`` that can be read.
+def encode_listed(model_path: Path, images: Dataset, *, strict: bool = False) -> Listed:
+    """Encode every image of ``images`` that can be read, by a model or a bundle.
 
     Raises:
-        ModelError: the model is damaged or foreign.
+        ModelError: it is damaged or foreign, or refused by ``strict``.
     """
-    model, report = Model.load(model_path), Console()
-    codes, kept, problems = [np.zeros((0, width(model.config.bits)), np.uint8)], [], list(images.problems)
+    model, report = open_encoder(model_path, strict=strict), Console()
+    codes, kept, problems = [np.zeros((0, width(model.bits)), np.uint8)], [], list(images.problems)
     notes = []
     for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // BLOCK))):
         found = model.encode(images.images, rows=rows, cache=cache_dir(), report=report)
@@ -59,7 +60,7 @@ def encode_listed(model_path: Path, images: Dataset) -> Listed:
         ids=listed.ids,
         codes=np.concatenate(codes),
         labels=listed.label_names,
-        bits=model.config.bits,
+        bits=model.bits,
         model_id=model.id,
         problems=tuple(problems),
         notes=notes,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from anglehash.data.sources import SETS, list_images
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.files import put_in_place, refuse_existing
-from anglehash.learn.model import Model
 from anglehash.manifest import is_a, kind_of
 from anglehash.progress import Report, silent
 from anglehash.search.gallery import us
@@ -20,6 +20,7 @@ from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store, open_writer
 from anglehash.search.store.sources import Source
 from anglehash.search.store.writer import Changes, Writer
+from anglehash.serve.encoders import OWN, Using, open_encoder
 from anglehash.serve.ingest import LARGEST, SMALLEST, Given, Ingested, ingest, removable
 from anglehash.serve.metadata import manifest_metadata
 
@@ -98,16 +99,24 @@ def largest_batch(memory: int | None, images: int, classes: int = 0) -> int:
 
 
 def build(
-    model_path: Path, images: Images, output: Path, *, force: bool = False, report: Report = silent
+    model_path: Path,
+    images: Images,
+    output: Path,
+    *,
+    force: bool = False,
+    strict: bool = False,
+    report: Report = silent,
 ) -> Ingested:
-    """Make a gallery. Until it is complete it lies beside its place, where another call goes on with it.
+    """Make a gallery with a model or a bundle.
+
+    Until it is complete it lies beside its place, where another call goes on with it.
 
     Raises:
         OutputExistsError: there is something at ``output``.
         ModelError: the model is damaged, or an unfinished gallery of another model lies there.
     """
     refuse_existing(output, force=force, ours=is_a(KIND))
-    model, given = Model.load(model_path), images.given()
+    model, given = open_encoder(model_path, strict=strict), images.given()
     work = output.with_name(f"{output.name[:200]}.indexing")
     _begin(work, model_path, model, images, force=force)
     with open_writer(work) as writer:
@@ -117,7 +126,7 @@ def build(
     return done
 
 
-def _begin(work: Path, model_path: Path, model: Model, images: Images, *, force: bool) -> None:
+def _begin(work: Path, model_path: Path, model: Encoder, images: Images, *, force: bool) -> None:
     """An empty gallery at ``work``, unless there is one of the same model."""
     if kind_of(work) == KIND:
         with open_writer(work) as writer:  # nobody else is at it
@@ -138,19 +147,24 @@ def _begin(work: Path, model_path: Path, model: Model, images: Images, *, force:
     store = Store(work / "1")
     path = Path(images.data).expanduser()
     root = str(path.absolute()) if path.exists() else ""
-    make_store(store, State(bits=model.config.bits, model=model.id, root=root, created_by=us()), model_path)
+    make_store(store, State(bits=model.bits, model=model.id, root=root, created_by=us()), model_path)
     with attach(store) as writer:
         writer.publish(work)
 
 
 def add(
-    path: Path, images: Images, *, lock_timeout: float = LOCK_TIMEOUT, report: Report = silent
+    path: Path,
+    images: Images,
+    *,
+    using: Using = OWN,
+    lock_timeout: float = LOCK_TIMEOUT,
+    report: Report = silent,
 ) -> Ingested:
     """Add images to a gallery: new ids are added, changed files replace theirs, unchanged ones are passed over."""
     migrate_if_old(path)
     given = images.given()
     with open_writer(path, lock_timeout=lock_timeout) as writer:
-        return ingest(writer, model_of(writer), given, report=report)
+        return ingest(writer, model_of(writer, using), given, report=report)
 
 
 def sync(
@@ -158,6 +172,7 @@ def sync(
     images: Images,
     *,
     force: bool = False,
+    using: Using = OWN,
     lock_timeout: float = LOCK_TIMEOUT,
     report: Report = silent,
 ) -> Ingested:
@@ -180,7 +195,7 @@ def sync(
                 "right, add --force; if these items come from elsewhere, give each folder its own --prefix"
             )
         given = replace(given, moved=_by_content(writer, gone))
-        done = ingest(writer, model_of(writer), given, report=report)
+        done = ingest(writer, model_of(writer, using), given, report=report)
         known = {given.source.id_of(name) for name in given.images.ids} | {p.id for p in done.problems}
         forgotten = [
             name for name in removable(writer.files(), given.source, given.images) if name not in known
@@ -210,16 +225,11 @@ def remove(path: Path, ids: tuple[str, ...], *, lock_timeout: float = LOCK_TIMEO
         return writer.commit(Changes(remove=list(dict.fromkeys(ids)))).removed
 
 
-def model_of(writer: Writer) -> Model:
-    """The model that a gallery holds a copy of.
+def model_of(writer: Writer, using: Using = OWN) -> Encoder:
+    """What encodes for a gallery: the copy of its model or bundle, or another one of the same id.
 
     Raises:
-        ModelError: it holds none, or one that is not its own.
+        ModelError: it holds none, or one that is not its own; or the other one is of another id.
+        MissingExtraError: it is a model, and torch is not installed.
     """
-    model = Model.load(writer.store.model)
-    if model.id != writer.state.model:
-        raise ModelError(
-            f"{writer.store.path.parent} holds codes of the model {writer.state.model}, but its copy is {model.id}: "
-            "restore a backup, or encode it again: anglehash reindex --model"
-        )
-    return model
+    return using.open(writer.store.model, writer.state.model)

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from anglehash.data.dataset import Dataset, ImageStore, Problem
 from anglehash.data.keys import content_key
 from anglehash.data.walk import Files
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import ImageError
 from anglehash.files import cache_dir
-from anglehash.learn.model import Model
 from anglehash.progress import Report, silent
 from anglehash.search.store.items import Item, Metadata, Seen
 from anglehash.search.store.sources import Source
@@ -111,7 +111,7 @@ class _Batch:
     remove: list[str] = field(default_factory=list)
 
 
-def ingest(writer: Writer, model: Model, given: Given, *, report: Report = silent) -> Ingested:
+def ingest(writer: Writer, model: Encoder, given: Given, *, report: Report = silent) -> Ingested:
     """Put images into a gallery; what was committed stays, whatever stops this.
 
     Raises:
@@ -207,7 +207,7 @@ def _refuse(seen: Seen, batch: _Batch, done: Ingested) -> None:
     done.problems.append(Problem(seen.id, seen.reason, seen.detail))
 
 
-def _encode(model: Model, given: Given, batch: _Batch, done: Ingested) -> None:
+def _encode(model: Encoder, given: Given, batch: _Batch, done: Ingested) -> None:
     """Give the wanted images their codes."""
     if not batch.wanted:
         return

@@ -21,9 +21,9 @@ from anglehash.data.dataset import Dataset, ImageStore, Problem
 from anglehash.data.keys import content_key
 from anglehash.data.sources import SETS, list_images
 from anglehash.data.walk import Files
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import DataError, ImageError, ModelError
 from anglehash.files import cache_dir
-from anglehash.learn.model import Model
 from anglehash.progress import Report, silent
 from anglehash.search.gallery import us
 from anglehash.search.store.database import State
@@ -34,12 +34,18 @@ from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
 from anglehash.search.store.reader import load
 from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.writer import Changes, Writer
+from anglehash.serve.encoders import open_encoder
 from anglehash.serve.ingest import LARGEST, SMALLEST, Ingested, Unchanged, file_facts, next_size
 from anglehash.serve.signals import Stopping
 
 
 def reindex(
-    path: Path, model_path: Path, *, lock_timeout: float = LOCK_TIMEOUT, report: Report = silent
+    path: Path,
+    model_path: Path,
+    *,
+    strict: bool = False,
+    lock_timeout: float = LOCK_TIMEOUT,
+    report: Report = silent,
 ) -> Ingested:
     """Encode every item of a gallery with another model; a call that was stopped is gone on with.
 
@@ -48,7 +54,7 @@ def reindex(
         ModelError: gallery or model are damaged, or the model is the one that it has.
     """
     migrate_if_old(path)
-    model, done = Model.load(model_path), Ingested()
+    model, done = open_encoder(model_path, strict=strict), Ingested()
     old, _ = read_receipt(path)
     with attach(old, lock_timeout=lock_timeout) as reading:
         if read_receipt(path)[0] != old:
@@ -71,7 +77,7 @@ def reindex(
     return done
 
 
-def _begin(path: Path, reading: Writer, model: Model, model_path: Path) -> Store:
+def _begin(path: Path, reading: Writer, model: Encoder, model_path: Path) -> Store:
     """The store to build: one that was begun for the same model, or a new one."""
     fresh = Store(path / str(reading.store.number + 1))
     if fresh.database.exists():
@@ -83,7 +89,7 @@ def _begin(path: Path, reading: Writer, model: Model, model_path: Path) -> Store
             pass  # begun, and killed before its first commit
     shutil.rmtree(fresh.path, ignore_errors=True)
     state = State(
-        bits=model.config.bits, model=model.id, root=reading.state.root, created_by=us(),
+        bits=model.bits, model=model.id, root=reading.state.root, created_by=us(),
         generation=reading.state.generation, complete=False,
     )  # fmt: skip
     make_store(fresh, state, model_path)
@@ -98,7 +104,7 @@ class _Place(NamedTuple):
     row: int
 
 
-def _encode_all(reading: Writer, writer: Writer, model: Model, done: Ingested, report: Report) -> None:
+def _encode_all(reading: Writer, writer: Writer, model: Encoder, done: Ingested, report: Report) -> None:
     places, total, seen = _Places(reading), reading.state.live, 0
     items = _items(reading)
     size = 4 * SMALLEST
@@ -182,7 +188,7 @@ class _Gathered:
         return place.images.read(place.row)
 
 
-def _encoded(places: Sequence[_Place], model: Model, done: Ingested) -> Changes:
+def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Changes:
     """The changes that give these items their new codes."""
     images = _Gathered(places)
     contents, refused = {}, defaultdict[int, tuple[str, str]](lambda: ("", ""))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from anglehash.codes import Codes
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
 from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery
-
-if TYPE_CHECKING:
-    from anglehash.learn.model import Model
+from anglehash.serve.encoders import OWN, Using
 
 
 class Question(NamedTuple):
@@ -44,7 +43,7 @@ class Question(NamedTuple):
         return 10 if self.k is None and (self.radius is None or self.cursor) else self.k
 
 
-def ask(path: Path, question: Question) -> tuple[list[Hit], str | None]:
+def ask(path: Path, question: Question, using: Using = OWN) -> tuple[list[Hit], str | None]:
     """The answers, nearest first, and a cursor to the next ones.
 
     Raises:
@@ -62,27 +61,24 @@ def ask(path: Path, question: Question) -> tuple[list[Hit], str | None]:
             question.like, size or len(gallery), radius=radius, engine=engine, where=where
         ), None
     assert question.query is not None, "the command has seen to it"
-    codes = code_of(gallery, question.query)
+    codes = code_of(gallery, question.query, using)
     if size is None:
         return gallery.search(codes, radius=radius, engine=engine, where=where)[0], None
     page = gallery.page(codes, size, cursor=question.cursor, radius=radius, engine=engine, where=where)
     return page.hits, page.cursor
 
 
-def model_of(gallery: Gallery) -> Model:
-    """The gallery's own model: the one place in which searches and the service open it.
+def model_of(gallery: Gallery, using: Using = OWN) -> Encoder:
+    """The gallery's model or bundle: the one place in which searches and the service open it.
 
     Raises:
         ModelError: it is damaged, or not the one that made the gallery's codes.
+        MissingExtraError: it is a model, and torch is not installed.
     """
-    from anglehash.learn.model import Model
-
-    model = Model.load(gallery.model_folder)
-    gallery.require_model(model.id)
-    return model
+    return using.open(gallery.model_folder, gallery.model_id)
 
 
-def code_of(gallery: Gallery, query: Path) -> Codes:
+def code_of(gallery: Gallery, query: Path, using: Using = OWN) -> Codes:
     """The code of an image file, by the gallery's own model.
 
     Raises:
@@ -91,7 +87,7 @@ def code_of(gallery: Gallery, query: Path) -> Codes:
     from anglehash.data.dataset import Encoded
     from anglehash.data.images import read_file
 
-    model = model_of(gallery)
+    model = model_of(gallery, using)
     try:
         image = read_file(query)
     except ImageError as error:

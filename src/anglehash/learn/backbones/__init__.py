@@ -27,10 +27,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anglehash.data.images import Preprocessing
-from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.encode.session import Session
+from anglehash.errors import ConfigError, DataError, ModelError, first_line
 from anglehash.files import sha256_json
-from anglehash.learn.networks import first_line, load_weights, run_module, save_weights, weights_sha256
-from anglehash.learn.onnx import Session, exported
+from anglehash.learn.networks import load_weights, run_module, save_weights, weights_sha256
+from anglehash.learn.onnx import exported
 from anglehash.registry import Registry
 
 BATCH = 32

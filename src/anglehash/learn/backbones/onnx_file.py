@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.errors import ConfigError, ModelError
+from anglehash.encode.session import Session
+from anglehash.errors import ConfigError, ModelError, first_line
 from anglehash.files import write_atomic
 from anglehash.learn.backbones import BACKBONES, Backbone, Request, Run
-from anglehash.learn.networks import first_line
-from anglehash.learn.onnx import Session, read_plain
+from anglehash.learn.onnx import read_plain
 
 MAX_BYTES = 1 << 30
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".bin", ".ckpt")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from anglehash.errors import ConfigError, MissingExtraError, ModelError
+from anglehash.errors import ConfigError, MissingExtraError, ModelError, first_line
 from anglehash.learn.backbones import BACKBONES, Backbone, Request
-from anglehash.learn.networks import Normalised, first_line
+from anglehash.learn.networks import Normalised
 
 FILES = ("model.safetensors", "pytorch_model.bin")
 """Names under which timm keeps weights on the hub, in its order of preference."""

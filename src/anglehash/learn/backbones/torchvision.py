@@ -12,9 +12,9 @@ from urllib.parse import urlparse
 import torch
 from torch import nn
 
-from anglehash.errors import ConfigError, MissingExtraError, ModelError
+from anglehash.errors import ConfigError, MissingExtraError, ModelError, first_line
 from anglehash.learn.backbones import BACKBONES, Backbone, Request
-from anglehash.learn.networks import Normalised, first_line
+from anglehash.learn.networks import Normalised
 
 
 @BACKBONES.register("torchvision:")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from anglehash.errors import ModelError
-from anglehash.manifest import NAME, read_manifest
+from anglehash.manifest import NAME, kind_of, read_manifest
 from anglehash.search.store.database import State, connect, content_digest, file_digest, log_size, read_state
 from anglehash.search.store.items import COLUMNS, check, seen_of
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
@@ -179,7 +179,7 @@ def model_faults(store: Store) -> list[Fault]:
     if not (store.model / NAME).exists():
         return []
     try:
-        read_manifest(store.model, "model", sys.maxsize)
+        read_manifest(store.model, kind_of(store.model) or "model", sys.maxsize)  # or a bundle
     except ModelError as error:
         return [Fault(str(store.model), str(error))]
     return []

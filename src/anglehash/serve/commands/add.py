@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from anglehash.serve.console import PATH, data_options, json_option, show_encoded
+from anglehash.serve.encoders import Using, encoder_options
 from anglehash.serve.options import lock_option, memory_option, prefix_option, verify_content_option
 
 
@@ -18,6 +19,7 @@ from anglehash.serve.options import lock_option, memory_option, prefix_option, v
 @data_options
 @memory_option
 @lock_option
+@encoder_options
 @json_option
 def command(
     gallery: Path,
@@ -28,6 +30,8 @@ def command(
     download: bool,
     memory: int | None,
     lock_timeout: float,
+    model: Path | None,
+    strict: bool,
     as_json: bool,
 ) -> int:
     """Add IMAGES to GALLERY, encoded with its own model.
@@ -45,7 +49,7 @@ def command(
     given = Images(
         data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
     )
-    done = add(gallery, given, lock_timeout=lock_timeout, report=Console())
+    done = add(gallery, given, using=Using(model, strict), lock_timeout=lock_timeout, report=Console())
     facts = {"gallery": str(gallery), **done.facts()}
     return show_encoded(
         facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{gallery}: {done.line()}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from anglehash.serve.console import PATH, data_options, force_option, json_option, show_encoded
+from anglehash.serve.encoders import strict_option
 
 
 @click.command("encode")
@@ -15,12 +16,20 @@ from anglehash.serve.console import PATH, data_options, force_option, json_optio
 @click.argument("images")
 @click.option("-o", "--output", type=PATH, required=True, help="The .npz file.")
 @data_options
+@strict_option
 @force_option
 @json_option
 def command(
-    model: Path, images: str, output: Path, root: Path | None, download: bool, force: bool, as_json: bool
+    model: Path,
+    images: str,
+    output: Path,
+    root: Path | None,
+    download: bool,
+    strict: bool,
+    force: bool,
+    as_json: bool,
 ) -> int:
-    """Encode IMAGES with MODEL: packed codes and ids, in one .npz file.
+    """Encode IMAGES with MODEL, a model or a bundle: packed codes and ids, in one .npz file.
 
     IMAGES is a folder, a manifest, or a known set. Arrays: codes (uint8, n x ceil(bits/8)), ids (text,
     sorted), bits. Images that cannot be read are absent, listed, and make the exit code 3.
@@ -36,7 +45,7 @@ def command(
     from anglehash.serve.encoding import encode_listed
 
     refuse_existing(output, force=force)
-    found = encode_listed(model, list_images(images, root=root, download=download))
+    found = encode_listed(model, list_images(images, root=root, download=download), strict=strict)
     buffer = io.BytesIO()
     np.savez(buffer, codes=found.codes, ids=np.array(found.ids, dtype=np.str_), bits=np.int64(found.bits))
     write_atomic(output, buffer.getvalue())

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from anglehash.serve.console import PATH, data_options, force_option, json_option, show_encoded
+from anglehash.serve.encoders import strict_option
 from anglehash.serve.options import memory_option, prefix_option
 
 
@@ -17,6 +18,7 @@ from anglehash.serve.options import memory_option, prefix_option
 @prefix_option
 @data_options
 @memory_option
+@strict_option
 @force_option
 @json_option
 def command(
@@ -27,12 +29,13 @@ def command(
     root: Path | None,
     download: bool,
     memory: int | None,
+    strict: bool,
     force: bool,
     as_json: bool,
 ) -> int:
-    """Encode IMAGES with MODEL into a gallery that can be searched.
+    """Encode IMAGES with MODEL, a model or a bundle, into a gallery that can be searched.
 
-    The gallery holds a copy of the model, so it can be moved and searched on its own. A call that was
+    The gallery holds a copy of it, so it can be moved and searched on its own. A call that was
     stopped is gone on with when it is given again.
 
     \b
@@ -44,7 +47,7 @@ def command(
     from anglehash.serve.galleries import Images, build
 
     given = Images(data=images, root=root, download=download, prefix=prefix, memory=memory)
-    done = build(model, given, output, force=force, report=Console())
+    done = build(model, given, output, force=force, strict=strict, report=Console())
     gallery = Gallery.open(output)
     return show_encoded(
         {**gallery.info(), **done.facts()},

@@ -7,15 +7,17 @@ from pathlib import Path
 import click
 
 from anglehash.serve.console import PATH, json_option, show_encoded
+from anglehash.serve.encoders import strict_option
 from anglehash.serve.options import lock_option
 
 
 @click.command("reindex")
 @click.argument("gallery", type=PATH)
-@click.option("--model", type=PATH, required=True, help="The new model.")
+@click.option("--model", type=PATH, required=True, help="The new model or bundle.")
 @lock_option
+@strict_option
 @json_option
-def command(gallery: Path, model: Path, lock_timeout: float, as_json: bool) -> int:
+def command(gallery: Path, model: Path, lock_timeout: float, strict: bool, as_json: bool) -> int:
     """Encode the images of GALLERY again with another model.
 
     Until it is done the gallery answers with its old codes; then all of them change at once. Ids, labels and
@@ -29,7 +31,7 @@ def command(gallery: Path, model: Path, lock_timeout: float, as_json: bool) -> i
     from anglehash.search.gallery import Gallery
     from anglehash.serve.reindexing import reindex
 
-    done = reindex(gallery, model, lock_timeout=lock_timeout, report=Console())
+    done = reindex(gallery, model, strict=strict, lock_timeout=lock_timeout, report=Console())
     opened = Gallery.open(gallery)
     return show_encoded(
         opened.info(),

@@ -8,7 +8,9 @@ from typing import Any
 
 import click
 
+from anglehash.search.engines import DEFAULT
 from anglehash.serve.console import PATH, json_option, printable, show, table
+from anglehash.serve.encoders import Using, encoder_options
 from anglehash.serve.options import filter_of, filter_options
 
 
@@ -19,8 +21,9 @@ from anglehash.serve.options import filter_of, filter_options
 @click.option("-k", type=int, help="At most so many answers.  [default: 10, without --radius]")
 @click.option("--radius", "--max-distance", "radius", type=int, help="Answers within so many bits.")
 @click.option("--cursor", help="The next -k answers, after those that gave this cursor.")
-@click.option("--engine", default="faiss", show_default=True, help="Search engine.")
+@click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @filter_options
+@encoder_options
 @json_option
 def command(
     gallery: Path,
@@ -35,6 +38,8 @@ def command(
     after: datetime | None,
     before: datetime | None,
     where: tuple[str, ...],
+    model: Path | None,
+    strict: bool,
     as_json: bool,
 ) -> None:
     """Find the images of GALLERY that are nearest to the image QUERY.
@@ -53,7 +58,7 @@ def command(
         raise click.UsageError("give QUERY or --like, and not both")
     passing = filter_of(label, pattern, after, before, where)
     question = Question(query, like, k, radius, cursor, engine, passing)
-    hits, following = ask(gallery, question)
+    hits, following = ask(gallery, question, Using(model, strict))
     answer: dict[str, Any] = {
         "query": str(query) if query else None,
         "like": like,

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from anglehash.serve.console import PATH, data_options, json_option, show_encoded
+from anglehash.serve.encoders import Using, encoder_options
 from anglehash.serve.options import lock_option, memory_option, prefix_option, verify_content_option
 
 
@@ -19,6 +20,7 @@ from anglehash.serve.options import lock_option, memory_option, prefix_option, v
 @data_options
 @memory_option
 @lock_option
+@encoder_options
 @json_option
 def command(
     gallery: Path,
@@ -30,6 +32,8 @@ def command(
     download: bool,
     memory: int | None,
     lock_timeout: float,
+    model: Path | None,
+    strict: bool,
     as_json: bool,
 ) -> int:
     """Make GALLERY hold what the folder IMAGES holds: new, changed, renamed and deleted files.
@@ -47,7 +51,14 @@ def command(
     given = Images(
         data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
     )
-    done = sync(gallery, given, force=force, lock_timeout=lock_timeout, report=Console())
+    done = sync(
+        gallery,
+        given,
+        force=force,
+        using=Using(model, strict),
+        lock_timeout=lock_timeout,
+        report=Console(),
+    )
     facts = {"gallery": str(gallery), **done.facts()}
     return show_encoded(
         facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{gallery}: {done.line()}"

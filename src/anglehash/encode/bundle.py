@@ -1,0 +1,235 @@
+"""A bundle: a model as it is used, on any machine, without torch.
+
+It is a folder: the network from pixels to logits as ONNX (``network.onnx``), the golden probes as pictures
+(``probe-*``), and a sealed manifest with the preprocessing, the probes' codes, what was measured when it was
+exported, and the sha256 of each file. What the folder holds is taken as hostile: nothing reaches ONNX Runtime
+before it was looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.codes import Codes, check_bits
+from anglehash.data.dataset import ImageStore
+from anglehash.data.images import Preprocessing
+from anglehash.data.inputs import as_images
+from anglehash.encode.encoding import Encoding, refuse_file
+from anglehash.encode.network import Network
+from anglehash.encode.probes import Probe, ProbeResult, compare, pictures, record
+from anglehash.encode.wire import check_plain
+from anglehash.errors import DataError, ModelError
+from anglehash.files import new_folder, sha256_json
+from anglehash.manifest import is_a, read_manifest, write_manifest
+from anglehash.progress import Report, silent
+
+KIND, VERSION = "bundle", 1
+NETWORK = "network.onnx"
+
+MAX_NETWORK = 1 << 30
+"""Bytes of a network, at most."""
+
+MAX_OTHER, MAX_PROBE = 64 << 20, 1 << 20
+"""Bytes of any other file and of a probe, at most."""
+
+MAX_PROBES = 64
+
+_log = logging.getLogger(__name__)
+
+
+class Origin(NamedTuple):
+    """What a bundle was made of.
+
+    Attributes:
+        model: id of the model.
+        same: whether the bundle gave the model's codes on every image that both were given.
+        precision: ``fp32`` or ``int8``.
+    """
+
+    model: str
+    same: bool
+    precision: str
+
+    def id_of(self, network: bytes) -> str:
+        """The id of the bundle: the model's own, where it gives the same codes; else one of its own."""
+        if self.same:
+            return self.model
+        return sha256_json({"model": self.model, "network": hashlib.sha256(network).hexdigest()})[:32]
+
+
+@dataclass(frozen=True, eq=False)
+class Bundle:
+    """A bundle, opened.
+
+    Attributes:
+        network: images to codes.
+        facts: what the manifest says.
+        probes: what became of the golden probes here; ``None`` where they were not run.
+
+    >>> Bundle.open("nowhere")
+    Traceback (most recent call last):
+    ...
+    anglehash.errors.ModelError: there is no folder nowhere: name an anglehash bundle
+    """
+
+    network: Network
+    facts: dict[str, Any] = field(repr=False)
+    probes: ProbeResult | None = None
+
+    @property
+    def id(self) -> str:
+        """What a code depends on: the id of the model, where the codes are the same; else another one."""
+        return str(self.facts["id"])
+
+    @property
+    def bits(self) -> int:
+        """Length of a code."""
+        return self.network.bits
+
+    @classmethod
+    def open(
+        cls, path: str | PathLike[str], *, strict: bool = False, probe: bool = True, threads: int = 1
+    ) -> Bundle:
+        """Open a bundle: check every file, refuse what is not plain, and run the golden probes.
+
+        Args:
+            path: its folder.
+            strict: refuse where a probe has another code here; else that is a warning.
+            probe: run the probes, which takes a fraction of a second.
+            threads: CPU threads of the network.
+
+        Raises:
+            ModelError: damaged, foreign, of a newer format, too large, not plain ONNX; or, if ``strict``,
+                a code of a probe differs.
+        """
+        path = Path(path)
+        facts, files = _read(path)
+        try:
+            preprocessing = Preprocessing.from_dict(facts["preprocessing"])
+            bits = check_bits(facts["bits"])
+            probes = [Probe(**probe) for probe in facts["probes"]]
+            wrong = [
+                p for p in probes if p.file not in files or len(bytes.fromhex(p.code)) != (bits + 7) // 8
+            ]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{path} is not a bundle that anglehash wrote: {error!r}") from error
+        if wrong:
+            raise ModelError(
+                f"{path} is not a bundle that anglehash wrote: its probes are not what they should be"
+            )
+        name = str(path / NETWORK)
+        check_plain(files[NETWORK], name)
+        network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads)
+        found = compare(network, probes, files) if probe else None
+        if found and found.bits_differ:
+            _object(path, facts, found, strict=strict)
+        return cls(network, facts, found)
+
+    def encode(
+        self,
+        images: ImageStore,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        cache: Path | None = None,
+        report: Report = silent,
+    ) -> Encoding:
+        """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. No features are kept or looked up."""
+        return self.network.encode(images, rows=rows, report=report)
+
+    def codes(self, images: Any) -> Codes:
+        """Packed codes of a list of paths, PIL images, encoded bytes or ``uint8`` arrays, one row each.
+
+        Raises:
+            DataError: an image cannot be read; the message says which.
+        """
+        found = self.encode(as_images(images))
+        if found.problems:
+            row, reason, detail = found.problems[0]
+            raise DataError(
+                f"{len(found.problems)} of {len(images)} images cannot be encoded (first: image {row}: "
+                f"{reason}, {detail}): leave them out"
+            )
+        return found.codes
+
+
+def write_bundle(
+    path: Path,
+    network: bytes,
+    preprocessing: Preprocessing,
+    origin: Origin,
+    facts: dict[str, Any],
+    *,
+    force: bool = False,
+) -> None:
+    """Write a bundle's folder, whole or not at all, with probes recorded here.
+
+    Args:
+        path: the folder.
+        network: the content of the ONNX file.
+        preprocessing: how its images are prepared.
+        origin: what it was made of.
+        facts: further JSON values for the manifest; ``bits`` among them.
+        force: replace a bundle that is there.
+
+    Raises:
+        OutputExistsError: ``path`` exists and ``force`` is not set, or it is no bundle.
+        ModelError: the network is not plain, too large, or gives NaN.
+    """
+    if len(network) > MAX_NETWORK:
+        raise ModelError(
+            f"the network has {len(network) >> 20} MiB: a bundle takes {MAX_NETWORK >> 20} at most"
+        )
+    check_plain(network, "the network")
+    drawn = pictures()
+    running = Network(network, preprocessing, bits=facts["bits"], name="the network")
+    probes = [probe._asdict() for probe in record(running, drawn)]
+    content = {
+        "id": origin.id_of(network),
+        "model": origin.model,
+        "precision": origin.precision,
+        **facts,
+        "preprocessing": preprocessing.to_dict(),
+        "probes": probes,
+    }
+    with new_folder(path, force=force, ours=is_a(KIND)) as folder:
+        (folder / NETWORK).write_bytes(network)
+        for name, data in drawn.items():
+            (folder / name).write_bytes(data)
+        write_manifest(folder, KIND, VERSION, content)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """The manifest, and the content of network and probes; every byte of every file is checked."""
+    refuse_file(path)
+    for file in path.iterdir() if path.is_dir() else ():
+        most = {NETWORK: MAX_NETWORK}.get(
+            file.name, MAX_PROBE if file.name.startswith("probe-") else MAX_OTHER
+        )
+        if file.is_file() and file.stat().st_size > most:
+            raise ModelError(f"{file} has more than {most >> 20} MiB, the most that is read")
+    facts = read_manifest(path, KIND, VERSION)
+    wanted = [name for name in facts["files"] if name == NETWORK or name.startswith("probe-")]
+    if NETWORK not in wanted or len(wanted) > MAX_PROBES + 1:
+        raise ModelError(f"{path} is not a bundle that anglehash wrote: its manifest names other files")
+    files = {name: (path / name).read_bytes() for name in wanted}
+    for name, data in files.items():
+        if hashlib.sha256(data).hexdigest() != facts["files"][name]:  # it changed since the manifest was read
+            raise ModelError(f"{path / name} is damaged: its sha256 is not the manifest's")
+    return facts, files
+
+
+def _object(path: Path, facts: dict[str, Any], found: ProbeResult, *, strict: bool) -> None:
+    """Say that codes differ here."""
+    made = ", ".join(f"{name} {number}" for name, number in facts.get("versions", {}).items())
+    text = f"{path}: {found.line}: codes made here may not match those made elsewhere. It was exported with {made}"
+    if strict:
+        raise ModelError(f"{text}. Install those versions, export it here, or leave out --strict")
+    _log.warning("%s", text)
