@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,17 @@ import pytest
 from anglehash.errors import ModelError
 from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery
+from anglehash.search.store import items
 from anglehash.search.store import reader as reading
 from anglehash.search.store import writer as writing
 from anglehash.search.store.items import Item, Seen
+from anglehash.search.store.layout import read_receipt, write_receipt
 from anglehash.search.store.opening import open_writer
 from anglehash.search.store.verify import verify
 from anglehash.search.store.writer import Changes
 
 QUERIES = np.random.default_rng(1).integers(0, 256, (8, 2), dtype=np.uint8)
+DOGS, OWLS = Filter(labels=("dog",)), Filter(labels=("owl",))
 KINDS = ["manifest.json", "1/receipt", "segment", "1/items.db", "model"]
 
 
@@ -46,8 +51,8 @@ def whole(tmp_path: Path) -> Path:
     ).close()
     with pytest.MonkeyPatch.context() as patch, open_writer(path) as writer:
         patch.setattr(writing, "TAIL", 10)
-        items = [Item(f"dog/{i}", rng.bytes(2), ("dog",), {"n": i}, rng.bytes(32), 1) for i in range(60)]
-        writer.commit(Changes(items, names[:9], seen=[Seen("bad", "empty", "nothing")]))
+        dogs = [Item(f"dog/{i}", rng.bytes(2), ("dog",), {"n": i}, rng.bytes(32), 1) for i in range(60)]
+        writer.commit(Changes(dogs, names[:9], seen=[Seen("bad", "empty", "nothing")]))
         writer.publish(path)
         writer.commit(Changes([Item(f"owl/{i}", rng.bytes(2), ("owl",)) for i in range(5)], ["dog/3"]))
     return path
@@ -101,6 +106,54 @@ def test_a_flipped_bit(
         assert refused == 0  # the truth has its codes too
     elif kind != "model" and not (large and kind == "1/items.db"):
         assert refused == len(trials(15, 300))
+
+
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_damaged_label_does_not_hide_its_item_from_a_filter(
+    whole: Path, sealed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "SMALL", 0)
+    if not sealed:
+        write_receipt(whole, replace(read_receipt(whole)[1], database=None))
+    database = whole / "1" / "items.db"
+    data = database.read_bytes()
+    places = [found.start() for found in re.finditer(b'"dog"', data)]
+    assert len(places) == 60
+    for place in places[::12]:
+        database.unlink()
+        database.write_bytes(data[:place] + b'"dot"' + data[place + 5 :])
+        with Gallery.open(whole) as gallery:
+            assert len(gallery.search(QUERIES, 5)) == len(QUERIES)  # nothing damaged is answered
+            for ask in (lambda: gallery.search(QUERIES, 5, where=DOGS), lambda: gallery.listed(DOGS)):
+                with pytest.raises(ModelError, match=r"row \d+ does not match its crc"):
+                    ask()
+    database.write_bytes(data)
+    with Gallery.open(whole) as gallery:
+        assert len(gallery.listed(DOGS)[0]) == 59
+
+
+def test_rows_are_compared_once(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SMALL", 0)
+    compared = list[int]()
+    check = items.check
+
+    def note(record: Any, where: object) -> None:
+        compared.append(record[0])
+        check(record, where)
+
+    with open_writer(whole) as writer, Gallery.open(whole) as gallery:
+        writer.commit(Changes([Item("owl/new", b"ab", ("owl",))]))
+        gallery.refresh()  # an open writer's database is not sealed
+        monkeypatch.setattr(reading, "check", note)
+        monkeypatch.setattr(reading, "_PAGE", 50)
+        assert len(gallery.listed(OWLS)[0]) == 6
+        assert compared == list(range(1, 187))  # 120 and 60 and 6
+        writer.commit(Changes([Item("owl/newer", b"ab", ("owl",))], ["owl/new"]))
+        gallery.refresh()
+        compared.clear()
+        assert len(gallery.listed(OWLS)[0]) == 6
+        assert gallery.listed(Filter(labels=("cat",)))[0]
+        assert [row for row in compared if row > 186] == [187] == compared
 
 
 def test_a_flipped_bit_in_the_log_of_a_killed_writer(

@@ -123,6 +123,7 @@ class View:
     def _subset(self, where: Filter) -> Subset:
         """The positions of the items that pass a filter."""
         if where not in self._subsets:
+            self.snapshot.compare()  # or a damaged label would leave its item out
             with sqlite_errors(self.snapshot.store.database):
                 passing = where.rows(self.snapshot.connection)
             while len(self._subsets) >= _KEPT_SUBSETS:

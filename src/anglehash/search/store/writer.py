@@ -98,6 +98,7 @@ class Writer:
         self._segments: list[Segment] = []
         self._covered = 0  # the last row that a segment covers
         self._fresh: list[Part] = []  # what was committed since, by this writer
+        self._grown = False  # segments were written since the writer was opened
         self._gallery: Path | None = None  # whose manifest names this store
 
     def follow(self, gallery: Path, receipt: Receipt, segments: Sequence[Segment]) -> None:
@@ -122,7 +123,7 @@ class Writer:
         self.state = state
         acknowledge(self.store, state.generation)
         if self._gallery and state.last_row - self._covered >= LONG_TAIL:
-            self.settle()
+            self.settle(seal=False)
         return applied
 
     def commit_all(self, items: Iterable[Item]) -> None:
@@ -135,17 +136,25 @@ class Writer:
         while part := list(islice(rest, CHUNK)):
             self.commit(Changes(part))
 
-    def settle(self) -> None:
-        """Write segments and manifest; should that fail, commits are safe in the truth and it is tried again."""
+    def settle(self, *, seal: bool = True) -> None:
+        """Write segments and manifest; should that fail, commits are safe in the truth and it is tried again.
+
+        Args:
+            seal: as for :meth:`publish`.
+        """
         if self._gallery is None:
             return
         try:
-            self.publish(self._gallery)
+            self.publish(self._gallery, seal=seal)
         except OSError as error:
             _log.warning("segments of %s are not written, searching goes on: %s", self.store.path, error)
 
-    def publish(self, gallery: Path) -> None:
+    def publish(self, gallery: Path, *, seal: bool = True) -> None:
         """Write segments as needed, then the manifest of ``gallery``, which names this store from now on.
+
+        Args:
+            gallery: its folder.
+            seal: take the sha256 of a large database where it has grown: a second for a GB, so not in between.
 
         Raises:
             OSError: the disk is full or fails; the old manifest and its segments are still there.
@@ -154,10 +163,11 @@ class Writer:
         grown = tail > TAIL or (not self._segments and tail > 0) or crowded
         if grown:
             self._write_segments(whole=crowded)
-        self._name(gallery, seal=grown)
+        self._grown |= grown
+        self._name(gallery, seal=seal and self._grown and not crowded)
         if crowded:
             self._purge()
-            self._name(gallery, seal=True)
+            self._name(gallery, seal=seal)
         named = {segment.name for segment in self._segments}
         for path in self.store.segments.glob("*.codes"):
             if path.name not in named:
