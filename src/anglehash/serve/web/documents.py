@@ -278,6 +278,7 @@ class JobAnswer(BaseModel):
     total: int
     added: int
     skipped: list[Skipped]
+    error: str | None
 
 
 class Removed(BaseModel):

@@ -8,18 +8,20 @@ from __future__ import annotations
 import time
 from io import BytesIO
 from queue import SimpleQueue
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes
-from anglehash.data.dataset import Arrays, ImageStore
+from anglehash.data.dataset import Arrays
 from anglehash.data.images import Preprocessing, decode
 from anglehash.data.worker import Function, Worker
-from anglehash.errors import ImageError
+from anglehash.encode.encoding import Encoder
+from anglehash.errors import ImageError, ModelError
 from anglehash.serve.pictures import thumbnail
 from anglehash.serve.web.limits import Pool
+from anglehash.serve.web.problems import busy
 
 THUMBNAIL = 256
 """The longer side of a thumbnail, in pixels."""
@@ -80,14 +82,6 @@ class Crew:
             worker.stop()
 
 
-class Encoder(Protocol):
-    """What makes codes: a model, or a bundle that was made from one."""
-
-    def encode(self, images: ImageStore) -> Any:
-        """Codes and problems of images; see :meth:`anglehash.learn.model.Model.encode`."""
-        ...
-
-
 class Seen(NamedTuple):
     """The code of an image, and the seconds of decoding and of the network."""
 
@@ -96,52 +90,75 @@ class Seen(NamedTuple):
     network: float
 
 
+class _Lens(NamedTuple):
+    """A model and what prepares images for it."""
+
+    model: Encoder
+    decoders: Crew
+    size: int
+
+
 class Eyes:
     """Encodes query images and makes thumbnails, both within bounds.
 
     Args:
-        model: the gallery's own; ``None`` where it has none, and no image can be searched by.
-        preprocessing: how its images are prepared, as its manifest has it.
         queue: images that may be worked on or wait.
         workers: processes that decode query images.
     """
 
-    def __init__(
-        self, model: Encoder | None, preprocessing: dict[str, Any], *, queue: int, workers: int
-    ) -> None:
-        self.model = model
+    def __init__(self, *, queue: int, workers: int) -> None:
         self.images = Pool("encoding", workers, queue)  # the queue; its threads decode
         self._network = Pool("the network", 1, queue + workers)
         self._thumbnails = Pool("thumbnails", 1, 4 * queue)
         self._artists = Crew(thumbnail_jpeg, {}, 1)
-        self._decoders: Crew | None = None
-        self._size = 0
-        if model is not None:
-            self._size = preprocessing["size"]
-            self._decoders = Crew(network_input, {"preprocessing": preprocessing}, workers)
+        self._workers = workers
+        self._lens: _Lens | None = None
+        self._crews = [self._artists]
 
-    async def code(self, data: bytes) -> Seen:
-        """The code of an image; the same as ``anglehash search`` makes.
+    @property
+    def model(self) -> Encoder | None:
+        """The model; ``None`` where no image can be encoded."""
+        return self._lens and self._lens.model
+
+    def look_through(self, model: Encoder, preprocessing: dict[str, Any]) -> None:
+        """Use a model from now on; what is under way ends with the one before.
+
+        Args:
+            model: the gallery's own.
+            preprocessing: how its images are prepared, as its manifest has it.
+        """
+        crew = Crew(network_input, {"preprocessing": preprocessing}, self._workers)
+        self._crews.append(crew)
+        self._lens = _Lens(model, crew, preprocessing["size"])
+
+    async def code(self, data: bytes, model_id: str) -> Seen:
+        """The code of an image by the model of this id; the same as ``anglehash search`` makes.
 
         Raises:
             ImageError: the image is refused.
-            RefusalError: 503, too many wait already.
+            RefusalError: 503, too many wait already, or the model is being changed.
         """
-        assert self._decoders is not None, "the route has seen to it"
+        lens = self._lens
+        if lens is None or lens.model.id != model_id:
+            raise busy("the gallery was encoded with another model just now: come again in a moment")
         with self.images.place():
             began = time.perf_counter()
-            raw = await self.images.run_in_place(self._decoders.apply, data)
+            raw = await self.images.run_in_place(lens.decoders.apply, data)
             decoded = time.perf_counter()
-            code = await self._network.run_in_place(self._encode, raw)
+            code = await self._network.run_in_place(_encode, lens, raw)
             return Seen(code, decoded - began, time.perf_counter() - decoded)
 
-    def _encode(self, raw: bytes) -> Codes:
-        assert self.model is not None, "it was there a moment ago"
-        pixels = np.frombuffer(raw, np.uint8).reshape(1, self._size, self._size, 3)
-        found = self.model.encode(Arrays(pixels))
-        if found.problems:
-            raise ImageError(*found.problems[0][1:])
-        return np.ascontiguousarray(found.codes)
+    def encoder_of(self, model_id: str) -> Encoder:
+        """The model, if it is the one of this id.
+
+        Raises:
+            ModelError: the gallery has another one now.
+        """
+        if self.model is None or self.model.id != model_id:
+            raise ModelError(
+                f"the gallery was encoded again with the model {model_id}: come again in a moment"
+            )
+        return self.model
 
     async def thumbnail(self, data: bytes | NDArray[np.uint8]) -> bytes:
         """A JPEG thumbnail of an image file's bytes, or of pixels.
@@ -164,15 +181,22 @@ class Eyes:
 
     def warm(self) -> None:
         """Encode an image and make a thumbnail, so that the first client does not wait for it."""
-        grey = np.full((64, 64, 3), 128, np.uint8)
-        self._artists.apply(to_jpeg(grey))
-        if self._decoders is not None:
-            self._encode(self._decoders.apply(to_jpeg(grey)))
+        grey = to_jpeg(np.full((64, 64, 3), 128, np.uint8))
+        self._artists.apply(grey)
+        if self._lens is not None:
+            _encode(self._lens, self._lens.decoders.apply(grey))
 
     def close(self) -> None:
         """End the processes; what is under way fails."""
-        for crew in (self._artists, self._decoders):
-            if crew is not None:
-                crew.stop()
+        for crew in self._crews:
+            crew.stop()
         for pool in (self.images, self._network, self._thumbnails):
             pool.close()
+
+
+def _encode(lens: _Lens, raw: bytes) -> Codes:
+    pixels = np.frombuffer(raw, np.uint8).reshape(1, lens.size, lens.size, 3)
+    found = lens.model.encode(Arrays(pixels))
+    if found.problems:
+        raise ImageError(*found.problems[0][1:])
+    return np.ascontiguousarray(found.codes)

@@ -54,6 +54,12 @@ class Form:
     fields: dict[str, str] = field(default_factory=dict)
     files: list[Upload] = field(default_factory=list)
 
+    def discard(self) -> None:
+        """Remove those of its files that are still where they came in."""
+        for upload in self.files:
+            if upload.path is not None:
+                upload.path.unlink(missing_ok=True)
+
 
 class Held:
     """Bytes of one request that are counted against a budget until it is answered."""
@@ -171,9 +177,7 @@ class _Parts:
         if self._file is not None:
             self._file.close()
             self._path.unlink(missing_ok=True)
-        for upload in self.form.files:
-            if upload.path is not None:
-                upload.path.unlink(missing_ok=True)
+        self.form.discard()
 
     def _begin(self) -> None:
         self._seen += 1

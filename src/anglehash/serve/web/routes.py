@@ -21,6 +21,27 @@ from anglehash.serve.web.thumbnails import tag_of
 
 ROUTER = APIRouter()
 
+MOST_UPLOADS = 1000
+"""Images that can be added at once."""
+
+_UPLOAD: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "properties": {
+                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
+                        "labels": {"type": "string", "description": "cat|pet, or a JSON list."},
+                    },
+                    "required": ["image"],
+                }
+            }
+        },
+    }
+}
+
 Key = Annotated[str, Path(max_length=6000, description="The last part of an item's address.")]
 
 
@@ -146,7 +167,7 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
         raise RefusalError(400, "no-image", "a search needs one file, in the field image")
     given = checked(doc.ImageFields, _fields(form))
     where = given.filter.filter() if given.filter else Filter()
-    seen = await service.eyes.code(form.files[0].data)
+    seen = await service.eyes.code(form.files[0].data, service.gallery.model_id)
 
     def found() -> bytes:
         asked = Asked(seen.code, None, given.k, given.max_distance, where, None)
@@ -210,6 +231,41 @@ async def thumbnail(request: Request, key: Key) -> Response:
     return Response(await service.thumbnails.of(stored), headers=headers, media_type="image/jpeg")
 
 
+@ROUTER.post("/v1/items", status_code=202, response_model=doc.JobAccepted, tags=["items"],
+             openapi_extra=_UPLOAD)  # fmt: skip
+async def add(request: Request) -> Response:
+    """Add images. They and the job to add them are on disk when this answers; the job says how it went."""
+    service = _service(request)
+    if not _is_form(request):
+        raise RefusalError(415, "unknown-body", "send multipart/form-data with files in the field image")
+    folder = await service.files.run(service.jobs.incoming)
+    with holding(service.bodies) as held:
+        form = await read_form(request, held, most_files=MOST_UPLOADS, folder=folder)
+    try:
+        if not form.files:
+            raise RefusalError(400, "no-image", "send one file or several, in the field image")
+        labels = _labels(form)
+        job = await service.files.run(service.jobs.accept, form.files, labels)
+    finally:
+        form.discard()
+    return answer({"job": job.id, "url": f"/v1/jobs/{job.id}"}, status=202)
+
+
+@ROUTER.delete("/v1/items/{key}", response_model=doc.Removed, tags=["items"])
+async def remove(request: Request, key: Key) -> Response:
+    """Remove an item from the gallery. A file that was not sent to the service stays where it is."""
+    service = _service(request)
+    return answer({"removed": await service.writes.run(service.jobs.remove, name_of(key))})
+
+
+@ROUTER.get("/v1/jobs/{name}", response_model=doc.JobAnswer, tags=["items"])
+async def job(request: Request, name: Annotated[str, Path(max_length=64)]) -> Response:
+    """How far a job is."""
+    service = _service(request)
+    found = await service.files.run(service.jobs.of, name)
+    return answer(found.facts())
+
+
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
     return Response(body, headers=headers, media_type="application/json")
 
@@ -241,3 +297,23 @@ def _fields(form: Form) -> dict[str, Any]:
             raise RefusalError(422, "invalid", f"{name}: {wanted} is wanted") from None
         values[name] = value
     return values
+
+
+def _labels(form: Form) -> list[str]:
+    """The labels that images are sent with: ``cat|pet``, or a JSON list.
+
+    Raises:
+        RefusalError: 422.
+    """
+    if unknown := sorted(form.fields.keys() - {"labels"}):
+        raise RefusalError(422, "invalid", f"{unknown[0][:200]}: no such field; there are image and labels")
+    text = form.fields.get("labels", "")
+    if not text.lstrip().startswith("["):
+        return [label.strip() for label in text.split("|") if label.strip()]
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(label, str) and label for label in found):
+        raise RefusalError(422, "invalid", "labels: cat|pet, or a JSON list of texts")
+    return found

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
 from anglehash.search.gallery import Gallery, us
@@ -65,17 +66,15 @@ class Service:
         self.searches = Pool("searching", SEARCH_THREADS, SEARCH_QUEUE)
         self.files = Pool("reading", 2, SEARCH_QUEUE)
         self.surveys = Pool("counting", 1, 64)
+        self.writes = Pool("writing", 1, 64)
         self.bodies = Budget(BODIES * settings.body_limit)
         secret = b"".join(digest for digest, _ in settings.keys.digests) or secrets.token_bytes(32)
         secret = hashlib.sha256(b"cursors" + secret).digest()
         self.collection = Collection(gallery, settings.engine, secret)
         self.originals = Originals(gallery)
-        manifest = _manifest(gallery)
-        self.model_facts = _model_facts(gallery, manifest)
-        self.eyes = Eyes(
-            _model_of(gallery), manifest.get("preprocessing", {}),
-            queue=settings.queue, workers=settings.workers,
-        )  # fmt: skip
+        self.eyes = Eyes(queue=settings.queue, workers=settings.workers)
+        self.model_facts: dict[str, Any] = {}
+        self._take_model()
         self.thumbnails = Thumbnails(self.originals, self.eyes, self.files)
         self.jobs = Jobs(gallery, self.eyes, settings.uploads)
         self.draining = False
@@ -96,7 +95,7 @@ class Service:
         """End threads and processes; what a job has committed stays, and it is gone on with at the next start."""
         self.jobs.stop(self.settings.drain)
         self.eyes.close()
-        for pool in (self.searches, self.files, self.surveys):
+        for pool in (self.searches, self.files, self.surveys, self.writes):
             pool.close()
 
     def summary(self) -> Summary:
@@ -121,12 +120,25 @@ class Service:
             self._lean = generation, facts.lean(self.gallery, summary)
         return self._lean[1]
 
+    def refresh(self) -> None:
+        """Go on to the newest generation, and to the model that made its codes."""
+        self.gallery.refresh()
+        if self.gallery.model_id != self.model_facts["id"]:
+            self._take_model()
+
+    def _take_model(self) -> None:
+        manifest = _manifest(self.gallery)
+        model = _model_of(self.gallery)
+        if model is not None:
+            self.eyes.look_through(model, manifest["preprocessing"])
+        self.model_facts = _model_facts(self.gallery, manifest)
+
     async def follow(self) -> None:
         """Go on to newer generations as they come, whoever writes them."""
         while True:
             await asyncio.sleep(REFRESH_SECONDS)
             try:
-                await self.surveys.run(self.gallery.refresh)
+                await self.surveys.run(self.refresh)
             except RefusalError:
                 pass
             except (AnglehashError, OSError) as error:
@@ -183,7 +195,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return problem(RefusalError(422, "invalid", first_fault(error.errors())))
 
 
-def _model_of(gallery: Searchable) -> Any:
+def _model_of(gallery: Searchable) -> Encoder | None:
     """The gallery's model, or ``None`` where it has none, or where what runs it is not installed."""
     if not isinstance(gallery, Gallery) or not (gallery.model_folder / MANIFEST).exists():
         return None
