@@ -77,7 +77,7 @@ class Script:
         self.held.append(held)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def script() -> Callable[[int], Script]:
     return Script
 
