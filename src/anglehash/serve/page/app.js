@@ -87,7 +87,7 @@ async function show(next) {
 
 function showDetail(before) {
   if (state.open) {
-    if (detail.key !== state.open) detail.show(state.open, grid.item(state.open), answer?.query);
+    if (detail.key !== state.open) detail.show(state.open, grid.item(state.open), answer?.query, gallery);
   } else if (detail.open) {
     detail.close();
     if (before.open && grid.item(before.open)) grid.focusKey(before.open);
@@ -159,7 +159,7 @@ function present(found) {
   byId("main").removeAttribute("aria-busy");
   grid.clear();
   grid.add(found.results, gallery.bits, hrefOf);
-  showQuery(state, found, () => go({ like: "", code: "", within: null }));
+  showQuery(state, found);
   byId("title").replaceChildren(...titleFor(found));
   tell();
   scrollTo({ top: found.scroll, behavior: "instant" });
@@ -270,11 +270,12 @@ function listen() {
   });
   byId("to-help").addEventListener("click", showHelp);
   byId("more").addEventListener("click", nextPage);
+  byId("clear").addEventListener("click", clearQuery);
   new IntersectionObserver((entries) => entries.some((entry) => entry.isIntersecting) && more(), { rootMargin: "600px" }).observe(byId("more"));
   takeImages({ image: searchByImage, refuse: complain });
   listenToKeys({
     s: () => similarToCurrent(), n: nextPage, u: () => byId("pick").click(), "?": showHelp,
-    b: () => go({ ...START }), h: () => go({ ...START, view: "health" }), Escape: () => (state.like || state.code) && go({ like: "", code: "", within: null }),
+    b: () => go({ ...START }), h: () => go({ ...START, view: "health" }), Escape: clearQuery,
     "/": () => {
       byId("filters").open = true;
       byId(gallery?.labels.length ? "label" : "path").focus();
@@ -285,6 +286,12 @@ function listen() {
 function similarToCurrent() {
   const key = state.open || (grid.at() && keyOf(grid.at()));
   if (key) similar(key);
+}
+
+function clearQuery() {
+  if (!state.like && !state.code) return;
+  focusNext = "title";
+  go({ like: "", code: "", within: null });
 }
 
 async function begin() {

@@ -10,7 +10,8 @@ export function bitsOf(hex, bits) {
 /** A code as a small pattern, to be known again by. */
 export function pattern(hex, bits) {
   const own = bitsOf(hex, bits);
-  return el("span", { class: "pattern", role: "img", "aria-label": `Code of ${bits} bits, ${own.filter(Boolean).length} of them 1` },
+  const columns = String(bits % 32 && bits % 24 === 0 ? 24 : Math.min(bits, 32));
+  return el("span", { class: "pattern", "--columns": columns, role: "img", "aria-label": `Code of ${bits} bits, ${own.filter(Boolean).length} of them 1` },
     ...own.map((bit) => el("i", { class: bit ? "one" : null })));
 }
 
@@ -82,7 +83,7 @@ function said(i, own, query, lean) {
 
 /** Labels with a bar each. */
 export function leanList(title, found, most = 4) {
-  return el("section", { class: "lean" }, el("h3", {}, title),
+  return el("section", { class: "lean" }, el("h4", {}, title),
     el("ol", {}, ...found.slice(0, most).map(({ label, share }) => el("li", {}, name(label, { class: "name" }),
       el("span", { class: "bar", "--share": String(share), "aria-hidden": "true" }), el("span", { class: "figure" }, percent(share))))));
 }

@@ -5,6 +5,7 @@ import { bitGrid, bitsOf, leanings, leanList } from "./bits.js";
 import { byId, bytes, count, el, fileName, name } from "./dom.js";
 import { picture } from "./pictures.js";
 
+const FEW = 10;
 let leaning = null;
 
 /**
@@ -27,14 +28,16 @@ export function createDetail(hear) {
     }
   });
 
-  /** Show an item. @param {?object} hit what the search said of it @param {?object} query what was searched by */
-  async function show(key, hit, query) {
+  /**
+   * Show an item. @param {?object} hit what the search said of it @param {?object} query what was searched by
+   * @param {object} gallery what /v1/gallery says */
+  async function show(key, hit, query, gallery) {
     shown = key;
     if (!dialog.open) dialog.showModal();
     dialog.setAttribute("aria-busy", "true");
     if (!dialog.firstChild) dialog.replaceChildren(top("…"));
     try {
-      const [item, lean] = await Promise.all([getJson(`v1/items/${encodeURIComponent(key)}`), leans()]);
+      const [item, lean] = await Promise.all([getJson(`v1/items/${encodeURIComponent(key)}`), leaningOf(gallery)]);
       if (shown === key) fill(item, hit, query, lean);
     } catch (error) {
       if (shown === key) dialog.replaceChildren(top("This image cannot be shown"), el("p", { class: "wide" }, error.message));
@@ -102,13 +105,18 @@ function codes(own, query, lean) {
   const differ = query ? all.filter((i) => own[i] !== query[i]) : [];
   const agree = all.filter((i) => !differ.includes(i));
   const title = query ? `${agree.length} of ${count(own.length, "bit")} agree` : `The code, ${count(own.length, "bit")}`;
-  const lists = !lean?.labels.length ? []
-    : !query ? [leanList("The code leans to", leanings(own, all, lean))]
-      : [leanList("Agreeing bits lean to", leanings(own, agree, lean)),
-        ...(differ.length ? [leanList("Differing bits: the query's", leanings(query, differ, lean)), leanList("Differing bits: this image's", leanings(own, differ, lean))] : [])];
   return el("section", { class: "code" }, el("h3", {}, title), bitGrid(own, query, lean), query ? legend() : null,
-    el("div", { class: "leans" }, ...lists),
-    lists.length ? el("small", {}, "Share of a label's images that have the same bits, averaged over the bits.") : null);
+    lean?.labels.length ? leans(own, query, agree, differ, lean) : null);
+}
+
+function leans(own, query, agree, differ, lean) {
+  const lists = !query ? [leanList("All bits", leanings(own, agree, lean))]
+    : [agree.length ? leanList(`${count(agree.length, "bit")} that agree`, leanings(own, agree, lean)) : null,
+      differ.length ? leanList(`${count(differ.length, "bit")} as in the query`, leanings(query, differ, lean)) : null,
+      differ.length ? leanList(`${count(differ.length, "bit")} as in this image`, leanings(own, differ, lean)) : null];
+  return el("section", { class: "code" }, el("h3", {}, "Which labels the bits lean to"),
+    el("div", { class: "leans" }, ...lists.filter(Boolean)),
+    el("small", {}, "The share of a label's images that have the same bits, averaged over these bits."));
 }
 
 function legend() {
@@ -116,11 +124,15 @@ function legend() {
   return el("ul", { class: "legend" }, ...rows.map(([kind, said]) => el("li", {}, el("i", { class: kind }), said)));
 }
 
-// Which labels bits lean to: asked once; details are shown without where it cannot be had.
-async function leans() {
+// Which labels bits lean to: asked once; details are shown without where it cannot be had. Of labels with few images
+// nearly every share is 0 or 1, so they would always come first: they are left out where there are others.
+async function leaningOf(gallery) {
   leaning ??= getJson("v1/gallery/bits").catch(() => {
     leaning = null;
     return null;
   });
-  return leaning;
+  const all = await leaning;
+  const many = new Set(gallery.labels.filter(({ count: n }) => n >= FEW).map((label) => label.name));
+  const rows = all?.labels.map((_, row) => row).filter((row) => many.has(all.labels[row]));
+  return !rows || rows.length < 5 ? all : { labels: rows.map((row) => all.labels[row]), lean: rows.map((row) => all.lean[row]) };
 }

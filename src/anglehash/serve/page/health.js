@@ -42,7 +42,8 @@ function balance({ bits, items }) {
 }
 
 function plot(bits, said) {
-  const [width, height, left, bottom] = [960, 240, 40, 22];
+  const width = Math.max(280, Math.min(960, byId("view-health").clientWidth - 64)); // so that its text is as large as other text
+  const [height, left, bottom] = [240, 52, 22];
   const step = (width - left) / bits.length;
   const y = (share) => 6 + (height - bottom - 6) * (1 - share);
   const lines = [0, 0.25, 0.5, 0.75, 1].flatMap((share) => [
@@ -52,7 +53,7 @@ function plot(bits, said) {
     class: share < STUCK || share > 1 - STUCK ? "stuck" : null, x: (left + i * step + step * 0.14).toFixed(2), width: (step * 0.72).toFixed(2),
     y: Math.min(y(share), y(0.5)).toFixed(2), height: Math.max(1.5, Math.abs(y(share) - y(0.5))).toFixed(2), rx: Math.min(3, step / 5).toFixed(2),
   }, svg("title", {}, `Bit ${i + 1}: ${percent(share)}`)));
-  const every = bits.length > 128 ? 64 : bits.length > 32 ? 8 : 4;
+  const every = [4, 8, 16, 32, 64, 128, 256].find((n) => n * step >= 44) ?? 512;
   const names = bits.flatMap((_, i) => (i + 1) % every === 0 || i === 0
     ? [svg("text", { x: (left + (i + 0.5) * step).toFixed(2), y: height - 4, class: "scale middle" }, String(i + 1))] : []);
   return svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Bit balance. ${said}` }, ...lines, ...bars, ...names);

@@ -62,13 +62,14 @@ export function showWaiting(file) {
   byId("query").setAttribute("aria-busy", "true");
 }
 
-/** Show what is searched by. @param {object} state @param {object} answer @param {function} clear */
-export function showQuery(state, answer, clear) {
+/** Show what is searched by. @param {object} state @param {object} answer */
+export function showQuery(state, answer) {
   byId("query").removeAttribute("aria-busy");
   if (!state.like && !state.code) {
     byId("asked").hidden = true;
     byId("asked").replaceChildren();
     byId("drop").classList.remove("slim");
+    byId("clear").hidden = true;
     return;
   }
   const file = files.get(state.code);
@@ -76,14 +77,14 @@ export function showQuery(state, answer, clear) {
     ? [picture(answer.item.thumbnail, ""), name(fileName(answer.item.id)), answer.item.labels.join(", ")]
     : file ? [pictureOf(file, ""), name(file.name), "your image"]
       : [null, "A code", "its image is not kept"];
-  fill(image, title, note, answer.query && pattern(answer.query.code, answer.query.bits),
-    el("button", { type: "button", class: "quiet", onclick: clear }, "Clear"));
+  fill(image, title, note, answer.query && pattern(answer.query.code, answer.query.bits));
+  byId("clear").hidden = false;
 }
 
-function fill(image, title, note, ...rest) {
+function fill(image, title, note, drawn = null) {
   byId("drop").classList.add("slim");
   const frame = el("span", { class: image ? "frame" : "frame none" });
   if (image) frame.append(image);
-  byId("asked").replaceChildren(frame, el("p", {}, el("strong", {}, title), note ? el("small", {}, name(note)) : null), ...rest.filter(Boolean));
+  byId("asked").replaceChildren(frame, el("p", {}, el("strong", {}, title), note ? el("small", {}, name(note)) : null), drawn ?? "");
   byId("asked").hidden = false;
 }
