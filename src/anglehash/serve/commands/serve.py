@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from anglehash.errors import MissingExtraError
+from anglehash.search.engines import DEFAULT
 from anglehash.serve.console import PATH
 from anglehash.serve.options import in_bytes
 
@@ -36,7 +37,7 @@ from anglehash.serve.options import in_bytes
 @click.option("--queue", type=int, default=64, show_default=True, help="Images that may wait to be encoded.")
 @click.option("--workers", type=int, default=1, show_default=True, help="Processes that decode query images.")
 @click.option("--rate-limit", type=float, help="Requests a second for each client.")
-@click.option("--engine", default="faiss", show_default=True, help="Search engine.")
+@click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @click.option("--uploads", type=PATH, help="Folder for added images.  [default: GALLERY.uploads]")
 def command(gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...], **options: Any) -> None:
     """Serve GALLERY over HTTP: a page for people at /, and /v1/ for programs.

@@ -10,9 +10,14 @@
     documents.py   requests and answers, as the OpenAPI document shows them
     collection.py  what the service asks of a gallery, and the answers as JSON
     facts.py       counts that take a look at every item
-    eyes.py        decoding in processes that may die, and the network
+    decoding.py    what is done to images in processes that may die
+    eyes.py        those processes, and the network
+    thumbnails.py  made when they are asked for
+    limits.py      threads and their queues, memory for bodies, requests a second
+    metrics.py     counts and times
     originals.py   where the image of an item is
-    jobs.py        uploads into the gallery, also across a restart
+    uploads.py     files that were sent, and jobs, on disk
+    jobs.py        what adds them, also across a restart
     routes.py      one function for each path
     service.py     all of it together
     server.py      the process: deadlines for headers, signals, the drain

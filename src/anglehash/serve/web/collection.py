@@ -20,6 +20,7 @@ import numpy as np
 from anglehash.codes import Codes
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
 from anglehash.search.answers import Hit, Page
+from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
@@ -57,7 +58,7 @@ class Searchable(Protocol):
         k: int | None = None,
         *,
         radius: int | None = None,
-        engine: str = "faiss",
+        engine: str = DEFAULT,
         where: Filter | None = None,
     ) -> list[list[Hit]]: ...
     def page(  # noqa: D102
@@ -67,7 +68,7 @@ class Searchable(Protocol):
         *,
         cursor: str | None = None,
         radius: int | None = None,
-        engine: str = "faiss",
+        engine: str = DEFAULT,
         where: Filter | None = None,
     ) -> Page: ...
     def refresh(self) -> bool: ...  # noqa: D102

@@ -7,10 +7,19 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from datetime import datetime
 from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    model_validator,
+)
 
 from anglehash.errors import ConfigError
 from anglehash.search.filters import Condition, Filter
@@ -18,8 +27,25 @@ from anglehash.serve.web.problems import RefusalError
 
 R = TypeVar("R", bound=BaseModel)
 
-Name = Annotated[str, Field(max_length=4096)]
-Text = Annotated[str, Field(max_length=1000)]
+
+def _text(longest: int) -> Callable[[Any], str]:
+    """Check for a text that may hold bytes that are no UTF-8, as surrogates: pydantic's own refuses them."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > longest:
+            raise ValueError(f"a text of at most {longest} characters is wanted")
+        return value
+
+    return check
+
+
+Name = Annotated[
+    Any, AfterValidator(_text(4096)), WithJsonSchema({"type": "string", "maxLength": 4096}, mode="validation")
+]
+Text = Annotated[
+    Any, AfterValidator(_text(1000)), WithJsonSchema({"type": "string", "maxLength": 1000}, mode="validation")
+]
+Word = Annotated[str, Field(max_length=1000)]
 K = Annotated[int, Field(ge=1, le=1000, description="At most so many answers.")]
 Distance = Annotated[int, Field(ge=0, le=1024, description="None farther away than so many bits.")]
 Cursor = Annotated[str, Field(max_length=1000, description="Where an earlier answer ended.")]
@@ -44,7 +70,7 @@ class FilterRequest(_Request):
     after: Annotated[Text | None, Field(description="The file was changed at or after this ISO date.")] = None
     before: Annotated[Text | None, Field(description="The file was changed before this ISO date.")] = None
     where: Annotated[
-        dict[Text, Value | dict[str, Value]],
+        dict[Word, Value | dict[str, Value]],
         Field(max_length=20, description="Metadata: column: value, or column: {comparison: value}."),
     ] = {}
 
@@ -344,11 +370,11 @@ def _conditions(where: dict[str, Any]) -> list[Condition]:
         for compare, operand in (value if isinstance(value, dict) else {"=": value}).items():
             if compare not in _COMPARISONS:
                 raise ConfigError(f"a comparison is one of {', '.join(_COMPARISONS)}, got {compare!r}")
-            found.append(Condition(column, compare, _text(operand)))
+            found.append(Condition(column, compare, _operand(operand)))
     return found
 
 
-def _text(value: Any) -> str:
+def _operand(value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise ConfigError("a number in a filter is finite")
     return "" if value is None else str(value)

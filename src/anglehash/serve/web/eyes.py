@@ -6,7 +6,6 @@ A hostile image can hang or kill a decoder; it costs its own request, and the ne
 from __future__ import annotations
 
 import time
-from io import BytesIO
 from queue import SimpleQueue
 from typing import Any, NamedTuple
 
@@ -15,44 +14,15 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes
 from anglehash.data.dataset import Arrays
-from anglehash.data.images import Preprocessing, decode
 from anglehash.data.worker import Function, Worker
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import ImageError, ModelError
-from anglehash.serve.pictures import thumbnail
+from anglehash.serve.web.decoding import network_input, thumbnail_jpeg, to_jpeg
 from anglehash.serve.web.limits import Pool
 from anglehash.serve.web.problems import busy
 
-THUMBNAIL = 256
-"""The longer side of a thumbnail, in pixels."""
-
 SECONDS = 15.0
 """What one image may take to be decoded."""
-
-
-def network_input(data: bytes, preprocessing: dict[str, Any]) -> bytes:
-    """The pixels for the network; done in a worker.
-
-    Raises:
-        ImageError: the image is refused.
-    """
-    return Preprocessing.from_dict(preprocessing)(data).tobytes()
-
-
-def thumbnail_jpeg(data: bytes) -> bytes:
-    """A thumbnail, made anew from the pixels; done in a worker.
-
-    Raises:
-        ImageError: the image is refused.
-    """
-    return to_jpeg(decode(data, draft=2 * THUMBNAIL, salvage=True).pixels)
-
-
-def to_jpeg(pixels: NDArray[np.uint8]) -> bytes:
-    """The thumbnail of pixels: none of what else was in a file is left."""
-    stream = BytesIO()
-    thumbnail(pixels, THUMBNAIL).save(stream, "JPEG", quality=85)
-    return stream.getvalue()
 
 
 class Crew:
@@ -77,9 +47,14 @@ class Crew:
             self._free.put(worker)
 
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes; threads that wait for one come back."""
         for worker in self._workers:
             worker.stop()
+
+    def close(self) -> None:
+        """Free what they held, once no thread waits for one."""
+        for worker in self._workers:
+            worker.close()
 
 
 class Seen(NamedTuple):
@@ -192,6 +167,8 @@ class Eyes:
             crew.stop()
         for pool in (self.images, self._network, self._thumbnails):
             pool.close()
+        for crew in self._crews:
+            crew.close()
 
 
 def _encode(lens: _Lens, raw: bytes) -> Codes:

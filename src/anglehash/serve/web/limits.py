@@ -60,8 +60,8 @@ class Pool:
         return await loop.run_in_executor(self._executor, lambda: function(*args, **kwargs))
 
     def close(self) -> None:
-        """Start nothing more; what is under way ends by itself."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        """Start nothing more, and wait for what is under way."""
+        self._executor.shutdown(cancel_futures=True)
 
 
 class Budget:

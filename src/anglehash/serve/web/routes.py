@@ -198,7 +198,7 @@ async def items(
     request: Request,
     k: doc.K = 50,
     cursor: doc.Cursor | None = None,
-    label: Annotated[list[doc.Text] | None, Query(max_length=100)] = None,
+    label: Annotated[list[doc.Word] | None, Query(max_length=100)] = None,
 ) -> Response:
     """Items in the gallery's order."""
     service = _service(request)

@@ -12,7 +12,9 @@ import logging
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Generator
+from contextlib import closing
 from typing import Any
 
 import uvicorn
@@ -24,7 +26,7 @@ from anglehash.serve.web.service import Service, make_app
 from anglehash.serve.web.settings import Settings
 
 HEADER_BYTES = 16 * 2**10
-KEEP_ALIVE = 15.0
+KEEP_ALIVE = 15
 """Seconds for which a connection may be idle between requests."""
 
 BACKLOG = 2048
@@ -87,6 +89,9 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Hear signals while it runs, and do not raise them again at its end."""
+        if threading.current_thread() is not threading.main_thread():  # where nobody can listen
+            yield
+            return
         before = {
             number: signal.signal(number, self.handle_exit) for number in (signal.SIGINT, signal.SIGTERM)
         }
@@ -117,6 +122,25 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def make_server(service: Service) -> Server:
+    """The server of a service that has started."""
+    settings = service.settings
+    config = uvicorn.Config(
+        make_app(service),
+        http=protocol(settings.header_timeout, _most_connections()),
+        ws="none",
+        loop="asyncio",
+        log_config=None,  # we log ourselves, and never an address
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, round(settings.drain)),
+        h11_max_incomplete_event_size=HEADER_BYTES,
+    )
+    return Server(config)
+
+
 def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> None:
     """Serve a gallery until a signal comes.
 
@@ -129,26 +153,17 @@ def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> No
         ConfigError: the address cannot be listened on.
         ModelError: gallery or model are damaged.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # we log ourselves, and never an address
-    listener = listen(settings)
-    try:
-        service = Service(open_gallery(target), settings)
-        try:
-            service.start()
-            config = uvicorn.Config(
-                make_app(service), http=protocol(settings.header_timeout, _most_connections()), ws="none",
-                loop="asyncio", log_config=None, access_log=False, server_header=False, proxy_headers=False,
-                timeout_keep_alive=int(KEEP_ALIVE), timeout_graceful_shutdown=int(settings.drain) or 1,
-                h11_max_incomplete_event_size=HEADER_BYTES,
-            )  # fmt: skip
-            host, port = listener.getsockname()[:2]
-            shown = f"[{host}]" if ":" in host else host
-            started(f"http://{shown}:{port}/")
-            asyncio.run(Server(config).serve([listener]))
-        finally:
-            service.close()
-    finally:
-        listener.close()
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+    with closing(listen(settings)) as listener, closing(Service(open_gallery(target), settings)) as service:
+        service.start()
+        started(address_of(listener))
+        asyncio.run(make_server(service).serve([listener]))
+
+
+def address_of(listener: socket.socket) -> str:
+    """The address of a service that listens there."""
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _most_connections() -> int:

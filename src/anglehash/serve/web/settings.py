@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from anglehash.errors import ConfigError
+from anglehash.search.engines import DEFAULT
 from anglehash.serve.web.keys import NO_KEYS, Keys
 
 PAGE = Path(__file__).parent.parent / "page"
@@ -47,7 +48,7 @@ class Settings:
     queue: int = 64
     workers: int = 1
     rate_limit: float | None = None
-    engine: str = "faiss"
+    engine: str = DEFAULT
     uploads: Path | None = None
 
     def __post_init__(self) -> None:

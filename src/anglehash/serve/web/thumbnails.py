@@ -7,7 +7,8 @@ from collections import OrderedDict
 
 from anglehash.errors import ImageError
 from anglehash.search.store.items import Stored
-from anglehash.serve.web.eyes import THUMBNAIL, Eyes
+from anglehash.serve.web.decoding import THUMBNAIL
+from anglehash.serve.web.eyes import Eyes
 from anglehash.serve.web.limits import Pool
 from anglehash.serve.web.originals import Originals
 from anglehash.serve.web.problems import RefusalError
