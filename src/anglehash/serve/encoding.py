@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from anglehash.codes import Codes, width
 from anglehash.data.dataset import Dataset, Problem
-from anglehash.encode.encoding import named_problems
+from anglehash.encode.encoding import Encoder, named_problems
 from anglehash.files import cache_dir
 from anglehash.progress import Console
-from anglehash.serve.encoders import open_encoder
 
 BLOCK = 16_384
 """Images whose features are in memory at once: 84 MB of 1,280 features."""
@@ -40,13 +38,9 @@ class Listed(NamedTuple):
     notes: list[dict[str, str]]
 
 
-def encode_listed(model_path: Path, images: Dataset, *, strict: bool = False) -> Listed:
-    """Encode every image of ``images`` that can be read, by a model or a bundle.
-
-    Raises:
-        ModelError: it is damaged or foreign, or refused by ``strict``.
-    """
-    model, report = open_encoder(model_path, strict=strict), Console()
+def encode_listed(model: Encoder, images: Dataset) -> Listed:
+    """Encode every image of ``images`` that can be read, by a model or a bundle."""
+    report = Console()
     codes, kept, problems = [np.zeros((0, width(model.bits)), np.uint8)], [], list(images.problems)
     notes = []
     for rows in np.array_split(np.arange(len(images)), max(1, -(-len(images) // BLOCK))):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import click
@@ -15,6 +14,7 @@ from anglehash.serve.encoders import strict_option
 @click.argument("model", type=PATH)
 @click.argument("images")
 @click.option("-o", "--output", type=PATH, required=True, help="The .npz file.")
+@click.option("--shard", metavar="I/N", help="Encode the I-th of N shares; the last one joins them.")
 @data_options
 @strict_option
 @force_option
@@ -23,6 +23,7 @@ def command(
     model: Path,
     images: str,
     output: Path,
+    shard: str | None,
     root: Path | None,
     download: bool,
     strict: bool,
@@ -34,26 +35,38 @@ def command(
     IMAGES is a folder, a manifest, or a known set. Arrays: codes (uint8, n x ceil(bits/8)), ids (text,
     sorted), bits. Images that cannot be read are absent, listed, and make the exit code 3.
 
+    Several processes or machines share the work where each is given a --shard, or torchrun starts them;
+    a share that failed is encoded again by the same command.
+
     \b
     Example:
         anglehash encode model/ photos/ -o codes.npz
+        torchrun --nproc-per-node 2 -m anglehash encode model/ photos/ -o codes.npz
     """
-    import numpy as np
-
     from anglehash.data.sources import list_images
-    from anglehash.files import refuse_existing, write_atomic
+    from anglehash.files import refuse_existing
+    from anglehash.serve.encoders import open_encoder
     from anglehash.serve.encoding import encode_listed
+    from anglehash.serve.shards import Shard, encode_shard, write_npz
 
     refuse_existing(output, force=force)
-    found = encode_listed(model, list_images(images, root=root, download=download), strict=strict)
-    buffer = io.BytesIO()
-    np.savez(buffer, codes=found.codes, ids=np.array(found.ids, dtype=np.str_), bits=np.int64(found.bits))
-    write_atomic(output, buffer.getvalue())
+    share = Shard.read(shard)
+    listed = list_images(images, root=root, download=download)
+    encoder = open_encoder(model, strict=strict)
+    if share:
+        found, left = encode_shard(share, output, listed, encoder)
+    else:
+        found, left = encode_listed(encoder, listed), ()
+        write_npz(output, found)
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
+    if share:
+        facts |= {"shard": list(share), "left": list(left)}
+    what = f"shard {share.number} of {share.of}" if share and left else str(output)
+    more = f"; still to be encoded: shards {', '.join(map(str, left[:10]))}" if left else ""
     return show_encoded(
         {**facts, "skipped": len(found.problems)},
         found.problems,
         found.notes,
         as_json=as_json,
-        text=lambda: f"{output}: {len(found.ids)} codes of {found.bits} bits",
+        text=lambda: f"{what}: {len(found.ids)} codes of {found.bits} bits{more}",
     )
