@@ -41,7 +41,7 @@ def state(kind: str, *, width: int = 3, bits: int = 4, anchors: int = 5) -> dict
             "hidden_bias": (2, 6),
             "class_weight": (2, 5, 6),
             "class_bias": (2, 5),
-            "several": (),
+            "roots": (),
             "code_weight": (8, 5),
             "code_bias": (8,),
             "weight": (bits, 8),

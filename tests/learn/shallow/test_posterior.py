@@ -11,14 +11,8 @@ from sklearn.datasets import load_digits
 
 from anglehash.errors import ModelError
 from anglehash.learn.shallow.heads import PosteriorHead
-from anglehash.learn.shallow.posterior import (
-    Judges,
-    Recipe,
-    agreement,
-    best_temperature,
-    learn_code,
-    posterior,
-)
+from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
+from anglehash.learn.shallow.posterior import learn_code, pair_loss, posterior, rank_loss
 from anglehash.learn.training import logits_of
 
 RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)
@@ -114,7 +108,7 @@ def test_the_head_is_the_mean_of_the_code_over_the_judges() -> None:
     features, labels = digits(200)
     torch.manual_seed(0)
     judges = judged(features, labels)
-    code = learn_code(judges, 12, 1.6, 32, 3, quiet)
+    code = learn_code(judges, torch.from_numpy(labels).float(), 12, 1.6, 32, 3, quiet)
     head = PosteriorHead(**judges.state(), **code)
     x = torch.from_numpy(features[:9])
     told = []
@@ -125,6 +119,40 @@ def test_the_head_is_the_mean_of_the_code_over_the_judges() -> None:
         read = torch.relu(log_odds @ code["code_weight"].T + code["code_bias"])
         told.append(read @ code["weight"].T + code["bias"])
     assert torch.allclose(head(x), torch.stack(told).mean(0), atol=1e-4)
+
+
+def test_with_several_labels_the_code_reads_the_roots_of_the_posteriors() -> None:
+    features, labels = digits(200)
+    labels[:, 9] |= labels[:, 0]
+    judges = judged(features, labels)
+    code = learn_code(judges, torch.from_numpy(labels).float(), 12, 1.6, 32, 3, quiet)
+    head = PosteriorHead(**judges.state(), **code)
+    x = torch.from_numpy(features[:9])
+    root = torch.sigmoid(head.log_odds(x)).sqrt()
+    told = torch.relu(root @ code["code_weight"].T + code["code_bias"]) @ code["weight"].T + code["bias"]
+    assert torch.allclose(head(x), told.mean(0), atol=1e-4)
+
+
+def test_rank_loss_is_what_its_sum_says() -> None:
+    rng = np.random.default_rng(0)
+    t, s = rng.normal(size=(6, 6)), rng.random((6, 6))
+    total = 0.0
+    for i in range(6):
+        others = [j for j in range(6) if j != i]
+        behind = sum((1 - s[i, k]) * math.exp(t[i, k]) for k in others)
+        for j in others:
+            share = s[i, j] / sum(s[i, k] for k in others)
+            total -= share * math.log(math.exp(t[i, j]) / (math.exp(t[i, j]) + behind))
+    assert float(rank_loss(torch.from_numpy(t), torch.from_numpy(s))) == pytest.approx(total / 6)
+
+
+def test_both_losses_fall_as_likeness_follows_what_is_wanted() -> None:
+    group = torch.arange(6) // 3
+    wanted = (group[:, None] == group).float()
+    for loss in (pair_loss, rank_loss):
+        values = [float(loss(strength * (wanted - 0.5), wanted)) for strength in (-4.0, 0.0, 4.0, 40.0)]
+        assert values == sorted(values, reverse=True)
+        assert values[-1] < 1e-3
 
 
 def test_distances_follow_the_agreement() -> None:
@@ -150,7 +178,7 @@ def test_a_head_whose_tensors_do_not_fit_is_refused() -> None:
     state = posterior(features, labels, 8, epochs=1, code_epochs=1, hidden=4, code_hidden=6).state_dict()
     assert PosteriorHead(**state)(torch.from_numpy(features)).shape == (60, 8)
     for name in state:
-        if name not in ("several", "hidden_bias", "class_bias"):
+        if name not in ("roots", "hidden_bias", "class_bias"):
             with pytest.raises(ModelError):
                 PosteriorHead(**{**state, name: state[name][1:]})
     with pytest.raises(ModelError, match=r"must have the shape \(classifiers, classes, hidden\)"):

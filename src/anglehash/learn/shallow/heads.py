@@ -157,11 +157,11 @@ class SpectralHead(nn.Module):
 class PosteriorHead(nn.Module):
     r"""What several classifiers make of the features, each turned into logits of the code, and their mean.
 
-    .. math:: z = \frac{1}{M} \sum_m W \max(0, V c(l_m) + u) + b, \qquad
+    .. math:: z = \frac{1}{M} \sum_m W \max(0, V r(l_m) + u) + b, \qquad
               l_m = A_m \max(0, H_m x' + h_m) + a_m
 
-    with x' the centred and scaled features, l_m the log-odds of the classes, and c their centring where an
-    image has one class.
+    with x' the centred and scaled features, l_m the log-odds of the classes, and r what :func:`reading` makes
+    of them.
 
     Args:
         mean: ``(width,)``, subtracted.
@@ -170,7 +170,7 @@ class PosteriorHead(nn.Module):
         hidden_bias: ``(classifiers, hidden)``, h.
         class_weight: ``(classifiers, classes, hidden)``, A.
         class_bias: ``(classifiers, classes)``, a.
-        several: ``()``, 1 where an image may have several classes, else 0.
+        roots: ``()``, 1 where the code reads the roots of the posteriors, 0 where it reads their log-odds.
         code_weight: ``(code_hidden, classes)``, V.
         code_bias: ``(code_hidden,)``, u.
         weight: ``(bits, code_hidden)``, W.
@@ -195,7 +195,7 @@ class PosteriorHead(nn.Module):
         hidden_bias: Tensor,
         class_weight: Tensor,
         class_bias: Tensor,
-        several: Tensor,
+        roots: Tensor,
         code_weight: Tensor,
         code_bias: Tensor,
         weight: Tensor,
@@ -215,7 +215,7 @@ class PosteriorHead(nn.Module):
         self.hidden_bias = _buffer(self, "hidden_bias", hidden_bias, count, hidden)
         self.class_weight = _buffer(self, "class_weight", class_weight, count, classes, hidden)
         self.class_bias = _buffer(self, "class_bias", class_bias, count, classes)
-        self.several = _buffer(self, "several", several)
+        self.roots = _buffer(self, "roots", roots)
         self.code_weight = _buffer(self, "code_weight", code_weight, between, classes)
         self.code_bias = _buffer(self, "code_bias", code_bias, between)
         self.weight = _buffer(self, "weight", weight, bits, between)
@@ -235,18 +235,25 @@ class PosteriorHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of features."""
-        log_odds = centred(self.log_odds(features), several=self.several)
-        read = torch.relu(log_odds @ self.code_weight.T + self.code_bias)
+        known = reading(self.log_odds(features), roots=self.roots)
+        read = torch.relu(known @ self.code_weight.T + self.code_bias)
         return read.mean(dim=0) @ self.weight.T + self.bias
 
 
-def centred(log_odds: Tensor, *, several: Tensor | bool) -> Tensor:
-    """Log-odds less their mean over the classes, which says nothing where an image has one class.
+def reading(log_odds: Tensor, *, roots: Tensor | bool) -> Tensor:
+    r"""What the code reads of the classes: log-odds less their mean, or the roots of posteriors.
 
-    >>> centred(torch.tensor([[1.0, 3.0]]), several=False), centred(torch.tensor([[1.0, 3.0]]), several=True)
-    (tensor([[-1.,  1.]]), tensor([[1., 3.]]))
+    Where an image has one class the mean of the log-odds says nothing. Where it may have several, most of the
+    classes are next to impossible in nearly every image, and how impossible must not drown what is likely:
+    there the code reads :math:`\sqrt{\sigma(l)}`.
+
+    >>> reading(torch.tensor([[1.0, 3.0]]), roots=False)
+    tensor([[-1.,  1.]])
+    >>> reading(torch.tensor([[0.0, -1.0986]]), roots=True)  # a half, a quarter
+    tensor([[0.7071, 0.5000]])
     """
-    return log_odds - log_odds.mean(dim=-1, keepdim=True) * (1 - torch.as_tensor(several).float())
+    centred = log_odds - log_odds.mean(dim=-1, keepdim=True)
+    return torch.where(torch.as_tensor(roots) > 0, torch.sigmoid(log_odds).sqrt(), centred)
 
 
 _KINDS = (LinearHead, KernelHead, SpectralHead, PosteriorHead)
