@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from anglehash.data.protocols import make_split
     from anglehash.data.sources import open_dataset
     from anglehash.data.split import RetrievalSplit
+    from anglehash.encode.bundle import Bundle
     from anglehash.learn.hasher import Hasher
     from anglehash.learn.losses.angular import AngularHashLoss
     from anglehash.search.gallery import Gallery
 
 _HOMES = {
     "AngularHashLoss": "anglehash.learn.losses.angular",
+    "Bundle": "anglehash.encode.bundle",
     "Gallery": "anglehash.search.gallery",
     "Hasher": "anglehash.learn.hasher",
     "RetrievalSplit": "anglehash.data.split",
@@ -41,6 +43,7 @@ _HOMES = {
 __all__ = [
     "AnglehashError",
     "AngularHashLoss",
+    "Bundle",
     "Gallery",
     "Hasher",
     "RetrievalSplit",

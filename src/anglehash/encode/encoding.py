@@ -13,6 +13,9 @@ from anglehash.data.dataset import ImageStore, Problem
 from anglehash.errors import ModelError
 from anglehash.progress import Report, silent
 
+MODEL_VERSION = 1
+"""The newest format of a model's folder that is read."""
+
 
 class Encoding(NamedTuple):
     """What a model says of some images; images that could not be read are absent.

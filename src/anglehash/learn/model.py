@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
-from anglehash.encode.encoding import Encoding, refuse_file
+from anglehash.encode.encoding import MODEL_VERSION, Encoding, refuse_file
 from anglehash.errors import ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
@@ -37,7 +37,6 @@ from anglehash.learn.training import logits_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
-VERSION = 1
 SPLIT = "split.json"
 HEAD = "head.safetensors"
 HASH = "hash"  # the kind of a deep method's head
@@ -140,7 +139,7 @@ class Model:
                 write_json(folder / SPLIT, self.split_manifest)
             lines = "".join(json.dumps(record) + "\n" for record in self.log)
             (folder / "log.jsonl").write_text(lines, encoding="utf-8")
-            write_manifest(folder, "model", VERSION, self.facts())
+            write_manifest(folder, "model", MODEL_VERSION, self.facts())
 
     def facts(self) -> dict[str, Any]:
         """What the manifest says of the model, as JSON values."""
@@ -176,7 +175,7 @@ class Model:
         """
         path = Path(path)
         refuse_file(path)
-        facts = read_manifest(path, "model", VERSION)
+        facts = read_manifest(path, "model", MODEL_VERSION)
         config = TrainConfig.from_dict(facts["config"])
         names = tuple(facts["classes"])
         try:

@@ -13,9 +13,12 @@ from typing import NoReturn
 
 import click
 
-from anglehash.errors import AnglehashError
+from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.registry import Folder
 from anglehash.serve.console import EXIT_IO, EXIT_PERMISSION, printable
+
+TRAINING = ("torch", "sklearn", "scipy", "threadpoolctl", "onnx", "onnxscript")
+"""What comes with the extra ``train`` alone: commands that encode or search do without."""
 
 COMMANDS = Folder("command", "anglehash.serve.commands")
 
@@ -65,6 +68,10 @@ def main() -> NoReturn:
         code = error.exit_code
     except AnglehashError as error:
         code = _say(f"Error: {error}", 1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in TRAINING:
+            raise  # of the package itself: a broken installation shows where
+        code = _say(f"Error: {MissingExtraError(str(error.name), extra='train')}", 1)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads: not our fault
         code = 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from anglehash.encode.bundle import KIND, Bundle
-from anglehash.encode.encoding import Encoder, refuse_file
+from anglehash.encode.encoding import MODEL_VERSION, Encoder, refuse_file
 from anglehash.errors import MissingExtraError, ModelError
 from anglehash.manifest import kind_of, read_manifest
 
@@ -85,7 +85,7 @@ def open_encoder(path: Path, *, strict: bool = False) -> Encoder:
     if kind == KIND:
         return Bundle.open(path, strict=strict)
     if kind != "model":
-        read_manifest(path, "model", 1)  # says what is wrong, and needs no torch to do so
+        read_manifest(path, "model", MODEL_VERSION)  # says what is wrong, and needs no torch to do so
     try:
         from anglehash.learn.model import Model
     except ModuleNotFoundError as error:

@@ -38,8 +38,7 @@ def examine() -> dict[str, Any]:
     versions = {name: _version(name) for name in ("anglehash", *_CORE, *_TRAIN, *_OPTIONAL)}
     problems = [f"{name} is not installed: pip install anglehash" for name in _CORE if not versions[name]]
     lacking = [name for name in _TRAIN if not versions[name]]
-    if lacking:
-        problems.append(f"training needs {', '.join(lacking)}: pip install 'anglehash[train]'")
+    remarks = [f"training needs {', '.join(lacking)}: pip install 'anglehash[train]'"] if lacking else []
     cache = cache_dir()
     place = next(p for p in (cache, *cache.parents) if p.exists())
     free = shutil.disk_usage(place).free
@@ -60,6 +59,7 @@ def examine() -> dict[str, Any]:
         "cache_free_gib": round(free / (1 << 30), 1),
         "data": data,
         "problems": problems,
+        "remarks": remarks,  # what some commands lack, and others do without
     }
 
 
@@ -81,4 +81,5 @@ def _text(found: dict[str, Any]) -> str:
     lines.append(f"{'free':<16}{found['cache_free_gib']} GiB")
     lines += [f"{name:<34}{number or '-'}" for name, number in found["versions"].items()]
     lines += [f"PROBLEM: {problem}" for problem in found["problems"]] or ["all is well"]
+    lines += [f"remark: {remark}" for remark in found["remarks"]]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from anglehash.serve.console import PATH, json_option, show
 @click.argument("path", type=PATH)
 @json_option
 def command(path: Path, as_json: bool) -> None:
-    """Say what PATH is: a model, a gallery, or a file that anglehash wrote.
+    """Say what PATH is: a model, a bundle, a gallery, or a file that anglehash wrote.
 
     \b
     Example:
@@ -34,7 +34,8 @@ def describe(path: Path) -> dict[str, Any]:
         FileNotFoundError: there is nothing.
         ModelError: it is nothing that anglehash wrote, or it is damaged.
     """
-    from anglehash.learn.model import VERSION
+    from anglehash.encode import bundle
+    from anglehash.encode.encoding import MODEL_VERSION
     from anglehash.manifest import kind_of, read_manifest
     from anglehash.search.gallery import Gallery
 
@@ -43,7 +44,9 @@ def describe(path: Path) -> dict[str, Any]:
     if path.is_dir():
         if kind_of(path) == "gallery":
             return Gallery.open(path).info()
-        return {"kind": "model", **read_manifest(path, "model", VERSION)}
+        if kind_of(path) == bundle.KIND:
+            return {"kind": bundle.KIND, **read_manifest(path, bundle.KIND, bundle.VERSION)}
+        return {"kind": "model", **read_manifest(path, "model", MODEL_VERSION)}
     if not path.is_file():
         raise ModelError(f"{path} is neither a folder nor a regular file")
     try:
