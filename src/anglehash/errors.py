@@ -11,7 +11,8 @@
     ├── TrainingError(RuntimeError)        training cannot go on (NaN, changed settings on resume)
     ├── NotFittedError(RuntimeError)       encode() before fit() or load()
     ├── OutputExistsError(FileExistsError) an output is there already
-    └── MissingExtraError(ImportError)     an optional dependency is not installed
+    ├── MissingExtraError(ImportError)     an optional dependency is not installed
+    └── RemoteError(ConnectionError)       an engine that keeps a remote gallery is down or fails
 
 A message is one line: what was wanted, what came, what to do.
 """
@@ -79,6 +80,10 @@ class MissingExtraError(AnglehashError, ImportError):
             f"{package!r} is needed here but not installed. "
             f"Install it with:  pip install 'anglehash[{extra}]'{instead}"
         )
+
+
+class RemoteError(AnglehashError, ConnectionError):
+    """An engine that keeps a remote gallery is down, cannot be reached, or fails."""
 
 
 def first_line(error: Exception) -> str:
