@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from datetime import datetime
-from typing import Any, TypeVar
+from functools import wraps
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -44,8 +45,24 @@ memory_option = click.option("--memory", callback=in_bytes, help="Memory to stay
 
 
 def filter_options(command: F) -> F:
-    """``--label``, ``--path``, ``--after``, ``--before``, ``--where``; :func:`filter_of` reads them."""
+    """``--label``, ``--path``, ``--after``, ``--before`` and ``--where``, given to the command as one ``passing``."""
+
+    @wraps(command)
+    def with_filter(
+        *arguments: Any,
+        label: tuple[str, ...],
+        pattern: str | None,
+        after: datetime | None,
+        before: datetime | None,
+        where: tuple[str, ...],
+        **others: Any,
+    ) -> Any:
+        conditions = tuple(map(Condition.parse, where))
+        passing = Filter(labels=label, path=pattern, after=after, before=before, where=conditions)
+        return command(*arguments, passing=passing, **others)
+
     date = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+    wrapped: Any = with_filter
     for option in (
         click.option(
             "--where",
@@ -57,22 +74,5 @@ def filter_options(command: F) -> F:
         click.option("--path", "pattern", help="Only ids that match: 'trips/*.jpg'; * passes over / too."),
         click.option("--label", multiple=True, help="Only items with this label; repeat for any of several."),
     ):
-        command = option(command)
-    return command
-
-
-def filter_of(
-    label: tuple[str, ...],
-    pattern: str | None,
-    after: datetime | None,
-    before: datetime | None,
-    where: tuple[str, ...],
-) -> Filter:
-    """The filter that the options of :func:`filter_options` state.
-
-    Raises:
-        ConfigError: a condition cannot be read.
-    """
-    return Filter(
-        labels=label, path=pattern, after=after, before=before, where=tuple(map(Condition.parse, where))
-    )
+        wrapped = option(wrapped)
+    return cast(F, wrapped)

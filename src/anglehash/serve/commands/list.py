@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
 import click
 
+from anglehash.search.filters import Filter
 from anglehash.serve.console import PATH, json_option, printable, show, table
-from anglehash.serve.options import filter_of, filter_options
+from anglehash.serve.options import filter_options
 
 
 @click.command("list")
@@ -21,11 +21,7 @@ def command(
     gallery: Path,
     limit: int | None,
     cursor: int,
-    label: tuple[str, ...],
-    pattern: str | None,
-    after: datetime | None,
-    before: datetime | None,
-    where: tuple[str, ...],
+    passing: Filter,
     as_json: bool,
 ) -> None:
     """List the items of GALLERY: id, labels and metadata, in the order in which they were added.
@@ -37,9 +33,7 @@ def command(
     from anglehash.search.gallery import Gallery
 
     opened = Gallery.open(gallery)
-    found, following = opened.listed(
-        filter_of(label, pattern, after, before, where), limit=limit, after_row=cursor
-    )
+    found, following = opened.listed(passing, limit=limit, after_row=cursor)
     items = [{"id": item.id, "labels": list(item.labels), "metadata": dict(item.metadata)} for item in found]
     facts = {"gallery": str(gallery), "total": len(opened), "items": items, "cursor": following}
     rows = [["id", "labels"], *([printable(item.id), printable("|".join(item.labels))] for item in found)]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
 from anglehash.search.engines import DEFAULT
+from anglehash.search.filters import Filter
 from anglehash.serve.console import PATH, json_option, printable, show, table
 from anglehash.serve.encoders import Using, encoder_options
-from anglehash.serve.options import filter_of, filter_options
+from anglehash.serve.options import filter_options
 
 
 @click.command("search")
@@ -33,11 +33,7 @@ def command(
     radius: int | None,
     cursor: str | None,
     engine: str,
-    label: tuple[str, ...],
-    pattern: str | None,
-    after: datetime | None,
-    before: datetime | None,
-    where: tuple[str, ...],
+    passing: Filter,
     model: Path | None,
     strict: bool,
     as_json: bool,
@@ -56,7 +52,6 @@ def command(
         raise click.UsageError(f"-k must be at least 1, got {k}")
     if (query is None) == (like is None):
         raise click.UsageError("give QUERY or --like, and not both")
-    passing = filter_of(label, pattern, after, before, where)
     question = Question(query, like, k, radius, cursor, engine, passing)
     hits, following = ask(gallery, question, Using(model, strict))
     answer: dict[str, Any] = {
