@@ -27,6 +27,7 @@ from anglehash.serve.web.keys import Keys
 from anglehash.serve.web.server import Server, listen, make_server
 from anglehash.serve.web.service import Service
 from anglehash.serve.web.settings import Settings
+from tests.serve.conftest import anglehash as anglehash
 
 READ, WRITE = "a-key-for-reading", "a-key-for-writing"
 

@@ -163,6 +163,7 @@ class Jobs:
                 continue
             try:
                 self._run(job)
+                self._gallery.refresh()  # first: who hears that it is done will look
                 job.state = "done"
             except _StoppedError:
                 return
@@ -171,14 +172,10 @@ class Jobs:
                 job.error = str(error) if expected else "something went wrong: see the log of the service"
                 job.state = "failed"
                 _log.error("job %s: %s", job.id, error, exc_info=None if expected else error)
-            self._finish(job)
-
-    def _finish(self, job: Job) -> None:
-        try:
-            self._uploads.save(job)
-            self._gallery.refresh()
-        except (AnglehashError, OSError) as error:
-            _log.error("job %s: %s", job.id, error)
+            try:
+                self._uploads.save(job)
+            except OSError as error:
+                _log.error("the outcome of job %s is not written: %s", job.id, error)
 
     def _run(self, job: Job) -> None:
         """Add the images of a job."""
@@ -204,6 +201,7 @@ class Jobs:
         for problem in done.problems:
             name = called[problem.id.removeprefix(f"{PREFIX}/")]
             job.skipped.append({"name": name, "reason": problem.reason})
+            self._uploads.forget(problem.id)
         job.done, job.added = job.total, len(names) - len(done.problems)
 
     def _decodable(self, job: Job) -> dict[str, str]:
