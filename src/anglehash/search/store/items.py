@@ -106,6 +106,7 @@ def labels_text(labels: tuple[str, ...]) -> str:
     return "\n" + "".join(json.dumps(label) + "\n" for label in labels)
 
 
+@lru_cache(maxsize=4096)
 def labels_of(text: str) -> tuple[str, ...]:
     """What :func:`labels_text` was given."""
     return tuple(json.loads(line) for line in text.split("\n") if line)
@@ -123,6 +124,11 @@ def metadata_text(metadata: Metadata) -> str:
         return json.dumps(dict(metadata), sort_keys=True, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise DataError(f"metadata are texts, numbers and lists of them, got {metadata!r}: {error}") from None
+
+
+def _metadata_of(text: str) -> Metadata:
+    """What :func:`metadata_text` was given."""
+    return json.loads(text) if text != "{}" else {}  # most have none
 
 
 def record_of(item: Item, row: int, born: int) -> Record:
@@ -169,7 +175,7 @@ def stored(record: Record, where: object) -> Stored:
     """
     check(record, where)
     row, born, date, source, name, content, labels, metadata, code, _ = record
-    item = Item(name_text(name), code, labels_of(labels), json.loads(metadata), content, date, source)
+    item = Item(name_text(name), code, labels_of(labels), _metadata_of(metadata), content, date, source)
     return Stored(row, born, item)
 
 

@@ -7,6 +7,7 @@ may have taken away what it named, and reading begins anew.
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -91,10 +92,8 @@ class Snapshot:
         if self._is_sealed():
             self.compared = self.state.last_row
             return
-        query, last = (
-            f"SELECT {COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT {_PAGE}",
-            self.state.last_row,
-        )  # noqa: S608
+        last = self.state.last_row
+        query = f"SELECT {COLUMNS} FROM items WHERE row > ? ORDER BY row LIMIT {_PAGE}"  # noqa: S608
         lacking = self.rows[np.searchsorted(self.rows, self.compared, side="right") :]
         while self.compared < last:
             with sqlite_errors(self.store.database):
@@ -122,15 +121,10 @@ class Snapshot:
             ModelError: a row is damaged.
             PurgedError: a later writer has purged one of them.
         """
-        query = f"SELECT {COLUMNS}, died FROM items WHERE row = ?"  # noqa: S608
-        found: list[Stored] = []
+        query = f"SELECT {COLUMNS}, died FROM items WHERE row IN (SELECT value FROM json_each(?))"  # noqa: S608
         with sqlite_errors(self.store.database):
-            for row in rows:
-                record = self.connection.execute(query, (row,)).fetchone()
-                if record is None:
-                    raise self._purged(row)
-                found.append(self._checked(record))
-        return found
+            records = self.connection.execute(query, (json.dumps(rows),)).fetchall()
+        return self._in_order(rows, records)
 
     def everything(self) -> Iterator[list[Stored]]:
         """All items, in the order of their rows, some at a time; those of one list are all there or none.
@@ -144,24 +138,28 @@ class Snapshot:
             wanted = self.rows[start : start + _PAGE].tolist()
             with sqlite_errors(self.store.database):
                 records = self.connection.execute(query, (wanted[0], wanted[-1])).fetchall()
-            by_row = {record[0]: record for record in records}
-            if absent := [row for row in wanted if row not in by_row]:
-                raise self._purged(absent[0])
-            yield [self._checked(by_row[row]) for row in wanted]
+            yield self._in_order(wanted, records)
+
+    def _in_order(self, rows: Sequence[int], records: Sequence[Record]) -> list[Stored]:
+        """The items of these rows, out of records of them and possibly of others."""
+        by_row, database = {record[0]: record for record in records}, self.store.database
+        if absent := [row for row in rows if row not in by_row]:
+            raise self._purged(absent[0])
+        return [self._checked(by_row[row], database) for row in rows]
 
     def _purged(self, row: int) -> PurgedError:
         return PurgedError(
             f"{self.store.database} is damaged: row {row} is missing. Run anglehash repair, or restore a backup"
         )
 
-    def _checked(self, record: Record) -> Stored:
+    def _checked(self, record: Record, database: Path) -> Stored:
         *fields, died = record
         if died and died <= self.state.generation:
             raise ModelError(
-                f"{self.store.database} is damaged: row {fields[0]} died before it was found. "
+                f"{database} is damaged: row {fields[0]} died before it was found. "
                 "Run anglehash repair, or restore a backup"
             )
-        return stored(tuple(fields), self.store.database)
+        return stored(tuple(fields), database)
 
 
 def load(path: Path, previous: Snapshot | None = None) -> Snapshot:
