@@ -65,7 +65,8 @@ function ask(state, item, cursor, signal) {
   if (!state.like && !state.code) {
     const terms = new URLSearchParams({ k: String(PAGE) });
     if (cursor) terms.set("cursor", cursor);
-    if (filter) terms.set("filter", JSON.stringify(filter));
+    if (Object.keys(filter ?? {}).join() === "labels") state.labels.forEach((label) => terms.append("label", label));
+    else if (filter) terms.set("filter", JSON.stringify(filter));
     return getJson(`v1/items?${terms}`, signal);
   }
   const request = { k: PAGE, ...(item ? { id: item.id } : { code: state.code }) };
