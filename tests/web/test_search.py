@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import numpy as np
 import pytest
 
 from anglehash.search.gallery import Gallery
+from anglehash.search.store.database import connect
+from anglehash.search.store.layout import Store
+from anglehash.search.view import NAMED
 from anglehash.serve.searching import code_of
 from anglehash.serve.web.collection import key_of
 from tests.web.conftest import Client, Running, picture, serving
@@ -181,6 +185,13 @@ def test_a_gallery_of_codes_alone_is_searched_without_images(tmp_path: Path) -> 
         assert client.get(f"/v1/items/{key_of(names[1])}/thumbnail").reason == "no-image"
         odd = {"code": codes[0].tobytes().hex()[:-1] + "1"}  # the last 4 bits are not the code's
         assert client.post("/v1/search", odd).status == 422
+
+
+def test_an_item_is_found_without_looking_at_all_others(gallery: Path) -> None:
+    with closing(connect(Store(gallery / "1").database)) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {NAMED}", (b"cat/00.jpg",)).fetchall()
+    assert sum("USING INDEX" in step for *_, step in plan) == 2
+    assert not any(step.startswith("SCAN") for *_, step in plan)
 
 
 def test_a_newer_generation_is_served_once_it_is_there(running: Running) -> None:

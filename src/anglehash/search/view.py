@@ -24,6 +24,10 @@ from anglehash.search.store.sqlite import sqlite_errors, transaction
 _KEPT_ITEMS = 100_000
 _KEPT_SUBSETS = 8
 
+NAMED = """SELECT row FROM items WHERE id = ?1 AND died = 0
+           UNION ALL SELECT row FROM items WHERE id = ?1 AND died > 0"""
+"""The rows that an id has or had. Each half has an index of its own; without them all items would be looked at."""
+
 Subset = NDArray[np.int64]
 
 
@@ -152,10 +156,9 @@ class View:
         Raises:
             DataError: there is none in this generation.
         """
-        query = "SELECT row FROM items WHERE id = ? ORDER BY row DESC"
         database = self.snapshot.store.database
         with self._lock, sqlite_errors(database):
-            rows = [row for (row,) in self.snapshot.connection.execute(query, (name_bytes(name),))]
+            rows = [row for (row,) in self.snapshot.connection.execute(NAMED, (name_bytes(name),))]
         for row in rows:
             position = int(np.searchsorted(self.rows, row))
             if position < len(self.rows) and self.rows[position] == row:

@@ -47,6 +47,7 @@ BODIES = 16
 """So many bodies of the largest size may be in memory at once."""
 
 REFRESH_SECONDS = 1.0
+WARM_QUERIES = 1000
 
 
 class Service:
@@ -87,8 +88,10 @@ class Service:
         """Get ready: the first client should not pay for it."""
         self.eyes.warm()
         self.summary()
-        if len(self.gallery):
-            self.gallery.search(self.gallery.codes[:1], 1, engine=self.settings.engine)
+        if isinstance(self.gallery, Gallery) and len(self.gallery):
+            # As many as an engine builds its tables for: otherwise clients would wait while it does.
+            some = self.gallery.codes[:: max(1, len(self.gallery) // WARM_QUERIES)][:WARM_QUERIES]
+            self.gallery.search(some, 1, engine=self.settings.engine)
         self.jobs.start()
 
     def close(self) -> None:

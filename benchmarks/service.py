@@ -1,0 +1,325 @@
+"""The service under load: how many requests a second, how long each takes, what memory does, and who is slowed down.
+
+    python benchmarks/service.py -o results/service.json            # about 10 minutes
+
+A gallery of a million items of 64 bits (codes of a model, with bits flipped at random, so that they repeat and
+cluster as learned ones do), its model EfficientNet-Lite0 at 128 pixels, served by ``anglehash serve`` in a
+process of its own. Clients are in another process on the same machine and take a share of its cores; each waits
+for its answer before it asks again. Searches are by item, k = 20. Every client has one connection. The first
+seconds are warm-up and not counted. Memory is that of the service and its decoders.
+
+Slow senders: 500 connections that send one byte a second, of headers and of bodies in turn, beside 20 clients.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import multiprocessing
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from PIL import Image
+
+from anglehash.files import write_json
+from anglehash.search.gallery import Gallery
+from anglehash.serve.cli import cli
+
+BITS, WARM_UP = 64, 3.0
+BOUNDARY = "boundary"
+
+Make = Callable[[int], bytes]  # the number of a request -> its bytes
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--n", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each run")
+    parser.add_argument("--keep", type=Path, help="folder to keep model and gallery in, for another run")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        place = given.keep or Path(folder)
+        path = prepared(place, given.n)
+        with service(path) as (pid, port):
+            result = measured(pid, port, given.n, given.seconds)
+    result["circumstances"] = circumstances(given)
+    write_json(given.out, result)
+
+
+def prepared(folder: Path, n: int) -> Path:
+    """A gallery of ``n`` items with its model, made if it is not there."""
+    path, model = folder / f"gallery-{n}", folder / "model"
+    if path.exists():
+        return path
+    if not model.exists():
+        train = ["train", "digits", "-o", model, "--bits", BITS, "--backbone", "efficientnet_lite0"]
+        run_cli([*train, "--size", 128, "--epochs", 2])
+    if not (folder / "small").exists():
+        run_cli(["index", model, "digits", "-o", folder / "small"])
+    with Gallery.open(folder / "small") as small:
+        rng = np.random.default_rng(0)
+        rows = rng.integers(0, len(small), n)
+        codes = small.codes[rows].copy()
+        for start in range(0, n, 65_536):
+            flips = rng.random((len(codes[start : start + 65_536]), BITS)) < 0.03
+            codes[start : start + 65_536] ^= np.packbits(flips, axis=1)
+        names = [f"photos/{row // 1000:05d}/{row:09d}.jpg" for row in range(n)]
+        labels = [small.labels[row] for row in rows] if n < 10_000 else [(str(row % 100),) for row in rows]
+        Gallery.create(
+            path, codes=codes, ids=names, labels=labels, bits=BITS, model_id=small.model_id, model=model
+        ).close()
+    return path
+
+
+def run_cli(arguments: list[object]) -> None:
+    cli.main([str(argument) for argument in arguments], standalone_mode=False)
+
+
+@contextmanager
+def service(path: Path) -> Iterator[tuple[int, int]]:
+    """``anglehash serve`` in a process of its own: its number and its port."""
+    command = [sys.executable, "-m", "anglehash", "serve", str(path), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as started:
+        assert started.stderr is not None
+        line = started.stderr.readline()
+        found = re.search(r":(\d+)/\s*$", line)
+        if found is None:
+            raise SystemExit(line)
+        try:
+            yield started.pid, int(found[1])
+        finally:
+            started.send_signal(signal.SIGTERM)
+            started.wait(30)
+
+
+def measured(pid: int, port: int, n: int, seconds: float) -> dict[str, Any]:
+    """All runs."""
+    by_item = lambda number: as_json({"id": name_of(number, n), "k": 20})  # noqa: E731
+    small, large = photo(500, 375), photo(4032, 3024)
+    by_image = lambda number: as_form(small)  # noqa: E731
+    result: dict[str, Any] = {"items": n, "runs": []}
+    for what, make, counts in (("item", by_item, (1, 20, 200)), ("image 500x375", by_image, (1, 20, 200))):
+        for clients in counts:
+            record = load(pid, port, make, clients, seconds)
+            result["runs"].append({"query": what, **record})
+            print(json.dumps(result["runs"][-1]), flush=True)
+    record = load(pid, port, lambda number: as_form(large), 1, seconds / 3)
+    result["runs"].append({"query": "image 4032x3024", "bytes": len(large), **record})
+    print(json.dumps(result["runs"][-1]), flush=True)
+    result["slow senders"] = slow_senders(pid, port, by_item, seconds / 2)
+    print(json.dumps(result["slow senders"]), flush=True)
+    return result
+
+
+def slow_senders(pid: int, port: int, make: Make, seconds: float) -> dict[str, Any]:
+    """20 clients alone, beside 500 slow senders, and alone again."""
+    before = load(pid, port, make, 20, seconds)
+    slow = multiprocessing.get_context("spawn").Process(
+        target=drip_all, args=(port, 500, seconds + 2 * WARM_UP)
+    )
+    slow.start()
+    time.sleep(WARM_UP)
+    beside = load(pid, port, make, 20, seconds)
+    slow.join()
+    after = load(pid, port, make, 20, seconds)
+    alone = (before["p99_ms"] + after["p99_ms"]) / 2
+    return {
+        "before": before,
+        "beside": beside,
+        "after": after,
+        "p99_ratio": round(beside["p99_ms"] / alone, 2),
+    }
+
+
+def load(pid: int, port: int, make: Make, clients: int, seconds: float) -> dict[str, Any]:
+    """Let so many clients ask for so long."""
+    return asyncio.run(_load(pid, port, make, clients, seconds))
+
+
+async def _load(pid: int, port: int, make: Make, clients: int, seconds: float) -> dict[str, Any]:
+    times: list[tuple[float, float, int]] = []  # when, how long, status
+    shares: list[tuple[float, float]] = []
+    memory: list[int] = []
+    end = time.perf_counter() + WARM_UP + seconds
+    begin = time.perf_counter() + WARM_UP
+    numbers = iter(range(10**9))
+
+    async def client() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        while time.perf_counter() < end:
+            request = make(next(numbers))
+            started = time.perf_counter()
+            writer.write(request)
+            status, head = await answer_of(reader)
+            done = time.perf_counter()
+            if started >= begin:
+                times.append((done, done - started, status))
+                if found := re.search(rb"decode;dur=([\d.]+), network;dur=([\d.]+)", head):
+                    shares.append((float(found[1]), float(found[2])))
+            if status == 503:
+                await asyncio.sleep(1)  # as Retry-After asks
+        writer.close()
+
+    async def watch() -> None:
+        while True:
+            memory.append(sum(map(resident, family(pid))))
+            await asyncio.sleep(1)
+
+    watching = asyncio.create_task(watch())
+    await asyncio.gather(*(client() for _ in range(clients)))
+    watching.cancel()
+    return record_of(clients, seconds, times, shares, memory)
+
+
+def record_of(
+    clients: int,
+    seconds: float,
+    times: list[tuple[float, float, int]],
+    shares: list[tuple[float, float]],
+    memory: list[int],
+) -> dict[str, Any]:
+    answered = np.array([1e3 * took for _, took, status in times if status == 200])
+    half = memory[len(memory) // 2 :]
+    record = {
+        "clients": clients,
+        "seconds": seconds,
+        "statuses": dict(Counter(status for *_, status in times)),
+        "per_second": round(len(answered) / seconds, 1),
+        **{f"p{q}_ms": round(float(np.percentile(answered, q)), 2) for q in (50, 95, 99)},
+        "memory_mb": round(memory[-1] / 1e6, 1),
+        "memory_growth_last_half": round(half[-1] / half[0] - 1, 4),
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+    if shares:
+        decode, network = np.median(np.array(shares), axis=0)
+        rest = record["p50_ms"] - decode - network
+        record["median_ms_of"] = {
+            "decode": round(float(decode), 1), "network": round(float(network), 1), "all else": round(float(rest), 1)
+        }  # fmt: skip
+    return record
+
+
+async def answer_of(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    """The status and the headers of an answer, which is read to its end."""
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = re.search(rb"content-length: (\d+)", head)
+    assert length is not None, head
+    await reader.readexactly(int(length[1]))
+    return int(head[9:12]), head
+
+
+def as_json(value: Any) -> bytes:
+    body = json.dumps(value).encode()
+    head = (
+        "POST /v1/search HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    )
+    return head.encode() + b"\r\n\r\n" + body
+
+
+def as_form(image: bytes) -> bytes:
+    start = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="image"; filename="q.jpg"\r\n\r\n'.encode()
+    body = start + image + f"\r\n--{BOUNDARY}--\r\n".encode()
+    head = (
+        "POST /v1/search HTTP/1.1\r\nHost: localhost\r\n"
+        f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+def photo(width: int, height: int) -> bytes:
+    """A JPEG with the detail of a photograph: noise of all scales."""
+    rng = np.random.default_rng(0)
+    pixels = np.zeros((height, width, 3))
+    for scale in (4, 16, 64, 256):
+        small = Image.fromarray(rng.integers(0, 256, (scale * 3 // 4, scale, 3), dtype=np.uint8))
+        pixels += np.asarray(small.resize((width, height), Image.Resampling.BICUBIC)) / 4
+    pixels += rng.normal(0, 4, pixels.shape)
+    stream = BytesIO()
+    Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(stream, "JPEG", quality=88)
+    return stream.getvalue()
+
+
+def name_of(number: int, n: int) -> str:
+    row = number * 7919 % n
+    return f"photos/{row // 1000:05d}/{row:09d}.jpg"
+
+
+def drip_all(port: int, count: int, seconds: float) -> None:
+    """Slow senders; those that are cut off come again."""
+    asyncio.run(_drip_all(port, count, seconds))
+
+
+async def _drip_all(port: int, count: int, seconds: float) -> None:
+    end = time.perf_counter() + seconds
+    whole = as_form(b"x" * 100_000)
+    body = whole.index(b"\r\n\r\n") + 4
+
+    async def drip(number: int) -> None:
+        while time.perf_counter() < end:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                place = body if number % 2 else 20
+                writer.write(whole[:place])
+                while time.perf_counter() < end and not writer.is_closing():
+                    writer.write(whole[place : place + 1])
+                    await writer.drain()
+                    place += 1
+                    await asyncio.sleep(1)
+                writer.close()
+            except OSError:
+                await asyncio.sleep(1)
+
+    await asyncio.gather(*map(drip, range(count)))
+
+
+def family(pid: int) -> list[int]:
+    """A process and its children."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        tasks = Path(f"/proc/{pid}/task").iterdir()
+        children = [child for task in tasks for child in (task / "children").read_text().split()]
+    except OSError:
+        children = []
+    return [pid, *map(int, children)]
+
+
+def resident(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
+def circumstances(given: argparse.Namespace) -> dict[str, Any]:
+    from importlib.metadata import version
+
+    names = ("anglehash", "fastapi", "uvicorn", "h11", "numpy", "pillow", "onnxruntime", "torch")
+    return {
+        "command": f"python benchmarks/service.py -o {given.out} --n {given.n} --seconds {given.seconds:g}",
+        "python": platform.python_version(),
+        "cores": os.cpu_count(),
+        "versions": {name: version(name) for name in names},
+        "note": "cores shared with other work: see load_average of each run",
+    }
+
+
+if __name__ == "__main__":
+    main()
