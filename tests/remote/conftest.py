@@ -1,0 +1,73 @@
+"""Engines for the tests: Milvus Lite in a file, and a PostgreSQL of our own on loopback, where they are installed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from anglehash.search.remote.engines import REMOTE_ENGINES
+
+_NUMBER = count()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a PostgreSQL that this session has started, or skips."""
+    pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'anglehash[postgres]'")
+    programs = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())]
+    bin_ = next(
+        (path for path in programs if (path / "initdb").exists() and (path / "postgres").exists()), None
+    )
+    if bin_ is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
+    bin_ = (bin_ / "initdb").resolve().parent
+    folder = Path("/tmp") / f"anglehash-postgres-{os.getpid()}"  # a socket's path is short
+    folder.mkdir()
+    as_own: list[str] = []
+    if os.getuid() == 0:  # it refuses to run as root
+        if shutil.which("runuser") is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+        shutil.chown(folder, "postgres")
+        as_own = ["runuser", "-u", "postgres", "--"]
+    data, port = folder / "data", _free_port()
+    settings = f"-F -p {port} -k {folder} -c listen_addresses=127.0.0.1 -c synchronous_commit=off"
+    options = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+    run: Callable[..., object] = lambda *words: subprocess.run([*as_own, *words], **options)  # type: ignore[call-overload]  # noqa: E731
+    try:
+        run(
+            f"{bin_}/initdb", "-D", str(data), "-U", "tester", "-A", "trust", "-E", "UTF8", "--locale=C", "-N"
+        )
+        run(f"{bin_}/pg_ctl", "-D", str(data), "-w", "-o", settings, "-l", str(folder / "log"), "start")
+        yield f"host=127.0.0.1 port={port} user=tester dbname=postgres"
+    finally:
+        if (data / "postmaster.pid").exists():
+            run(f"{bin_}/pg_ctl", "-D", str(data), "-m", "immediate", "stop")
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The address of a Milvus Lite, or skips."""
+    pytest.importorskip("pymilvus", reason="pymilvus is not installed: pip install 'anglehash[milvus]'")
+    pytest.importorskip("milvus_lite", reason="Milvus Lite is not installed: pip install milvus-lite==2.5.1",
+                        exc_type=ImportError)  # fmt: skip
+    return str(tmp_path_factory.mktemp("milvus") / "m.db")
+
+
+@pytest.fixture(params=list(REMOTE_ENGINES))
+def target(request: pytest.FixtureRequest) -> str:
+    """A target that nothing is at, in each engine that is here."""
+    return f"{request.param}:{request.getfixturevalue(request.param)}#t{next(_NUMBER)}"
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
