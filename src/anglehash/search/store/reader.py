@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ModelError
-from anglehash.search.store.database import State, connect, content_digest, death, file_digest, read_state
+from anglehash.search.store.checks import check_state, read_dead
+from anglehash.search.store.database import State, connect, content_digest, file_digest, read_state
 from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
 from anglehash.search.store.segments import Rows, Segment, read_segment
@@ -258,45 +259,6 @@ def _check_seal(connection: sqlite3.Connection, store: Store, receipt: Receipt, 
             "Run anglehash repair, or restore a backup"
         )
     return True
-
-
-def check_state(store: Store, receipt: Receipt, state: State, noted: int) -> None:
-    """Compare the truth with the manifest and with the last generation that was acknowledged.
-
-    Raises:
-        ModelError: they do not belong together.
-    """
-    if noted > state.generation:
-        raise ModelError(
-            f"{store.database} is damaged: generation {noted} was acknowledged, but it holds {state.generation}; "
-            "its log is lost or damaged. anglehash repair keeps what is left; or restore a backup"
-        )
-    other = (state.bits, state.model) != (receipt.bits, receipt.model)
-    miscounted = state.generation == receipt.generation and state.live != receipt.count
-    if other or miscounted or state.generation < receipt.generation:
-        raise ModelError(
-            f"{store.path.parent}: the manifest names {receipt.count} codes of {receipt.bits} bits of the model "
-            f"{receipt.model} in generation {receipt.generation}, but {store.database.name} holds {state.live} of "
-            f"{state.bits} bits of {state.model} in {state.generation}. Run anglehash repair, or restore a backup"
-        )
-
-
-def read_dead(connection: sqlite3.Connection, store: Store, state: State) -> Rows:
-    """The rows that died.
-
-    Raises:
-        ModelError: their number or digest is not that of the state.
-    """
-    found = connection.execute("SELECT row, died FROM items WHERE died > 0").fetchall()
-    digest = 0
-    for row, died in found:
-        digest ^= death(row, died)
-    if (len(found), digest) != (state.dead, state.dead_digest):
-        raise ModelError(
-            f"{store.database} is damaged: its removed items are not those that it counted. "
-            "Run anglehash repair, or restore a backup"
-        )
-    return np.array([row for row, _ in found], dtype=np.uint32)
 
 
 def read_part(connection: sqlite3.Connection, store: Store, span: tuple[int, int], bits: int) -> Part:

@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 from anglehash.errors import ModelError
 from anglehash.search.store import database
+from anglehash.search.store.checks import read_dead
 from anglehash.search.store.database import State, connect, read_state
 from anglehash.search.store.items import COLUMNS, Item, Record, Seen, is_intact, seen_of, stored
 from anglehash.search.store.layout import Receipt, Store, acknowledge, file_lock, read_receipt
 from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
-from anglehash.search.store.reader import read_dead
 from anglehash.search.store.segments import read_segment
 from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.sqlite import sqlite_errors

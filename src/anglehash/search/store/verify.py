@@ -13,10 +13,11 @@ import numpy as np
 
 from anglehash.errors import ModelError
 from anglehash.manifest import NAME, kind_of, read_manifest
+from anglehash.search.store.checks import check_state, read_dead
 from anglehash.search.store.database import State, connect, content_digest, file_digest, log_size, read_state
 from anglehash.search.store.items import COLUMNS, check, seen_of
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
-from anglehash.search.store.reader import SMALL, check_state, read_dead
+from anglehash.search.store.reader import SMALL
 from anglehash.search.store.segments import Segment, read_segment
 from anglehash.search.store.sources import read_sources
 from anglehash.search.store.sqlite import sqlite_errors, transaction

@@ -13,37 +13,20 @@ from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from anglehash.codes import Codes, check_codes, width
-from anglehash.errors import CodeMismatchError, DataError
 from anglehash.search.store import database
+from anglehash.search.store.commits import Applied, Changes, apply, codes_of
 from anglehash.search.store.database import State
-from anglehash.search.store.items import (
-    COLUMNS,
-    Item,
-    Record,
-    Seen,
-    Stored,
-    name_bytes,
-    name_text,
-    record_of,
-    seen_of,
-    seen_record,
-    stored,
-)
-from anglehash.search.store.layout import (
-    Receipt,
-    Store,
-    acknowledge,
-    write_receipt,
-)
+from anglehash.search.store.items import COLUMNS, Item, Seen, Stored, name_bytes, name_text, seen_of, stored
+from anglehash.search.store.layout import Receipt, Store, acknowledge, write_receipt
 from anglehash.search.store.reader import SMALL, Part, read_part
 from anglehash.search.store.segments import Segment, write_segment
 from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.sqlite import sqlite_errors, transaction
+
+__all__ = ["CHUNK", "LONG_TAIL", "TAIL", "Applied", "Changes", "Writer"]
 
 _log = logging.getLogger(__name__)
 
@@ -55,30 +38,6 @@ CHUNK = 16_384
 
 LONG_TAIL = 1 << 16
 """With so many, segments are written while the writer goes on."""
-
-
-class Changes(NamedTuple):
-    """What one commit changes.
-
-    Attributes:
-        add: new items; one whose id is there replaces it.
-        remove: ids of items to remove; what was noted of their files goes too.
-        forget: ids of files of which nothing more is to be noted.
-        seen: files that were seen, whether they gave a code or not; they are noted last.
-    """
-
-    add: Sequence[Item] = ()
-    remove: Sequence[str] = ()
-    seen: Sequence[Seen] = ()
-    forget: Sequence[str] = ()
-
-
-class Applied(NamedTuple):
-    """What a commit did: numbers of items."""
-
-    added: int = 0
-    replaced: int = 0
-    removed: int = 0
 
 
 class Writer:
@@ -113,9 +72,9 @@ class Writer:
             DataError: an id comes twice, or is no file name.
             OSError: the disk is full or fails; nothing was changed.
         """
-        codes = self._checked(changes.add)
+        codes = codes_of(changes.add, self.state.bits)
         with transaction(self.connection, self._file, write=True):
-            state, applied = self._apply(changes)
+            state, applied = apply(self.connection, self.state, changes)
             database.write_state(self.connection, state)
         if changes.add:
             rows = np.arange(self.state.last_row + 1, state.last_row + 1, dtype=np.uint32)
@@ -193,11 +152,6 @@ class Writer:
             write_source(self.connection, number, source)
         return number
 
-    def _live_row(self, name: bytes) -> int | None:
-        query = "SELECT row FROM items WHERE id = ? AND died = 0"
-        found = self.connection.execute(query, (name,)).fetchone()
-        return None if found is None else int(found[0])
-
     def item(self, name: str) -> Stored | None:
         """The item of this id, if it is there."""
         query = f"SELECT {COLUMNS} FROM items WHERE id = ? AND died = 0"  # noqa: S608
@@ -237,70 +191,6 @@ class Writer:
         with transaction(self.connection, self._file, write=True):
             database.write_state(self.connection, after)
         self.state = after
-
-    def _checked(self, items: Sequence[Item]) -> Codes:
-        """The codes of items that can be added together."""
-        size = width(self.state.bits)
-        if any(len(item.code) != size for item in items):
-            raise CodeMismatchError(f"{self.state.bits}-bit codes have {size} bytes each")
-        joined = np.frombuffer(b"".join(item.code for item in items), np.uint8)
-        codes = check_codes(joined.reshape(-1, size), self.state.bits)
-        seen: set[str] = set()
-        for item in items:
-            if item.id in seen:
-                raise DataError(f"ids are unique in a gallery, but {item.id!r} comes twice")
-            seen.add(item.id)
-        return codes
-
-    def _apply(self, changes: Changes) -> tuple[State, Applied]:
-        state, run = self.state, self.connection.executemany
-        generation, first = state.generation + 1, state.last_row + 1
-        removed = set(self._rows(changes.remove))
-        self._bury(removed, generation)
-        records = [record_of(item, row, generation) for row, item in enumerate(changes.add, first)]
-        replaced = self._insert(records, generation)
-        gone = removed | replaced
-        forgotten = ((name_bytes(name),) for name in (*changes.forget, *changes.remove))
-        run("DELETE FROM files WHERE id = ?", forgotten)
-        run("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", map(seen_record, changes.seen))
-        digest = state.dead_digest
-        for row in gone:
-            digest ^= database.death(row, generation)
-        after = replace(
-            state,
-            generation=generation,
-            last_row=state.last_row + len(changes.add),
-            live=state.live + len(changes.add) - len(gone),
-            dead=state.dead + len(gone),
-            dead_digest=digest,
-        )
-        fresh = len(changes.add) - len(replaced)
-        return after, Applied(fresh, len(replaced), len(gone) - len(replaced))
-
-    def _insert(self, records: Sequence[Record], generation: int) -> set[int]:
-        """Insert rows; the rows of items that they replace."""
-        insert = f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
-        self.connection.execute("SAVEPOINT fresh")
-        try:  # most often all are new, and looking for each of them first would take as long again
-            self.connection.executemany(insert, records)
-            replaced = set[int]()
-        except sqlite3.IntegrityError:
-            self.connection.execute("ROLLBACK TO fresh")
-            found = (self._live_row(record[4]) for record in records)
-            replaced = {row for row in found if row is not None}
-            self._bury(replaced, generation)
-            self.connection.executemany(insert, records)
-        self.connection.execute("RELEASE fresh")
-        return replaced
-
-    def _bury(self, rows: set[int], generation: int) -> None:
-        died = ((generation, row) for row in rows)
-        self.connection.executemany("UPDATE items SET died = ? WHERE row = ?", died)
-
-    def _rows(self, names: Sequence[str]) -> list[int]:
-        """The rows of those of these ids that are there."""
-        found = (self._live_row(name_bytes(name)) for name in names)
-        return [row for row in found if row is not None]
 
     def _write_segments(self, *, whole: bool) -> None:
         """Segments up to the last row: a new one, merged with its neighbours until each is twice the next."""
