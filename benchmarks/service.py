@@ -195,13 +195,13 @@ def record_of(
     shares: list[tuple[float, float]],
     memory: list[int],
 ) -> dict[str, Any]:
-    answered = np.array([1e3 * took for _, took, status in times if status == 200])
+    answered = np.array([1e3 * took for _, took, status in times if status == 200] or [np.nan])
     half = memory[len(memory) // 2 :]
     record = {
         "clients": clients,
         "seconds": seconds,
         "statuses": dict(Counter(status for *_, status in times)),
-        "per_second": round(len(answered) / seconds, 1),
+        "per_second": round(int(np.isfinite(answered).sum()) / seconds, 1),
         **{f"p{q}_ms": round(float(np.percentile(answered, q)), 2) for q in (50, 95, 99)},
         "memory_mb": round(memory[-1] / 1e6, 1),
         "memory_growth_last_half": round(half[-1] / half[0] - 1, 4),

@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
+from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -111,6 +112,16 @@ def test_44_many_slow_senders_hold_sockets_and_nothing_else(
         finally:
             for connection in slow:
                 connection.close()
+
+
+def test_small_answers_are_sent_at_once(gallery: Path) -> None:
+    """Headers and body leave apart; with Nagle's algorithm the second would wait 40 ms for the first."""
+    with serving(gallery) as running, closing(HTTPConnection("127.0.0.1", running.client.port)) as connection:
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b'{"status":"ok"}'
+        (served,) = running.server.server_state.connections
+        there = served.transport.get_extra_info("socket")
+        assert there.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_connections_past_the_limit_are_closed(gallery: Path, monkeypatch: pytest.MonkeyPatch) -> None:
