@@ -86,7 +86,9 @@ def test_what_may_run_without_end_or_brings_code_is_refused() -> None:
     refused(training, "a training")
 
 
-@pytest.mark.parametrize("data", [b"", b"not a model", b"\x00" * 40, b"\x3a\xff\xff\xff\xff\x7f", b"\xff" * 30])
+@pytest.mark.parametrize(
+    "data", [b"", b"not a model", b"\x00" * 40, b"\x3a\xff\xff\xff\xff\x7f", b"\xff" * 30]
+)
 def test_other_bytes_are_no_model(data: bytes) -> None:
     refused(data, "it is not an ONNX model")
 

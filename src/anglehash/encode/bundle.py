@@ -16,9 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import safetensors.numpy as safetensors
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 
 from anglehash.codes import Codes, check_bits
+from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore
 from anglehash.data.images import Preprocessing
 from anglehash.data.inputs import as_images
@@ -32,7 +35,7 @@ from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
 KIND, VERSION = "bundle", 1
-NETWORK = "network.onnx"
+NETWORK, LEARNED, SPLIT = "network.onnx", "data.safetensors", "split.json"
 
 MAX_NETWORK = 1 << 30
 """Bytes of a network, at most."""
@@ -72,6 +75,7 @@ class Bundle:
     Attributes:
         network: images to codes.
         facts: what the manifest says.
+        learned: what ``evaluate`` asks for: ``seen`` and ``class_vectors``.
         probes: what became of the golden probes here; ``None`` where they were not run.
 
     >>> Bundle.open("nowhere")
@@ -82,6 +86,7 @@ class Bundle:
 
     network: Network
     facts: dict[str, Any] = field(repr=False)
+    learned: dict[str, NDArray[Any]] = field(repr=False)
     probes: ProbeResult | None = None
 
     @property
@@ -93,6 +98,34 @@ class Bundle:
     def bits(self) -> int:
         """Length of a code."""
         return self.network.bits
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings that the model was trained with."""
+        return TrainConfig.from_dict(self.facts["config"])
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that the model has learned."""
+        return tuple(self.facts["classes"])
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Protocol, seed and hash of the split that the model was trained on."""
+        return dict(self.facts["split"])
+
+    @property
+    def class_vectors(self) -> NDArray[np.float32]:
+        """``(classes, bits)`` that the loss learned; empty where it has none."""
+        return np.asarray(self.learned["class_vectors"], dtype=np.float32)
+
+    @property
+    def seen(self) -> NDArray[np.uint8]:
+        """``(n, 32)`` sha256 of the pixels of every image that the model was trained or validated with."""
+        return np.asarray(self.learned["seen"], dtype=np.uint8)
+
+    def posterior(self, features: NDArray[np.float32]) -> None:
+        """Nothing: a bundle has no classifier."""
 
     @classmethod
     def open(
@@ -131,7 +164,7 @@ class Bundle:
         found = compare(network, probes, files) if probe else None
         if found and found.bits_differ:
             _object(path, facts, found, strict=strict)
-        return cls(network, facts, found)
+        return cls(network, facts, _learned(path, files[LEARNED]), found)
 
     def encode(
         self,
@@ -160,12 +193,18 @@ class Bundle:
         return found.codes
 
 
+def packed_learned(seen: NDArray[np.uint8], class_vectors: NDArray[np.float32]) -> bytes:
+    """The file ``data.safetensors`` of a bundle."""
+    return bytes(safetensors.save({"seen": seen, "class_vectors": np.ascontiguousarray(class_vectors)}))
+
+
 def write_bundle(
     path: Path,
     network: bytes,
     preprocessing: Preprocessing,
     origin: Origin,
     facts: dict[str, Any],
+    extra: dict[str, bytes],
     *,
     force: bool = False,
 ) -> None:
@@ -177,6 +216,7 @@ def write_bundle(
         preprocessing: how its images are prepared.
         origin: what it was made of.
         facts: further JSON values for the manifest; ``bits`` among them.
+        extra: content of further files by name; ``data.safetensors`` (:func:`packed_learned`) among them.
         force: replace a bundle that is there.
 
     Raises:
@@ -201,7 +241,7 @@ def write_bundle(
     }
     with new_folder(path, force=force, ours=is_a(KIND)) as folder:
         (folder / NETWORK).write_bytes(network)
-        for name, data in drawn.items():
+        for name, data in (drawn | extra).items():
             (folder / name).write_bytes(data)
         write_manifest(folder, KIND, VERSION, content)
 
@@ -216,14 +256,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         if file.is_file() and file.stat().st_size > most:
             raise ModelError(f"{file} has more than {most >> 20} MiB, the most that is read")
     facts = read_manifest(path, KIND, VERSION)
-    wanted = [name for name in facts["files"] if name == NETWORK or name.startswith("probe-")]
-    if NETWORK not in wanted or len(wanted) > MAX_PROBES + 1:
+    wanted = [name for name in facts["files"] if name in (NETWORK, LEARNED) or name.startswith("probe-")]
+    if not {NETWORK, LEARNED} <= set(wanted) or len(wanted) > MAX_PROBES + 2:
         raise ModelError(f"{path} is not a bundle that anglehash wrote: its manifest names other files")
     files = {name: (path / name).read_bytes() for name in wanted}
     for name, data in files.items():
         if hashlib.sha256(data).hexdigest() != facts["files"][name]:  # it changed since the manifest was read
             raise ModelError(f"{path / name} is damaged: its sha256 is not the manifest's")
     return facts, files
+
+
+def _learned(path: Path, data: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        found = safetensors.load(data)
+        if found["seen"].shape[1:] != (32,) or found["class_vectors"].ndim != 2:
+            raise ValueError("its shapes are not what they should be")
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise ModelError(f"{path / LEARNED} is not what anglehash wrote: {error}") from error
+    return found
 
 
 def _object(path: Path, facts: dict[str, Any], found: ProbeResult, *, strict: bool) -> None:

@@ -5,18 +5,53 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack, width
+from anglehash.config import TrainConfig
 from anglehash.data.keys import as_items
 from anglehash.data.split import RetrievalSplit
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import DataError
 from anglehash.evaluation.codebook import class_code_distances
 from anglehash.evaluation.protocol import Outputs, evaluate
-from anglehash.learn.model import Model
 from anglehash.progress import Report, silent
+
+
+class Measurable(Encoder, Protocol):
+    """What can be judged: a model, or a bundle, which knows as much of itself but has no classifier."""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings it was trained with."""
+        ...
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Classes that it has learned."""
+        ...
+
+    @property
+    def class_vectors(self) -> NDArray[np.float32]:
+        """``(classes, bits)``, or empty."""
+        ...
+
+    @property
+    def seen(self) -> NDArray[np.uint8]:
+        """``(n, 32)`` sha256 of the pixels of every image that it was trained or validated with."""
+        ...
+
+    @property
+    def split(self) -> dict[str, Any]:
+        """Protocol, seed and hash of the split that it was trained on."""
+        ...
+
+    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
+        """Class probabilities of images by their features, ``(n, classes)``; ``None`` without a classifier."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,12 +70,12 @@ class Measured:
 
 
 def measure(
-    model: Model, split: RetrievalSplit, *, cache: Path | None = None, report: Report = silent
+    model: Measurable, split: RetrievalSplit, *, cache: Path | None = None, report: Report = silent
 ) -> Measured:
     """Evaluate ``model`` on the queries and database of ``split``.
 
     Args:
-        model: a trained model.
+        model: a trained model or a bundle of it.
         split: of the same kind of images.
         cache: folder of cached features, or ``None``.
         report: told of the progress.
@@ -55,7 +90,7 @@ def measure(
     if encoded.problems:
         raise DataError(f"{len(encoded.problems)} images changed while they were read: run the command again")
     known = _knows_every_class(model, split)
-    posterior = model.classifier.posterior(encoded.features) if known else None
+    posterior = model.posterior(encoded.features) if known else None
     labels = split.dataset.labels[rows]
     q = len(split.query)
 
@@ -84,8 +119,8 @@ def measure(
         "split_hash": split.hash,
         "split_seed": split.seed,
         "seed": model.config.seed,
-        "backbone": model.backbone.name,
-        "size": model.backbone.size,
+        "backbone": model.config.backbone,
+        "size": model.config.size,
         "fine_tuned": model.config.fine_tune,
         "model": model.id,
         "trained_on": dict(model.split),
@@ -104,7 +139,7 @@ def measure(
     return Measured(result, encoded.codes[:q], encoded.codes[q:])
 
 
-def refuse_seen(model: Model, split: RetrievalSplit) -> None:
+def refuse_seen(model: Measurable, split: RetrievalSplit) -> None:
     """Refuse a split whose queries the model has learned from.
 
     Raises:
@@ -119,14 +154,14 @@ def refuse_seen(model: Model, split: RetrievalSplit) -> None:
         )
 
 
-def _knows_every_class(model: Model, split: RetrievalSplit) -> bool:
+def _knows_every_class(model: Measurable, split: RetrievalSplit) -> bool:
     """Whether the classifier has learned every class that is asked for."""
     both = np.concatenate([split.query, split.database])
     present = np.flatnonzero(split.dataset.labels[both].any(axis=0))
     return {split.dataset.class_names[c] for c in present} <= set(model.class_names)
 
 
-def _class_codes(model: Model) -> dict[str, Any] | None:
+def _class_codes(model: Measurable) -> dict[str, Any] | None:
     """The Hamming matrix of the class codes, sign of the class vectors: mean, deviation, minimum."""
     if not len(model.class_vectors):
         return None

@@ -120,6 +120,10 @@ class Model:
             )
         return Encoding(found.rows, pack(logits), logits, found.values, found.problems, found.notes)
 
+    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Class probabilities of images by their features, ``(n, classes)``."""
+        return self.classifier.posterior(features)
+
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -12,6 +12,9 @@ from anglehash.encode.bundle import KIND, Bundle
 from anglehash.encode.encoding import MODEL_VERSION, Encoder, refuse_file
 from anglehash.errors import MissingExtraError, ModelError
 from anglehash.manifest import kind_of, read_manifest
+
+if TYPE_CHECKING:
+    from anglehash.learn.model import Model
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -69,7 +72,7 @@ OWN = Using()
 """The gallery's own copy."""
 
 
-def open_encoder(path: Path, *, strict: bool = False) -> Encoder:
+def open_encoder(path: Path, *, strict: bool = False) -> Bundle | Model:
     """The model or bundle of a folder.
 
     Args:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes
 from anglehash.data.dataset import Encoded, ImageStore
 from anglehash.data.split import RetrievalSplit
-from anglehash.encode.bundle import KIND, Origin, write_bundle
+from anglehash.encode.bundle import KIND, LEARNED, SPLIT, Origin, packed_learned, write_bundle
 from anglehash.encode.encoding import Encoding
 from anglehash.encode.network import Network
 from anglehash.encode.probes import pictures
@@ -124,7 +124,10 @@ def export_bundle(
         parity["int8"] = _compared(trial, expected, _network(model, network), report)
     origin = Origin(model.id, same and not int8, "int8" if int8 else "fp32")
     facts = {**_facts(model), "parity": parity}
-    write_bundle(output, network, model.backbone.preprocessing, origin, facts, force=force)
+    extra = {LEARNED: packed_learned(model.seen, model.class_vectors)}
+    if model.split_manifest:
+        extra[SPLIT] = (model_path / SPLIT).read_bytes()
+    write_bundle(output, network, model.backbone.preprocessing, origin, facts, extra, force=force)
     return {
         "bundle": str(output),
         "id": origin.id_of(network),

@@ -17,6 +17,7 @@ from anglehash.serve.console import (
     skipped,
     split_options,
 )
+from anglehash.serve.encoders import open_encoder, strict_option
 
 
 @click.command("evaluate")
@@ -28,6 +29,7 @@ from anglehash.serve.console import (
 @data_options
 @click.option("-o", "--output", type=PATH, help="Write the result as JSON.")
 @click.option("--html", type=PATH, help="Write a report, one self-contained page.")
+@strict_option
 @force_option
 @json_option
 def command(
@@ -39,11 +41,12 @@ def command(
     download: bool,
     output: Path | None,
     html: Path | None,
+    strict: bool,
     force: bool,
     as_json: bool,
     **options: Any,
 ) -> int:
-    """Measure MODEL on DATA by a protocol, or on two folders of your own.
+    """Measure MODEL, a model or a bundle, on DATA by a protocol, or on two folders of your own.
 
     Queries that the model has seen in training are refused.
 
@@ -55,7 +58,6 @@ def command(
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir, refuse_existing, write_json
     from anglehash.learn.measure import measure
-    from anglehash.learn.model import Model
     from anglehash.progress import Console
     from anglehash.serve.report import write_report
     from anglehash.serve.results import picture_rows, summary
@@ -68,7 +70,7 @@ def command(
             refuse_existing(path, force=force)
     if (query is None) != (database is None) or (data is None) == (query is None):
         raise click.UsageError("give DATA with --protocol, or --query and --database")
-    opened, report = Model.load(model), Console()
+    opened, report = open_encoder(model, strict=strict), Console()
     if query and database:
         check_split_options(options, options["protocol"])
         split = two_folders(query, database, unlabelled=options["unlabelled"], report=report)
