@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -115,6 +117,36 @@ def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pyte
                 found = reader.search(queries, k, radius=radius, engine=engine, **options)
                 assert found == now.search(queries, k, radius=radius, engine="exact", **options)
         now.close()
+
+
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_searches_beside_a_refresh_see_one_generation(tmp_path: Path, engine: str) -> None:
+    """Every commit replaces all items, with codes of another distance: an answer has each id once, and one distance."""
+    ids = [str(i) for i in range(40)]
+    gallery = Gallery.create(
+        tmp_path / "g", codes=np.zeros((40, 2), np.uint8), ids=ids, labels=[["x"]] * 40, bits=16, model_id="m"
+    )
+    query, over, wrong = np.zeros((1, 2), np.uint8), Event(), list[Any]()
+
+    def look(where: Filter) -> int:
+        looks = 0
+        while not over.is_set():
+            hits = gallery.search(query, radius=16, engine=engine, where=where)[0]
+            if len({hit.distance for hit in hits}) != 1 or sorted(hit.id for hit in hits) != sorted(ids):
+                wrong.append(hits)
+            looks += 1
+        return looks
+
+    with ThreadPoolExecutor(3) as pool:
+        looking = [pool.submit(look, where) for where in (Filter(), Filter(), Filter(labels=("x",)))]
+        with open_writer(tmp_path / "g") as writer:
+            for number in range(1, 40):
+                code = ((1 << number % 16) - 1).to_bytes(2, "big")
+                writer.commit(Changes([Item(name, code, ("x",)) for name in ids]))
+                gallery.refresh()
+        over.set()
+        assert all(looks.result() > 0 for looks in looking)
+    assert wrong == []
 
 
 def test_a_segment_of_which_all_items_are_gone(tmp_path: Path) -> None:

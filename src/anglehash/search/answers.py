@@ -111,13 +111,15 @@ def _find(view: View, codes: Codes, ask: Ask) -> list[_Found]:
     """Distances and rows of the answers to every query."""
     if ask.k is None and ask.radius is None:
         raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
-    built, within = view.index(ask.engine, ask.where)
     if ask.radius is None:
-        distances, found = built.index.search(codes, check_k(ask.k or 0), within=within)
-        return [_Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
+        k = check_k(ask.k or 0)
+        with view.index(ask.engine, ask.where) as (built, within):
+            distances, found = built.index.search(codes, k, within=within)
+            return [_Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
     radius = check_radius(ask.radius, view.bits)
-    lims, near, found = built.index.search_radius(codes, radius, k=ask.k, within=within)
-    return [_Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
+    with view.index(ask.engine, ask.where) as (built, within):
+        lims, near, found = built.index.search_radius(codes, radius, k=ask.k, within=within)
+        return [_Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
 
 
 def _hits(view: View, found: _Found, *, first: int = 1) -> list[Hit]:

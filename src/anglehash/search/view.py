@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from threading import RLock
+from threading import Condition, RLock
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +41,7 @@ class Built:
     """
 
     def __init__(self, engine: str, view: View) -> None:
+        self._idle, self._searches = Condition(), 0
         parts = view.snapshot.parts
         self.rows: Rows = view.rows
         self.index: CodeIndex = make_index(engine, parts[0].codes if parts else view.codes, view.bits)
@@ -47,11 +49,27 @@ class Built:
             self.index.add(part.codes)
         view.snapshot.release()
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While this lasts the index stays what it is."""
+        with self._idle:
+            self._searches += 1
+        try:
+            yield
+        finally:
+            with self._idle:
+                self._searches -= 1
+                self._idle.notify_all()
+
     def follow(self, view: View) -> None:
-        """Go on to a later generation of the same store."""
+        """Go on to a later generation of the same store, once no search is under way: none sees half of it."""
+        with self._idle:
+            self._idle.wait_for(lambda: self._searches == 0)
+            self._follow(view)
+
+    def _follow(self, view: View) -> None:
         old, last = self.rows, int(self.rows[-1]) if len(self.rows) else 0
         kept = int(np.searchsorted(view.rows, last, side="right"))  # those that are new come after it
-        # Longer first: a search that is under way may already be given new rows.
         unchanged = kept == len(old)
         self.rows = view.rows if unchanged else np.concatenate([old, view.rows[kept:]])
         for part in view.snapshot.parts:
@@ -114,15 +132,18 @@ class View:
         with sqlite_errors(store.database):
             return read_state(self.snapshot.connection, store.database) == self.snapshot.state
 
-    def index(self, engine: str, where: Filter) -> tuple[Built, Subset | None]:
-        """An index of all items, and the rows of it that pass a filter."""
-        with self._lock:
-            if engine not in self._built:  # built at the first search: opening stays quick
-                self._built[engine] = Built(engine, self)
-            built = self._built[engine]
-            if not where:
-                return built, None
-            return built, np.searchsorted(built.rows, self.rows[self._subset(where)])
+    @contextmanager
+    def index(self, engine: str, where: Filter) -> Iterator[tuple[Built, Subset | None]]:
+        """An index of all items, and the rows of it that pass a filter; a refresh waits until it is given back."""
+        with ExitStack() as use:
+            with self._lock:
+                if engine not in self._built:  # built at the first search: opening stays quick
+                    self._built[engine] = Built(engine, self)
+                built, within = self._built[engine], None
+                if where:
+                    within = np.searchsorted(built.rows, self.rows[self._subset(where)])
+                use.enter_context(built.in_use())
+            yield built, within
 
     def _subset(self, where: Filter) -> Subset:
         """The positions of the items that pass a filter."""
