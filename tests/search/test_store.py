@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -18,6 +19,7 @@ from anglehash.errors import CodeMismatchError, DataError, ModelError
 from anglehash.search.gallery import Gallery
 from anglehash.search.store import reader as reading
 from anglehash.search.store import writer as writing
+from anglehash.search.store.database import file_digest
 from anglehash.search.store.items import Item, Seen
 from anglehash.search.store.opening import open_writer
 from anglehash.search.store.writer import Applied, Changes
@@ -242,3 +244,11 @@ def test_a_gallery_that_moves_to_such_a_file_system(path: Path) -> None:
     with Gallery.open(path) as gallery:
         assert len(gallery) == 0
     grow_and_read(path)
+
+
+def test_the_digest_of_a_file_apart(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_bytes(b"abc")
+    assert file_digest(file) == hashlib.sha256(b"abc").hexdigest()
+    with pytest.raises(OSError, match="No such file"):
+        file_digest(tmp_path / "absent")

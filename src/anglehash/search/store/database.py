@@ -7,6 +7,7 @@ longer know that it is being read. Its bytes are therefore hashed through SQLite
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -265,10 +266,17 @@ def content_digest(connection: sqlite3.Connection) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """The sha256 of the file's bytes, for what is too large to be in memory; by a process apart."""
+    """The sha256 of the file's bytes, for what is too large to be in memory; by a process apart.
+
+    Raises:
+        OSError: it cannot be read.
+    """
     hashing = "import hashlib, sys; print(hashlib.file_digest(open(sys.argv[1], 'rb'), 'sha256').hexdigest())"
     command = [sys.executable, "-I", "-c", hashing, os.fspath(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode:
+        raise OSError(errno.EIO, (done.stderr.splitlines() or ["it cannot be read"])[-1], str(path))
+    return done.stdout.strip()
 
 
 def checkpoint(connection: sqlite3.Connection, path: Path) -> bool:
