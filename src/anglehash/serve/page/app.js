@@ -180,7 +180,7 @@ function titleFor(found) {
 function tell() {
   const { results, cursor } = answer;
   const far = results.map((item) => item.distance).filter((distance) => distance !== undefined);
-  const range = !far.length ? "" : far[0] === far.at(-1) ? `, ${count(far[0], "bit")} away` : `, ${far[0]} to ${far.at(-1)} bits away`;
+  const range = !far.length ? "" : far[0] === far.at(-1) ? `, ${count(far[0], "bit")} away` : `, ${far[0]} to ${count(far.at(-1), "bit")} away`;
   byId("status").textContent = results.length ? `${count(results.length, "image")}${cursor ? " so far" : ""}${range}` : "Nothing found";
   byId("more").hidden = !cursor;
   byId("end").textContent = !cursor && results.length > 12 ? "That is all." : "";
