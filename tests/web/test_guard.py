@@ -135,6 +135,14 @@ def test_51_a_cursor_that_was_changed_or_is_of_another_search_is_refused(client:
     assert client.post("/v1/search", {"id": "cat/00.jpg", "cursor": listed}).status == 422
 
 
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01\x02\x00", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nA b\r\n\r\n"])
+def test_what_is_no_http_is_a_problem_too(client: Client, junk: bytes) -> None:
+    answer = raw(client.port, junk + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert b'"reason":"no-http"' in answer
+    assert b"application/problem+json" in answer
+
+
 def test_a_body_of_another_kind_is_415(client: Client) -> None:
     assert client.send("POST", "/v1/search", b"a=b", {"Content-Type": "text/plain"}).reason == "unknown-body"
     assert client.send("POST", "/v1/search", b"a=b").status == 415

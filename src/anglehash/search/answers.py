@@ -27,6 +27,7 @@ class Hit(NamedTuple):
         distance: Hamming distance to the query, in bits.
         labels: the item's labels; empty where it has none.
         metadata: its further columns.
+        code: its packed code.
     """
 
     rank: int
@@ -34,6 +35,7 @@ class Hit(NamedTuple):
     distance: int
     labels: tuple[str, ...]
     metadata: Metadata = MappingProxyType({})
+    code: bytes = b""
 
 
 class Page(NamedTuple):
@@ -126,6 +128,6 @@ def _hits(view: View, found: _Found, *, first: int = 1) -> list[Hit]:
     items = [stored.item for stored in view.items(found.rows.tolist())]
     ranked = zip(found.distances.tolist(), items, strict=True)
     return [
-        Hit(rank, item.id, distance, item.labels, item.metadata)
+        Hit(rank, item.id, distance, item.labels, item.metadata, item.code)
         for rank, (distance, item) in enumerate(ranked, start=first)
     ]

@@ -444,7 +444,10 @@ class RemoteGallery:
         ranked = (
             (rank, distance, self.stored(row).item) for rank, (distance, row) in enumerate(found, first)
         )
-        return [Hit(rank, item.id, distance, item.labels, item.metadata) for rank, distance, item in ranked]
+        return [
+            Hit(rank, item.id, distance, item.labels, item.metadata, item.code)
+            for rank, distance, item in ranked
+        ]
 
     def stored(self, row: Row) -> Stored:
         """The item of a row, once its crc is found right."""

@@ -61,7 +61,9 @@ def command(
         "radius": radius,
         "cursor": following,
         "results": [
-            hit._asdict() | {"labels": list(hit.labels), "metadata": dict(hit.metadata)} for hit in hits
+            hit._asdict()
+            | {"labels": list(hit.labels), "metadata": dict(hit.metadata), "code": hit.code.hex()}
+            for hit in hits
         ],
     }
     rows = [[str(h.rank), str(h.distance), printable("|".join(h.labels)), printable(h.id)] for h in hits]

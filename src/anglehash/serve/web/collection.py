@@ -232,7 +232,7 @@ class Collection:
             "distance": hit.distance,
             "labels": list(hit.labels),
             "metadata": dict(hit.metadata),
-            "code": self.gallery.item(hit.id).item.code.hex(),
+            "code": hit.code.hex(),
             **addresses(hit.id),
         }
 

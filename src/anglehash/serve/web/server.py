@@ -17,11 +17,13 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
+import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anglehash.errors import ConfigError
 from anglehash.serve.web.collection import open_gallery
+from anglehash.serve.web.problems import RefusalError, problem
 from anglehash.serve.web.service import Service, make_app
 from anglehash.serve.web.settings import Settings
 
@@ -62,6 +64,14 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             super().data_received(data)
             if not self._is_idle():
                 self._stop()
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no HTTP, as everything is refused."""
+            refused = problem(RefusalError(400, "no-http", "this is not a request of HTTP/1.1", hang_up=True))
+            head = h11.Response(status_code=400, headers=refused.raw_headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=bytes(refused.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
 
         def _is_idle(self) -> bool:
             """Whether no request is under way: its headers have not come, or not all of them."""
