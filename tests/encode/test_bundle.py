@@ -55,6 +55,13 @@ def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def quick(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The network is exported once: that takes seconds."""
+    network = (exported / NETWORK).read_bytes()
+    monkeypatch.setattr("anglehash.serve.exporting.whole_network", lambda model: network)
+
+
+@pytest.fixture
 def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "b"))
 
@@ -81,6 +88,7 @@ def test_codes_and_id_are_the_models(hasher: Hasher, exported: Path) -> None:
     assert bundle.config == hasher.model_.config
 
 
+@pytest.mark.usefixtures("quick")
 def test_parity_counts_the_bits_that_differ(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +124,7 @@ def test_parity_counts_the_bits_that_differ(
     assert other["id"] != other["model"]  # no gallery of the model takes it
 
 
+@pytest.mark.usefixtures("quick")
 def test_eight_bits_are_a_model_of_their_own(model: Path, tmp_path: Path) -> None:
     trial = Trial.of_images("noise", Arrays(noise(60, seed=1)))
     found = export_bundle(model, tmp_path / "b8", trial, int8=True)
@@ -145,6 +154,7 @@ def test_unreadable_images_are_named(exported: Path) -> None:
     assert (found.rows.tolist(), [p[:2] for p in found.problems]) == ([1], [(0, "not-an-image")])
 
 
+@pytest.mark.usefixtures("quick")
 def test_another_bundle_is_replaced_and_nothing_else(model: Path, copy: Path, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_bytes(b"precious")
