@@ -5,7 +5,8 @@
 A gallery of a million items of 64 bits (codes of a model, with bits flipped at random, so that they repeat and
 cluster as learned ones do), its model EfficientNet-Lite0 at 128 pixels, served by ``anglehash serve`` in a
 process of its own. Clients are in another process on the same machine and take a share of its cores; each waits
-for its answer before it asks again. Searches are by item, k = 20. Every client has one connection. The first
+for its answer before it asks again. CPU time is that of the service and its decoders, and tells most where other
+work takes the cores. Searches are by item, k = 20. Every client has one connection. The first
 seconds are warm-up and not counted. Memory is that of the service and its decoders.
 
 Slow senders: 500 connections that send one byte a second, of headers and of bodies in turn, beside 20 clients.
@@ -24,10 +25,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -103,6 +105,8 @@ def service(path: Path) -> Iterator[tuple[int, int]]:
         found = re.search(r":(\d+)/\s*$", line)
         if found is None:
             raise SystemExit(line)
+        log = started.stderr  # a pipe that nobody reads fills up, and then stops who writes
+        threading.Thread(target=lambda: sys.stderr.writelines(log), daemon=True).start()
         try:
             yield started.pid, int(found[1])
         finally:
@@ -161,6 +165,7 @@ async def _load(pid: int, port: int, make: Make, clients: int, seconds: float) -
     end = time.perf_counter() + WARM_UP + seconds
     begin = time.perf_counter() + WARM_UP
     numbers = iter(range(10**9))
+    before = cpu_seconds(family(pid))
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -188,7 +193,9 @@ async def _load(pid: int, port: int, make: Make, clients: int, seconds: float) -
     watching = asyncio.create_task(watch())
     await asyncio.gather(*(client() for _ in range(clients)))
     watching.cancel()
-    return record_of(clients, seconds, times, shares, memory)
+    record = record_of(clients, seconds, times, shares, memory)
+    computed = cpu_seconds(family(pid)) - before
+    return record | {"cpu_ms_per_request": round(1e3 * computed / max(1, next(numbers)), 2)}
 
 
 def record_of(
@@ -300,6 +307,16 @@ def family(pid: int) -> list[int]:
     except OSError:
         children = []
     return [pid, *map(int, children)]
+
+
+def cpu_seconds(pids: list[int]) -> float:
+    """The seconds that processes have computed for."""
+    ticks = 0
+    for pid in pids:
+        with suppress(OSError):
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def resident(pid: int) -> int:

@@ -114,6 +114,23 @@ def test_44_many_slow_senders_hold_sockets_and_nothing_else(
                 connection.close()
 
 
+def test_clients_that_go_away_are_no_news(gallery: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with serving(gallery) as running:
+        for body in (b"", multipart_start()):
+            with socket.create_connection(("127.0.0.1", running.client.port)) as connection:
+                connection.sendall(HEAD + body)
+        json_head = HEAD.replace(FORM["Content-Type"].encode(), b"application/json")
+        with socket.create_connection(("127.0.0.1", running.client.port)) as connection:
+            connection.sendall(json_head + b"{")
+        until(lambda: not running.server.server_state.connections and not running.server.server_state.tasks)
+        assert running.service.bodies.used == 0
+    assert caplog.text == ""
+
+
+def multipart_start() -> bytes:
+    return b"--" + BOUNDARY.encode() + b"\r\n" + file_part(b"\xff\xd8\xff")
+
+
 def test_small_answers_are_sent_at_once(gallery: Path) -> None:
     """Headers and body leave apart; with Nagle's algorithm the second would wait 40 ms for the first."""
     with serving(gallery) as running, closing(HTTPConnection("127.0.0.1", running.client.port)) as connection:

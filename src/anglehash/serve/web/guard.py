@@ -14,7 +14,6 @@ from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from anglehash.serve.web.limits import Buckets
@@ -63,8 +62,6 @@ class Guard:
             self._admit(scope)
             exchange.check_length()
             await self._app(scope, exchange.receive, exchange.send)
-        except ClientDisconnect:
-            pass
         except Exception as error:
             if exchange.ended:  # the answer to it is out already
                 return

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from anglehash.errors import (
@@ -97,6 +98,8 @@ def refusal_of(error: Exception) -> RefusalError:
             return RefusalError(_IMAGE_STATUS.get(error.reason, 422), error.reason, error.detail)
         case CodeMismatchError() | ConfigError():
             return RefusalError(422, "invalid", str(error))
+        case ClientDisconnect():  # nobody reads this, and it is nobody's fault
+            return RefusalError(400, "gone", "the client went away")
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             return RefusalError(507, "disk-full", "the disk is full: nothing was changed")
         case ModelError():
