@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from anglehash.serve.web.limits import Buckets
+from anglehash.serve.web.limits import Buckets, spread
 from anglehash.serve.web.metrics import Metrics
 from anglehash.serve.web.problems import RefusalError, problem, refusal_of
 from anglehash.serve.web.settings import Settings
@@ -139,7 +139,7 @@ class _Exchange:
         uploads = (scope["method"], scope["path"]) == ("POST", "/v1/items")
         self._limit = settings.upload_limit if uploads else settings.body_limit
         self._timeout = settings.body_timeout
-        self._deadline = time.monotonic() + settings.body_timeout
+        self._deadline = time.monotonic() + spread(settings.body_timeout)
         self._count = 0
         self._whole = False  # the body has come
         self._closing = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,14 @@ from anglehash.serve.web.problems import busy
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+def spread(seconds: float) -> float:
+    """A deadline of at most so many seconds, and of three quarters of them at least.
+
+    Slow senders that came together must not end together: the others would notice.
+    """
+    return seconds * random.uniform(0.75, 1)
 
 
 class Pool:

@@ -23,6 +23,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anglehash.errors import ConfigError
 from anglehash.serve.web.collection import open_gallery
+from anglehash.serve.web.limits import spread
 from anglehash.serve.web.problems import RefusalError, problem
 from anglehash.serve.web.service import Service, make_app
 from anglehash.serve.web.settings import Settings
@@ -78,7 +79,7 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             return self.cycle is None or self.cycle.response_complete
 
         def _start(self) -> None:
-            self._deadline = self.loop.call_later(header_timeout, self._too_slow)
+            self._deadline = self.loop.call_later(spread(header_timeout), self._too_slow)
 
         def _stop(self) -> None:
             if self._deadline is not None:
