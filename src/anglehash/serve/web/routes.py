@@ -203,10 +203,13 @@ async def items(
     k: doc.K = 50,
     cursor: doc.Cursor | None = None,
     label: Annotated[list[doc.Word] | None, Query(max_length=100)] = None,
+    filter: Annotated[str | None, Query(max_length=8192, description="The filter as JSON.")] = None,
 ) -> Response:
-    """Items in the gallery's order."""
+    """Items in the gallery's order, of one of the labels, or that pass the filter."""
     service = _service(request)
-    where = Filter(labels=tuple(label or ()))
+    if label and filter:
+        raise RefusalError(422, "invalid", "give label or filter, and not both")
+    where = _filter(filter) if filter else Filter(labels=tuple(label or ()))
     return _json(await service.searches.run(lambda: json_bytes(service.collection.listed(where, k, cursor))))
 
 
@@ -284,6 +287,19 @@ def _is_form(request: Request) -> bool:
     if kind not in ("multipart/form-data", "application/json"):
         raise RefusalError(415, "unknown-body", "send multipart/form-data with an image, or application/json")
     return kind == "multipart/form-data"
+
+
+def _filter(text: str) -> Filter:
+    """The filter that a text is.
+
+    Raises:
+        RefusalError: 422, it is none.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        raise RefusalError(422, "invalid", "filter: JSON is wanted") from None
+    return checked(doc.FilterRequest, value).filter()
 
 
 def _fields(form: Form) -> dict[str, Any]:
