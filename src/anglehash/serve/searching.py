@@ -12,7 +12,7 @@ from anglehash.encode.encoding import Encoder
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
 from anglehash.search.filters import Filter
-from anglehash.search.gallery import Gallery
+from anglehash.search.remote.opening import AnyGallery, open_any
 from anglehash.serve.encoders import OWN, Using
 
 
@@ -43,7 +43,7 @@ class Question(NamedTuple):
         return 10 if self.k is None and (self.radius is None or self.cursor) else self.k
 
 
-def ask(path: Path, question: Question, using: Using = OWN) -> tuple[list[Hit], str | None]:
+def ask(name: str, question: Question, using: Using = OWN) -> tuple[list[Hit], str | None]:
     """The answers, nearest first, and a cursor to the next ones.
 
     Raises:
@@ -51,8 +51,13 @@ def ask(path: Path, question: Question, using: Using = OWN) -> tuple[list[Hit], 
         DataError: there is no item that is named.
         ImageError: the query image cannot be used.
         ModelError: the gallery is damaged.
+        RemoteError: the engine that keeps it is down.
     """
-    gallery = Gallery.open(path)
+    with open_any(name) as gallery:
+        return _answers(gallery, question, using)
+
+
+def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[list[Hit], str | None]:
     size, radius, engine, where = question.size, question.radius, question.engine, question.where
     if question.like is not None:
         if question.cursor:
@@ -68,7 +73,7 @@ def ask(path: Path, question: Question, using: Using = OWN) -> tuple[list[Hit], 
     return page.hits, page.cursor
 
 
-def model_of(gallery: Gallery, using: Using = OWN) -> Encoder:
+def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
     """The gallery's model or bundle: the one place in which searches and the service open it.
 
     Raises:
@@ -78,7 +83,7 @@ def model_of(gallery: Gallery, using: Using = OWN) -> Encoder:
     return using.open(gallery.model_folder, gallery.model_id)
 
 
-def code_of(gallery: Gallery, query: Path, using: Using = OWN) -> Codes:
+def code_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Codes:
     """The code of an image file, by the gallery's own model.
 
     Raises:

@@ -59,12 +59,14 @@ class RemoteGallery:
 
     Attributes:
         target: where it is.
+        path: the target without its secrets, for messages.
         engine: who keeps it.
         entry: what the catalogue said of it when it was opened, refreshed or changed.
     """
 
     def __init__(self, target: Target, engine: Engine, entry: Entry) -> None:
         self.target, self.engine, self.entry = target, engine, entry
+        self.path = Path(str(target))
         self._subsets: dict[tuple[str, int, Filter], _Subset] = {}
 
     @classmethod
@@ -141,11 +143,6 @@ class RemoteGallery:
         """All rows after this number, as the engine holds them, in order."""
         pages = self.engine.read(self.entry.collection, ALL, after=after, last=self.entry.last_row)
         return (row for page in pages for row in page)
-
-    @property
-    def path(self) -> Path:
-        """The target, without its secrets, for messages."""
-        return Path(str(self.target))
 
     @property
     def bits(self) -> int:

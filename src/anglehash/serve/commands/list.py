@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
 from anglehash.search.filters import Filter
-from anglehash.serve.console import PATH, json_option, printable, show, table
+from anglehash.serve.console import json_option, printable, show, table
 from anglehash.serve.options import filter_options
 
 
 @click.command("list")
-@click.argument("gallery", type=PATH)
+@click.argument("gallery")
 @click.option("--limit", type=click.IntRange(1), help="At most so many.")
 @click.option("--cursor", type=click.IntRange(0), default=0, help="Go on where an earlier call ended.")
 @filter_options
 @json_option
 def command(
-    gallery: Path,
+    gallery: str,
     limit: int | None,
     cursor: int,
     passing: Filter,
@@ -30,11 +28,12 @@ def command(
     Example:
         anglehash list gallery/ --label cat --limit 20
     """
-    from anglehash.search.gallery import Gallery
+    from anglehash.search.remote.opening import open_any
 
-    opened = Gallery.open(gallery)
-    found, following = opened.listed(passing, limit=limit, after_row=cursor)
+    with open_any(gallery) as opened:
+        found, following = opened.listed(passing, limit=limit, after_row=cursor)
+        total = len(opened)
     items = [{"id": item.id, "labels": list(item.labels), "metadata": dict(item.metadata)} for item in found]
-    facts = {"gallery": str(gallery), "total": len(opened), "items": items, "cursor": following}
+    facts = {"gallery": str(gallery), "total": total, "items": items, "cursor": following}
     rows = [["id", "labels"], *([printable(item.id), printable("|".join(item.labels))] for item in found)]
     show(facts, as_json=as_json, text=lambda: table(rows))

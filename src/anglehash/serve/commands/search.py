@@ -15,7 +15,7 @@ from anglehash.serve.options import filter_options
 
 
 @click.command("search")
-@click.argument("gallery", type=PATH)
+@click.argument("gallery")
 @click.argument("query", type=PATH, required=False)
 @click.option("--like", help="In place of QUERY: more like the item of this id.")
 @click.option("-k", type=int, help="At most so many answers.  [default: 10, without --radius]")
@@ -26,7 +26,7 @@ from anglehash.serve.options import filter_options
 @encoder_options
 @json_option
 def command(
-    gallery: Path,
+    gallery: str,
     query: Path | None,
     like: str | None,
     k: int | None,

@@ -22,7 +22,7 @@ from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageErr
 from anglehash.search.answers import Hit, Page
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
-from anglehash.search.gallery import Gallery
+from anglehash.search.remote.opening import open_any
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
 from anglehash.serve.web.problems import RefusalError
 
@@ -80,7 +80,7 @@ def open_gallery(target: str) -> Searchable:
     Raises:
         ModelError: there is none.
     """
-    return Gallery.open(Path(target))
+    return open_any(target)
 
 
 class Asked(NamedTuple):

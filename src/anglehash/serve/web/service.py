@@ -24,6 +24,7 @@ from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
 from anglehash.search.gallery import Gallery, us
+from anglehash.search.remote.opening import AnyGallery
 from anglehash.search.store.summary import Summary
 from anglehash.serve.searching import model_of
 from anglehash.serve.web import facts
@@ -200,7 +201,7 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 def _model_of(gallery: Searchable) -> Encoder | None:
     """The gallery's model, or ``None`` where it has none, or where what runs it is not installed."""
-    if not isinstance(gallery, Gallery) or not (gallery.model_folder / MANIFEST).exists():
+    if not isinstance(gallery, AnyGallery) or not _manifest(gallery):
         return None
     try:
         return model_of(gallery)

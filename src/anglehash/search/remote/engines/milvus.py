@@ -40,13 +40,14 @@ T = TypeVar("T")
 LIMIT = 16_384
 """Answers that Milvus gives at most."""
 
-SECONDS = 20
+SECONDS = 60
 """How long a call is tried; without it the client tries for minutes."""
 
 _CATALOGUE, _FILES = "anglehash_galleries", "anglehash_files"
 _FIELDS = ["row", "key", "hex", "date", "doc", "crc"]
 _NOTHING = "Unsupported data type: 0"  # how the client reads Milvus Lite's empty answer of a collection with an array
 _PART = 45_000  # bytes of a file in one row: 60,000 as base64
+_SENT = 1000  # rows of one call: Milvus Lite may take seconds for them
 _SPAN = 4096  # row numbers that are read at once
 
 _LOCK = RLock()
@@ -123,8 +124,8 @@ class Milvus:
 
     def put(self, collection: str, rows: Sequence[Row]) -> None:
         """Replace and add rows, each by its key."""
-        for start in range(0, len(rows), 5000):
-            part = [_record(row) for row in rows[start : start + 5000]]
+        for start in range(0, len(rows), _SENT):
+            part = [_record(row) for row in rows[start : start + _SENT]]
             self._call(self._client.upsert, collection, part)
 
     def remove(self, collection: str, keys: Sequence[str]) -> None:

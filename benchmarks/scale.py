@@ -1,0 +1,96 @@
+"""Remote galleries: insert rate, latency and disk of each engine, against our own index over the same codes.
+
+    python benchmarks/scale.py milvus:m.db postgres:dbname=images --n 100000
+
+Uniform 64-bit codes, each with an id and a label, k = 10, one client, one query at a time. Answers are held against
+a scan of all codes: exact searches must equal it, of approximate ones the recall is given, which counts an answer as
+right if it is no farther away than the k-th of the scan. "push" is the whole command: sending, reading back,
+comparing, indexes. Results go to standard output as JSON; docs/scale.md has them with their circumstances.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+
+from anglehash.codes import Codes, hamming
+from anglehash.errors import AnglehashError
+from anglehash.search.filters import Filter
+from anglehash.search.gallery import Gallery
+from anglehash.search.remote.gallery import RemoteGallery
+from anglehash.search.remote.target import Target
+from anglehash.search.remote.transfer import push
+
+K, QUERIES = 10, 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("targets", nargs="+")
+    parser.add_argument("--n", type=int, default=100_000)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(0)
+    codes = rng.integers(0, 256, (arguments.n, 8), dtype=np.uint8)
+    queries = rng.integers(0, 256, (QUERIES, 8), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as folder:
+        ids = [f"photos/{row // 1000:05d}/{row:09d}.jpg" for row in range(len(codes))]
+        labels = [[f"class {row % 100}"] for row in range(len(codes))]
+        path = Path(folder) / "g"
+        with Gallery.create(path, codes=codes, ids=ids, labels=labels, bits=64, model_id="m") as local:
+            print(json.dumps({"local": searched(local, queries, codes, "multi-index")}))
+        for target in arguments.targets:
+            print(json.dumps({target: measured(path, Target.parse(target), queries, codes)}), flush=True)
+
+
+def measured(path: Path, target: Target, queries: Codes, codes: Codes) -> dict[str, Any]:
+    """Push a gallery and search it."""
+    started = time.perf_counter()
+    push(path, target, force=True)
+    seconds = time.perf_counter() - started
+    facts: dict[str, Any] = {
+        "items": len(codes),
+        "push_s": round(seconds, 1),
+        "per_s": round(len(codes) / seconds),
+    }
+    with RemoteGallery.open(target) as gallery:
+        facts["exact"] = searched(gallery, queries, codes, "exact")
+        facts["label"] = searched(gallery, queries, codes, "exact", Filter(labels=("class 7",)))
+        try:
+            facts["hnsw"] = searched(gallery, queries, codes, "hnsw")
+        except AnglehashError as error:
+            facts["hnsw"] = str(error)
+    facts["load_average"] = round(os.getloadavg()[0], 1)
+    return facts
+
+
+def searched(
+    gallery: Gallery | RemoteGallery, queries: Codes, codes: Codes, engine: str, where: Filter | None = None
+) -> dict[str, float]:
+    """Milliseconds of a query, and its recall."""
+    gallery.search(queries[:1], K, engine=engine, where=where)
+    times, right = list[float](), list[float]()
+    rows = np.arange(len(codes)) if where is None else np.arange(7, len(codes), 100)
+    for query in queries:
+        started = time.perf_counter()
+        hits = gallery.search(query[None], K, engine=engine, where=where)[0]
+        times.append(1e3 * (time.perf_counter() - started))
+        farthest = np.sort(hamming(query[None], codes[rows])[0])[K - 1]
+        right.append(sum(hit.distance <= farthest for hit in hits) / K)
+    return {
+        "median_ms": round(float(np.median(times)), 2),
+        "p99_ms": round(float(np.percentile(times, 99)), 2),
+        "recall": round(float(np.mean(right)), 4),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""The commands on remote galleries, as a user gives them, and what is exported for other tools."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+from sklearn.base import BaseEstimator
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+
+from anglehash.codes import hamming, pack, unpack
+from anglehash.errors import ConfigError
+from anglehash.search.export import export_codes
+from anglehash.search.gallery import Gallery
+from anglehash.serve.cli import cli
+
+BITS = 12
+
+
+@pytest.fixture
+def gallery(tmp_path: Path) -> Gallery:
+    codes = pack(np.random.default_rng(0).normal(size=(40, BITS)))
+    ids = [*(f"{i:02d}.jpg" for i in range(39)), "caf\udce9.jpg"]
+    labels = [["é", f"l{i % 2}"] for i in range(40)]
+    return Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=BITS, model_id="m")
+
+
+def run(*words: object) -> Any:
+    found = CliRunner().invoke(cli, [*map(str, words), "--json"], catch_exceptions=False)
+    assert found.exit_code == 0, found.output
+    return json.loads(found.stdout)
+
+
+def test_push_search_list_pull(tmp_path: Path, target: str, gallery: Gallery) -> None:
+    assert run("push", gallery.path, target)["items"] == 40
+    for words in (["-k", 5], ["--radius", 4], ["-k", 3, "--label", "l1", "--path", "[012]*"]):
+        here = run("search", gallery.path, "--like", "07.jpg", *words)
+        assert run("search", target, "--like", "07.jpg", *words)["results"] == here["results"]
+    listed = run("list", target, "--limit", 3)
+    assert [item["id"] for item in listed["items"]] == ["00.jpg", "01.jpg", "02.jpg"]
+    run("pull", target, "-o", tmp_path / "back")
+    assert Gallery.open(tmp_path / "back").ids == gallery.ids
+
+
+def test_errors_are_one_line(gallery: Gallery) -> None:
+    for target, said in (
+        ("milvsu:http://localhost", "did you mean 'milvus'"),
+        ("postgres:dbname=x#no-name", "up to 40 letters, digits and _"),
+        ("postgres://me:secret@127.0.0.1:1/x", "refused"),
+    ):
+        command = [sys.executable, "-m", "anglehash", "push", str(gallery.path), target]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "secret" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
+
+def test_exports_hold_what_the_gallery_holds(tmp_path: Path, gallery: Gallery) -> None:
+    for suffix in (".parquet", ".npz", ".faiss"):
+        assert run("export-codes", gallery.path, "-o", tmp_path / f"codes{suffix}")["items"] == 40
+    table = pq.read_table(tmp_path / "codes.parquet")
+    assert table.schema.metadata == {b"bits": b"12", b"model": b"m"}
+    rows = table.to_pylist()
+    assert [row["code"] for row in rows] == [code.tobytes() for code in gallery.codes]
+    assert [row["labels"] for row in rows] == [list(own) for own in gallery.labels]
+    assert [row["id"] for row in rows] == [*gallery.ids[:39], "caf\\udce9.jpg"]
+    with np.load(tmp_path / "codes.npz") as found:
+        assert np.array_equal(found["codes"], gallery.codes)
+        assert tuple(found["ids"].tolist()) == gallery.ids
+        assert int(found["bits"]) == BITS
+    index = faiss.read_index_binary(str(tmp_path / "codes.faiss"))
+    distances, _ = index.search(gallery.codes[:3], 40)
+    assert np.array_equal(distances, np.sort(hamming(gallery.codes[:3], gallery.codes), axis=1))
+    ids = json.loads((tmp_path / "codes.faiss.ids.json").read_bytes())
+    assert tuple(ids) == gallery.ids
+
+
+def test_export_refuses(tmp_path: Path, gallery: Gallery) -> None:
+    with pytest.raises(ConfigError, match=r"'\.parqet'; did you mean '\.parquet'"):
+        export_codes(gallery, tmp_path / "x.parqet")
+
+
+class Binarised(BaseEstimator):  # type: ignore[misc]
+    """The codes of features by the signs of centred columns: any hasher with fit and transform stands here."""
+
+    def fit(self, X: Any, y: Any = None) -> Binarised:
+        self.mean_ = np.mean(X, axis=0)
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return unpack(pack(X - self.mean_), X.shape[1])
+
+
+def test_codes_in_a_scikit_learn_pipeline() -> None:
+    """Neighbours by scikit-learn on unpacked codes are those of Hamming distance: docs/scale.md shows it."""
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(60, 16)), rng.integers(0, 2, 60)
+    X[y == 1] += 1.5
+    pipeline = make_pipeline(Binarised(), KNeighborsClassifier(5, metric="hamming")).fit(X[:40], y[:40])
+    codes = pack(X - X[:40].mean(axis=0))
+    distances = hamming(codes[40:], codes[:40])
+    nearest, _ = pipeline[-1].kneighbors(unpack(codes[40:], 16))
+    assert np.array_equal(np.round(nearest * 16), np.sort(distances, axis=1)[:, :5])
+    assert (pipeline.predict(X[40:]) == y[40:]).mean() > 0.8
