@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import click
 
 from anglehash.errors import MissingExtraError
 from anglehash.search.engines import DEFAULT
-from anglehash.serve.console import PATH
+from anglehash.serve.console import PATH, json_option
 from anglehash.serve.options import in_bytes
 
 
@@ -39,7 +40,10 @@ from anglehash.serve.options import in_bytes
 @click.option("--rate-limit", type=float, help="Requests a second for each client.")
 @click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @click.option("--uploads", type=PATH, help="Folder for added images.  [default: GALLERY.uploads]")
-def command(gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...], **options: Any) -> None:
+@json_option
+def command(
+    gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Serve GALLERY over HTTP: a page for people at /, and /v1/ for programs.
 
     Without --api-key-file everybody on this machine may search, and nobody may add or remove items.
@@ -60,4 +64,10 @@ def command(gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...]
 
     keys = Keys.read(api_key_file) if api_key_file else Keys()
     settings = Settings(keys=keys, allow_hosts=allow_host, **options)
-    run(gallery, settings, started=lambda address: click.echo(f"{gallery} is served at {address}", err=True))
+
+    def started(address: str) -> None:
+        click.echo(f"{gallery} is served at {address}", err=True)
+        if as_json:
+            click.echo(json.dumps({"gallery": gallery, "address": address}))
+
+    run(gallery, settings, started=started)
