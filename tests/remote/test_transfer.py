@@ -110,9 +110,8 @@ def test_a_new_push_takes_the_old_ones_place_at_once(tmp_path: Path, target: str
         assert same(there, gallery)
         assert there.generation == 3
     push(other(tmp_path / "h", 8, "m").path, place, force=True)
-    assert [
-        hit.id for hit in reader.search(np.zeros((1, 8), np.uint8), 2)[0]
-    ]  # its collection is gone: the new one
+    with reader:  # its collection is gone: it reads the new one
+        assert [hit.id for hit in reader.search(np.zeros((1, 8), np.uint8), 2)[0]]
 
 
 def other(path: Path, size: int, model: str) -> Gallery:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-import pytest
-
 from tests.web.conftest import Client, picture
 from tests.web.page.conftest import Visit
 
