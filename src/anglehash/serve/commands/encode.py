@@ -51,8 +51,8 @@ def command(
 
     refuse_existing(output, force=force)
     share = Shard.read(shard)
-    listed = list_images(images, root=root, download=download)
     encoder = open_encoder(model, strict=strict)
+    listed = list_images(images, root=root, download=download)
     if share:
         found, left = encode_shard(share, output, listed, encoder)
     else:
