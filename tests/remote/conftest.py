@@ -19,8 +19,11 @@ _NUMBER = count()
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a PostgreSQL that this session has started, or skips."""
+    """The address of a PostgreSQL that this session has started, or skips; ``ANGLEHASH_POSTGRES`` names another."""
     pytest.importorskip("psycopg", reason="psycopg is not installed: pip install 'anglehash[postgres]'")
+    if given := os.environ.get("ANGLEHASH_POSTGRES"):
+        yield given
+        return
     programs = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())]
     bin_ = next(
         (path for path in programs if (path / "initdb").exists() and (path / "postgres").exists()), None

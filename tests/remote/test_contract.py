@@ -220,3 +220,31 @@ def _cursor(there: RemoteGallery, query: Any) -> str:
     cursor = there.page(query, 1).cursor
     assert cursor
     return cursor
+
+
+def test_hnsw_finds_most_of_the_nearest_where_pgvector_is(tmp_path: Path, postgres: str) -> None:
+    """Approximate, so its recall is what is tested: an answer is right if it is no farther than the k-th."""
+    import psycopg
+
+    with psycopg.connect(postgres) as connection:
+        if not connection.execute("SELECT 1 FROM pg_available_extensions WHERE name = 'vector'").fetchone():
+            pytest.skip("this PostgreSQL has no pgvector: ANGLEHASH_POSTGRES may name one that has")
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+    here, target = local(tmp_path / "g", items(1000, 64), 64), f"postgres:{postgres}#hnsw"
+    push(here.path, Target.parse(target), force=True)
+    queries = np.random.default_rng(5).integers(0, 256, (20, 8), dtype=np.uint8)
+    with RemoteGallery.open(target) as there:
+        found, exact = there.search(queries, 10, engine="hnsw"), here.search(queries, 10)
+        right = [
+            sum(hit.distance <= own[-1].distance for hit in hits)
+            for hits, own in zip(found, exact, strict=True)
+        ]
+        assert sum(right) >= 0.9 * 200
+        for hits in found:
+            assert hits == sorted(hits, key=lambda hit: hit.distance)
+            for hit in hits:
+                code = np.frombuffer(there.item(hit.id).item.code, np.uint8)
+                assert hit.distance == np.bitwise_count(queries[found.index(hits)] ^ code).sum()
+        labelled = there.search(queries[:1], 5, engine="hnsw", where=Filter(labels=("a",)))[0]
+        assert len(labelled) == 5
+        assert all("a" in hit.labels for hit in labelled)
