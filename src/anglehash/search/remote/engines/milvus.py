@@ -299,7 +299,7 @@ class Milvus:
 
 
 def _opened(target: Target) -> MilvusClient:
-    """The client of an address: pymilvus gives all clients of one address one connection, which the first to close ends."""
+    """The client of an address: all clients of one share a connection in pymilvus, which the first to close ends."""
     with _LOCK, warnings.catch_warnings(), _told(target):
         client, users = _CLIENTS.get(target.address, (None, 0))
         if client is None:
