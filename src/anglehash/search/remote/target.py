@@ -67,6 +67,15 @@ class Target(NamedTuple):
         return cls(engine, address, name)
 
 
+def shown(name: str) -> str:
+    """How a gallery is called in messages: a folder as it is, a target without its secrets.
+
+    >>> shown("milvus:http://me:secret@db#cats"), shown("photos/gallery")
+    ('milvus:http://db#cats', 'photos/gallery')
+    """
+    return str(Target.parse(name)) if is_target(name) else name
+
+
 def is_target(text: str) -> bool:
     """Whether a text names a remote gallery rather than a folder.
 

@@ -29,11 +29,12 @@ def command(
         anglehash list gallery/ --label cat --limit 20
     """
     from anglehash.search.remote.opening import open_any
+    from anglehash.search.remote.target import shown
 
     with open_any(gallery) as opened:
         found, following = opened.listed(passing, limit=limit, after_row=cursor)
         total = len(opened)
     items = [{"id": item.id, "labels": list(item.labels), "metadata": dict(item.metadata)} for item in found]
-    facts = {"gallery": str(gallery), "total": total, "items": items, "cursor": following}
+    facts = {"gallery": shown(gallery), "total": total, "items": items, "cursor": following}
     rows = [["id", "labels"], *([printable(item.id), printable("|".join(item.labels))] for item in found)]
     show(facts, as_json=as_json, text=lambda: table(rows))

@@ -58,6 +58,7 @@ def command(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", extra="serve") from error
+    from anglehash.search.remote.target import shown
     from anglehash.serve.web.keys import Keys
     from anglehash.serve.web.server import run
     from anglehash.serve.web.settings import Settings
@@ -66,8 +67,8 @@ def command(
     settings = Settings(keys=keys, allow_hosts=allow_host, **options)
 
     def started(address: str) -> None:
-        click.echo(f"{gallery} is served at {address}", err=True)
+        click.echo(f"{shown(gallery)} is served at {address}", err=True)
         if as_json:
-            click.echo(json.dumps({"gallery": gallery, "address": address}))
+            click.echo(json.dumps({"gallery": shown(gallery), "address": address}))
 
     run(gallery, settings, started=started)
