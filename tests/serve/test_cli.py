@@ -293,7 +293,7 @@ def test_a_full_disk_and_missing_rights_have_codes_of_their_own(
         def fail(*_: object, error: OSError = error, **__: object) -> None:
             raise error
 
-        monkeypatch.setattr("anglehash.serve.shards.write_atomic", fail)
+        monkeypatch.setattr("anglehash.encode.codes_file.write_atomic", fail)
         done = anglehash("encode", trained, photos, "-o", tmp_path / "c.npz")
         assert done.code == code
         assert done.err.splitlines()[-1].startswith("Error: ")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from anglehash.encode.codes_file import write_codes
 from anglehash.errors import ConfigError, unknown
 from anglehash.files import refuse_existing, write_atomic
 from anglehash.search.gallery import Gallery
@@ -57,10 +58,7 @@ def _parquet(gallery: Gallery, items: list[Item], path: Path) -> None:
 
 
 def _npz(gallery: Gallery, items: list[Item], path: Path) -> None:
-    buffer = io.BytesIO()
-    ids = np.array([item.id for item in items], dtype=np.str_)
-    np.savez(buffer, codes=gallery.codes, ids=ids, bits=np.int64(gallery.bits))
-    write_atomic(path, buffer.getvalue())
+    write_codes(path, gallery.codes, [item.id for item in items], gallery.bits)
 
 
 def _faiss(gallery: Gallery, items: list[Item], path: Path) -> None:

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -20,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, Problem
+from anglehash.encode.codes_file import write_codes
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import ConfigError, DataError
-from anglehash.files import hold, sha256_json, write_atomic
+from anglehash.files import hold, sha256_json
 from anglehash.serve.encoding import Listed, encode_listed
 
 
@@ -63,6 +63,10 @@ class Shard(NamedTuple):
         """Where its codes lie until all are joined."""
         return folder_of(output) / f"{self.number}-of-{self.of}.npz"
 
+    def files(self, output: Path) -> dict[int, Path]:
+        """The files of all shares, by number."""
+        return {number: Shard(number, self.of).file(output) for number in range(1, self.of + 1)}
+
 
 def folder_of(output: Path) -> Path:
     """The folder of the shares of an output."""
@@ -88,22 +92,14 @@ def encode_shard(
     if arrays is None or str(arrays["origin"]) != origin:
         found = encode_listed(encoder, shard.part(images))
         told = json.dumps({"problems": [list(p) for p in found.problems], "notes": found.notes})
-        write_npz(path, found, {"origin": np.array(origin), "told": np.array(told)})
+        more = {"origin": np.array(origin), "told": np.array(told)}
+        write_codes(path, found.codes, found.ids, found.bits, more)
     else:
         found = _joined([arrays], images, encoder.id)
-    numbers = range(1, shard.of + 1)
-    left = tuple(number for number in numbers if not Shard(number, shard.of).file(output).is_file())
+    left = tuple(number for number, file in shard.files(output).items() if not file.is_file())
     if left:
         return found, left
     return _join(shard, output, images, encoder.id, origin) or found, ()
-
-
-def write_npz(path: Path, found: Listed, more: Mapping[str, Any] | None = None) -> None:
-    """Codes, ids and bits as one ``.npz`` file."""
-    buffer = io.BytesIO()
-    ids = np.array(found.ids, dtype=np.str_)
-    np.savez(buffer, codes=found.codes, ids=ids, bits=np.int64(found.bits), **(more or {}))
-    write_atomic(path, buffer.getvalue())
 
 
 def _join(shard: Shard, output: Path, images: Dataset, model_id: str, origin: str) -> Listed | None:
@@ -115,8 +111,7 @@ def _join(shard: Shard, output: Path, images: Dataset, model_id: str, origin: st
         if hold(lock):
             return None
         parts = []
-        for number in range(1, shard.of + 1):
-            path = Shard(number, shard.of).file(output)
+        for number, path in shard.files(output).items():
             if not path.is_file():
                 return None  # another process has just joined them
             arrays = _read(path)
@@ -125,9 +120,9 @@ def _join(shard: Shard, output: Path, images: Dataset, model_id: str, origin: st
                 raise DataError(f"{path} {state}: encode it again with --shard {number}/{shard.of}")
             parts.append(arrays)
         found = _joined(parts, images, model_id)
-        write_npz(output, found)
-        for number in range(1, shard.of + 1):
-            Shard(number, shard.of).file(output).unlink(missing_ok=True)
+        write_codes(output, found.codes, found.ids, found.bits)
+        for path in shard.files(output).values():
+            path.unlink(missing_ok=True)
         (folder / "join.lock").unlink(missing_ok=True)
     with suppress(OSError):  # somebody put a file of their own into it
         folder.rmdir()

@@ -44,10 +44,11 @@ def command(
         torchrun --nproc-per-node 2 -m anglehash encode model/ photos/ -o codes.npz
     """
     from anglehash.data.sources import list_images
+    from anglehash.encode.codes_file import write_codes
     from anglehash.files import refuse_existing
     from anglehash.serve.encoders import open_encoder
     from anglehash.serve.encoding import encode_listed
-    from anglehash.serve.shards import Shard, encode_shard, write_npz
+    from anglehash.serve.shards import Shard, encode_shard
 
     refuse_existing(output, force=force)
     share = Shard.read(shard)
@@ -57,7 +58,7 @@ def command(
         found, left = encode_shard(share, output, listed, encoder)
     else:
         found, left = encode_listed(encoder, listed), ()
-        write_npz(output, found)
+        write_codes(output, found.codes, found.ids, found.bits)
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
     if share:
         facts |= {"shard": list(share), "left": list(left)}
