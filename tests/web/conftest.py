@@ -21,8 +21,8 @@ from PIL import Image
 pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from anglehash.search.gallery import Gallery
+from anglehash.search.remote.opening import open_any
 from anglehash.serve.cli import cli
-from anglehash.serve.web.collection import open_gallery
 from anglehash.serve.web.keys import Keys
 from anglehash.serve.web.server import Server, listen, make_server
 from anglehash.serve.web.service import Service
@@ -172,7 +172,7 @@ def serving(gallery: Path, **options: Any) -> Iterator[Running]:
     settings = Settings(port=0, **options)
     with (
         closing(listen(settings)) as listener,
-        closing(Service(open_gallery(str(gallery)), settings)) as service,
+        closing(Service(open_any(str(gallery)), settings)) as service,
     ):
         service.start()
         server = make_server(service)

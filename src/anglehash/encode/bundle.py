@@ -20,7 +20,7 @@ import safetensors.numpy as safetensors
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from anglehash.codes import Codes, check_bits
+from anglehash.codes import Codes, check_bits, width
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore
 from anglehash.data.images import Preprocessing
@@ -149,9 +149,7 @@ class Bundle:
             preprocessing = Preprocessing.from_dict(facts["preprocessing"])
             bits = check_bits(facts["bits"])
             probes = [Probe(**probe) for probe in facts["probes"]]
-            wrong = [
-                p for p in probes if p.file not in files or len(bytes.fromhex(p.code)) != (bits + 7) // 8
-            ]
+            wrong = [p for p in probes if p.file not in files or len(bytes.fromhex(p.code)) != width(bits)]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} is not a bundle that anglehash wrote: {error!r}") from error
         if wrong:

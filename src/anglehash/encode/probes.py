@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from anglehash.codes import pack
 from anglehash.data.images import Pixels
 from anglehash.encode.network import Network
 from anglehash.errors import ImageError
@@ -68,7 +69,7 @@ class ProbeResult(NamedTuple):
 def record(network: Network, pictures: Mapping[str, bytes]) -> list[Probe]:
     """The probes of a network: what it makes of the pictures on this machine."""
     pixels = np.stack([network.preprocessing(data) for data in pictures.values()])
-    codes = np.packbits(network.logits(pixels) > 0, axis=1)
+    codes = pack(network.logits(pixels))
     return [
         Probe(file, _sha256(image), code.tobytes().hex())
         for file, image, code in zip(pictures, pixels, codes, strict=True)
@@ -92,7 +93,7 @@ def compare(network: Network, probes: Sequence[Probe], pictures: Mapping[str, by
             differ += network.bits
             pixels_differ += 1
     if found:
-        codes = np.packbits(network.logits(np.stack([pixels for _, pixels in found])) > 0, axis=1)
+        codes = pack(network.logits(np.stack([pixels for _, pixels in found])))
         for (probe, pixels), code in zip(found, codes, strict=True):
             expected = np.frombuffer(bytes.fromhex(probe.code), dtype=np.uint8)
             differ += int(np.bitwise_count(code ^ expected).sum())

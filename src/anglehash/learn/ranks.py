@@ -28,7 +28,7 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from anglehash.errors import ConfigError, TrainingError
+from anglehash.errors import ConfigError, TrainingError, first_line
 
 _PATIENCE = timedelta(hours=1)  # process 0 validates and saves while the others wait
 
@@ -167,7 +167,7 @@ class Ranks:
         except RuntimeError as error:
             raise TrainingError(
                 "another process of this training is gone or cannot be reached: the last whole epoch, if there "
-                f"is one, is kept; start the same command with --resume to go on ({_first_line(error)})"
+                f"is one, is kept; start the same command with --resume to go on ({first_line(error)})"
             ) from error
 
 
@@ -218,13 +218,9 @@ def ranks_of_this_run() -> Iterator[Ranks]:
         distributed.init_process_group("gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
-            f"the processes of this training did not find each other: start them with torchrun ({_first_line(error)})"
+            f"the processes of this training did not find each other: start them with torchrun ({first_line(error)})"
         ) from error
     try:
         yield Ranks(distributed.get_rank(), size)
     finally:
         distributed.destroy_process_group()
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -111,10 +111,11 @@ def export_bundle(
     network = whole_network(model)
     report("export", 1, 1, f"{len(network) / 2**20:.1f} MiB")
     expected = model.encode(trial.images, rows=trial.rows, cache=cache_dir(), report=report)
-    same = _probes_agree(model, network)
+    running = _network(model, network)
+    same = _probes_agree(model, running)
     parity: dict[str, Any] = {"source": trial.source, "images": len(expected.rows)}
     parity |= {"model": _score(trial, expected.rows, expected.codes, model.bits)}
-    parity["fp32"] = _compared(trial, expected, _network(model, network), report)
+    parity["fp32"] = _compared(trial, expected, running, report)
     same = same and parity["fp32"]["bits_differ"] == 0
     if int8:
         pixels = np.stack(
@@ -142,9 +143,9 @@ def _network(model: Model, network: bytes) -> Network:
     return Network(network, model.backbone.preprocessing, bits=model.bits, name="the exported network")
 
 
-def _probes_agree(model: Model, network: bytes) -> bool:
+def _probes_agree(model: Model, network: Network) -> bool:
     images = Encoded(list(pictures().values()))
-    return np.array_equal(model.encode(images).codes, _network(model, network).encode(images).codes)
+    return np.array_equal(model.encode(images).codes, network.encode(images).codes)
 
 
 def _compared(trial: Trial, expected: Encoding, network: Network, report: Report) -> dict[str, Any]:

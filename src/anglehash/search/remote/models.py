@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from anglehash.errors import ModelError
-from anglehash.files import cache_dir, new_folder
+from anglehash.files import cache_dir, new_folder, sha256_file
 from anglehash.manifest import NAME
 from anglehash.search.remote.engine import Engine
 
@@ -23,9 +23,7 @@ def keep(engine: Engine, model_id: str, folder: Path) -> int:
         return 0
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = [path.relative_to(folder).as_posix() for path in files]
-    facts = {
-        name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in zip(names, files, strict=True)
-    }
+    facts = {name: sha256_file(path) for name, path in zip(names, files, strict=True)}
     text = json.dumps(facts, sort_keys=True).encode()
     if engine.file(model_id, _LIST) != text:
         for name, path in zip(names, files, strict=True):

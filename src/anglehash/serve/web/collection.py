@@ -17,12 +17,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from anglehash.codes import Codes
+from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
 from anglehash.search.answers import Hit, Page
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
-from anglehash.search.remote.opening import open_any
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
 from anglehash.serve.web.problems import RefusalError
 
@@ -72,15 +71,6 @@ class Searchable(Protocol):
         where: Filter | None = None,
     ) -> Page: ...
     def refresh(self) -> bool: ...  # noqa: D102
-
-
-def open_gallery(target: str) -> Searchable:
-    """The gallery that the command line names.
-
-    Raises:
-        ModelError: there is none.
-    """
-    return open_any(target)
 
 
 class Asked(NamedTuple):
@@ -134,17 +124,15 @@ class Collection:
         """The code that a hexadecimal text is.
 
         Raises:
-            CodeMismatchError: it has another length.
+            CodeMismatchError: it has another length, or a bit is set past the last.
         """
         code = np.frombuffer(bytes.fromhex(text), np.uint8)[None]
         bits = self.gallery.bits
-        if code.shape[1] != (bits + 7) // 8:
+        if code.shape[1] != width(bits):
             raise CodeMismatchError(
-                f"the gallery's codes have {bits} bits, {(bits + 7) // 8} bytes; this one has {code.shape[1]}"
+                f"the gallery's codes have {bits} bits, {width(bits)} bytes; this one has {code.shape[1]}"
             )
-        if bits % 8 and int(code[0, -1]) & (0xFF >> bits % 8):
-            raise CodeMismatchError(f"a code of {bits} bits ends with bits that are 0")
-        return code
+        return check_codes(code, bits)
 
     def query(self, name: str | None, code: str | None) -> tuple[Codes, Item | None]:
         """The code of a query by id or by code, and the item that has it."""

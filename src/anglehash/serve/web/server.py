@@ -22,7 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anglehash.errors import ConfigError
-from anglehash.serve.web.collection import open_gallery
+from anglehash.search.remote.opening import open_any
 from anglehash.serve.web.limits import spread
 from anglehash.serve.web.problems import RefusalError, problem
 from anglehash.serve.web.service import Service, make_app
@@ -166,7 +166,7 @@ def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> No
         ModelError: gallery or model are damaged.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    with closing(listen(settings)) as listener, closing(Service(open_gallery(target), settings)) as service:
+    with closing(listen(settings)) as listener, closing(Service(open_any(target), settings)) as service:
         service.start()
         started(address_of(listener))
         asyncio.run(make_server(service).serve([listener]))
