@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
 from anglehash.data.keys import content_key
-from anglehash.data.sources import SETS, list_images
 from anglehash.data.walk import Files
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import DataError, ImageError, ModelError
@@ -140,9 +139,7 @@ class _Places:
 
     def __init__(self, reading: Writer) -> None:
         self._path = reading.store.path.parent
-        self._sources = read_sources(reading.connection, reading.store.database)
-        if reading.state.root:  # what came before sources were noted
-            self._sources.setdefault(0, Source(reading.state.root))
+        self._sources = read_sources(reading.connection, reading.store.database, reading.state.root)
         self._sets: dict[int, tuple[Dataset, dict[str, int]]] = {}
 
     def of(self, item: Item) -> _Place:
@@ -157,18 +154,15 @@ class _Places:
                 f"add its folder to {self._path} first: anglehash add"
             )
         source = self._sources[item.source]
-        name = item.id[len(source.prefix) + 1 :] if source.prefix else item.id
-        if source.data in SETS or Path(source.data).suffix.lower() == ".parquet":
+        name = source.name_of(item.id)
+        if source.is_set:
             dataset, rows = self._listed(item.source, source)
             return _Place(item, dataset.images, rows.get(name, -1))
-        data = Path(source.data)
-        root = Path(source.root) if source.root else data.parent if data.is_file() else data
-        return _Place(item, Files(root, (name,)), 0)
+        return _Place(item, Files(source.folder, (name,)), 0)
 
     def _listed(self, number: int, source: Source) -> tuple[Dataset, dict[str, int]]:
         if number not in self._sets:
-            dataset = list_images(source.data, root=source.root or None)
-            self._sets[number] = dataset, {name: row for row, name in enumerate(dataset.ids)}
+            self._sets[number] = source.listed()
         return self._sets[number]
 
 

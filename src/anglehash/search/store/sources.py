@@ -6,10 +6,13 @@ import json
 import sqlite3
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from anglehash.errors import ModelError
 from anglehash.search.store.sqlite import sqlite_errors
+
+if TYPE_CHECKING:
+    from anglehash.data.dataset import Dataset
 
 
 class Source(NamedTuple):
@@ -33,6 +36,42 @@ class Source(NamedTuple):
         """
         return f"{self.prefix}/{name}" if self.prefix else name
 
+    def name_of(self, item: str) -> str:
+        """What one of its images is called in it, by the item's id: the way back from :meth:`id_of`.
+
+        >>> Source("/photos", prefix="trip").name_of("trip/a/1.jpg"), Source("/photos").name_of("1.jpg")
+        ('a/1.jpg', '1.jpg')
+        """
+        return item.removeprefix(f"{self.prefix}/") if self.prefix else item
+
+    @property
+    def is_set(self) -> bool:
+        """Whether its images lie in a known set or a Parquet table, and not in files of their own.
+
+        >>> Source("cifar10").is_set, Source("/data/t.parquet").is_set, Source("/photos").is_set
+        (True, True, False)
+        """
+        from anglehash.data.sources import SETS  # a search needs none of it
+
+        return self.data in SETS or Path(self.data).suffix.lower() == ".parquet"
+
+    @property
+    def folder(self) -> Path:
+        """The folder that the files of a folder or manifest are relative to.
+
+        >>> Source("/lists/a.csv", root="/photos").folder.as_posix()
+        '/photos'
+        """
+        data = Path(self.data)
+        return Path(self.root) if self.root else data.parent if data.is_file() else data
+
+    def listed(self) -> tuple[Dataset, dict[str, int]]:
+        """The images of a set, and the row of each by its name."""
+        from anglehash.data.sources import list_images
+
+        dataset = list_images(self.data, root=self.root or None)
+        return dataset, {name: row for row, name in enumerate(dataset.ids)}
+
     def covers(self, name: str) -> bool:
         """Whether an id could be of one of its images.
 
@@ -42,8 +81,13 @@ class Source(NamedTuple):
         return name.startswith(f"{self.prefix}/") if self.prefix else True
 
 
-def read_sources(connection: sqlite3.Connection, path: Path) -> dict[int, Source]:
+def read_sources(connection: sqlite3.Connection, path: Path, root: str = "") -> dict[int, Source]:
     """All sources by their numbers.
+
+    Args:
+        connection: to the database.
+        path: of it, for messages.
+        root: where items came from before sources were noted; their number is 0.
 
     Raises:
         ModelError: one is damaged.
@@ -60,6 +104,8 @@ def read_sources(connection: sqlite3.Connection, path: Path) -> dict[int, Source
             raise ModelError(
                 f"{path} is damaged: source {number} does not match its crc. Run anglehash repair"
             ) from None
+    if root:
+        found.setdefault(0, Source(root))
     return found
 
 

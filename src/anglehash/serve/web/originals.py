@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset
 from anglehash.data.images import read_file
-from anglehash.data.sources import SETS, list_images
 from anglehash.errors import AnglehashError, ImageError
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.database import connect
@@ -41,7 +40,7 @@ class Originals:
         """
         source = self._source(item)
         try:
-            if source is not None and _is_set(source):
+            if source is not None and source.is_set:
                 return self._from_set(item, source)
             if source is not None and (path := _inside(source, item)) is not None:
                 return read_file(path)
@@ -54,7 +53,7 @@ class Originals:
         source = self._source(item)
         if source is None:
             return None, False
-        if _is_set(source):
+        if source.is_set:
             return None, True
         path = _inside(source, item)
         try:
@@ -69,45 +68,35 @@ class Originals:
         return self._sources.get(item.source)
 
     def _read_sources(self) -> dict[int, Source]:
-        gallery, found = self._gallery, dict[int, Source]()
+        gallery = self._gallery
         if isinstance(gallery, Gallery):
             store, _ = read_receipt(gallery.path)
             connection = connect(store.database)
             try:
-                found = read_sources(connection, store.database)
+                return read_sources(connection, store.database, gallery.root)
             finally:
                 connection.close()
-        if gallery.root:  # what came before sources were noted
-            found.setdefault(0, Source(gallery.root))
-        return found
+        return {0: Source(gallery.root)} if gallery.root else {}
 
     def _from_set(self, item: Item, source: Source) -> bytes | NDArray[np.uint8]:
         with self._lock:
             if item.source not in self._sets:
                 try:
-                    dataset = list_images(source.data, root=Path(source.root) if source.root else None)
-                    names = {source.id_of(name): row for row, name in enumerate(dataset.ids)}
-                    self._sets[item.source] = dataset, names
+                    self._sets[item.source] = source.listed()
                 except (AnglehashError, OSError):
                     self._sets[item.source] = None
             listed = self._sets[item.source]
-        if listed is None:
+        if listed is None or not source.covers(item.id):
             raise KeyError(item.id)
         dataset, rows = listed
-        return dataset.images.read(rows[item.id])
-
-
-def _is_set(source: Source) -> bool:
-    return source.data in SETS or Path(source.data).suffix.lower() == ".parquet"
+        return dataset.images.read(rows[source.name_of(item.id)])
 
 
 def _inside(source: Source, item: Item) -> Path | None:
     """The file of an item, unless its id, or a link, leads out of the folder."""
-    name = item.id[len(source.prefix) + 1 :] if source.prefix else item.id
-    data = Path(source.data)
-    root = Path(source.root) if source.root else data.parent if data.is_file() else data
+    root = source.folder
     try:
-        base, path = os.path.realpath(root), os.path.realpath(root / name)
+        base, path = os.path.realpath(root), os.path.realpath(root / source.name_of(item.id))
     except (OSError, ValueError):
         return None
     inside = path.startswith(base.rstrip(os.sep) + os.sep)
