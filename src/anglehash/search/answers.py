@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from types import MappingProxyType
 from typing import NamedTuple
@@ -66,11 +67,11 @@ class Ask(NamedTuple):
     where: Filter
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Answers to one query, nearest first: distances in bits, and rows of the store."""
 
     distances: NDArray[np.int32]
-    rows: NDArray[np.uint32]
+    rows: NDArray[np.integer]
 
 
 def search(view: View, codes: Codes, ask: Ask) -> list[list[Hit]]:
@@ -90,26 +91,63 @@ def page(view: View, code: Codes, ask: Ask, cursor: str | None) -> Page:
         PurgedError: an item is gone for good since this generation.
     """
     size = check_k(ask.k or 0)
-    model = view.snapshot.state.model
-    key = search_key(np.asarray(code).tobytes().hex(), ask.radius, ask.where.facts(), model)
+    key = search_key(
+        np.asarray(code).tobytes().hex(), ask.radius, ask.where.facts(), view.snapshot.state.model
+    )
+    shown = window(lambda k: _find(view, code, ask._replace(k=k))[0], size, key, cursor)
+    return Page(_hits(view, shown.found, first=shown.first), shown.cursor)
+
+
+class Window(NamedTuple):
+    """The part of the answers that a page shows.
+
+    Attributes:
+        found: distances and rows.
+        first: rank of the first.
+        cursor: where the next page begins; ``None`` after the last.
+    """
+
+    found: Found
+    first: int
+    cursor: str | None
+
+
+def window(find: Callable[[int], Found], size: int, key: str, cursor: str | None) -> Window:
+    """The ``size`` answers after those that the cursor stands for.
+
+    Args:
+        find: the ``k`` nearest answers, fewer where there are no more.
+        size: answers of a page.
+        key: of the search (:func:`~anglehash.search.paging.search_key`).
+        cursor: where the page before ended.
+
+    Raises:
+        ConfigError: the cursor is of another search, or none.
+    """
     after = Cursor.parse(cursor, key) if cursor else Cursor(key, -1, -1, 0)
     k = after.rank + size + 1
     while True:
-        distances, rows = _find(view, code, ask._replace(k=k))[0]
+        distances, rows = find(k)
         # Items may have come and gone since the last page: go by what was shown, not by its number.
         new = (distances > after.distance) | ((distances == after.distance) & (rows > after.row))
         if new.sum() > size or len(rows) < k:
             break
         k *= 2
     shown = np.flatnonzero(new)[:size]
-    hits = _hits(view, _Found(distances[shown], rows[shown]), first=after.rank + 1)
+    found, first = Found(distances[shown], rows[shown]), after.rank + 1
     if new.sum() <= size:
-        return Page(hits, None)
-    last = shown[-1]
-    return Page(hits, str(Cursor(key, int(distances[last]), int(rows[last]), hits[-1].rank)))
+        return Window(found, first, None)
+    last = Cursor(key, int(found.distances[-1]), int(found.rows[-1]), after.rank + size)
+    return Window(found, first, str(last))
 
 
-def _find(view: View, codes: Codes, ask: Ask) -> list[_Found]:
+def others(hits: list[Hit], name: str, k: int) -> list[Hit]:
+    """The first ``k`` hits without the item that was asked by, ranked anew."""
+    kept = [hit for hit in hits if hit.id != name][:k]
+    return [hit._replace(rank=rank) for rank, hit in enumerate(kept, start=1)]
+
+
+def _find(view: View, codes: Codes, ask: Ask) -> list[Found]:
     """Distances and rows of the answers to every query."""
     if ask.k is None and ask.radius is None:
         raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
@@ -117,14 +155,14 @@ def _find(view: View, codes: Codes, ask: Ask) -> list[_Found]:
         k = check_k(ask.k or 0)
         with view.index(ask.engine, ask.where) as (built, within):
             distances, found = built.index.search(codes, k, within=within)
-            return [_Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
+            return [Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
     radius = check_radius(ask.radius, view.bits)
     with view.index(ask.engine, ask.where) as (built, within):
         lims, near, found = built.index.search_radius(codes, radius, k=ask.k, within=within)
-        return [_Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
+        return [Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
 
 
-def _hits(view: View, found: _Found, *, first: int = 1) -> list[Hit]:
+def _hits(view: View, found: Found, *, first: int = 1) -> list[Hit]:
     items = [stored.item for stored in view.items(found.rows.tolist())]
     ranked = zip(found.distances.tolist(), items, strict=True)
     return [

@@ -309,8 +309,7 @@ class Gallery:
         """
         code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
         hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
-        others = [hit for hit in hits if hit.id != name][:k]
-        return [hit._replace(rank=rank) for rank, hit in enumerate(others, start=1)]
+        return answers.others(hits, name, k)
 
     def _answer(self, ask: Callable[[View], T]) -> T:
         """An answer from one whole generation: a newer one where this has lost an item for good."""

@@ -16,10 +16,10 @@ import numpy as np
 
 from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
-from anglehash.search.answers import Hit, Page
+from anglehash.search.answers import Found, Hit, Page, others, window
 from anglehash.search.engines import ENGINES, check_k, check_radius, make_index
 from anglehash.search.filters import Filter
-from anglehash.search.paging import Cursor, search_key
+from anglehash.search.paging import search_key
 from anglehash.search.remote.engine import Engine, Entry, Near
 from anglehash.search.remote.engines import REMOTE_ENGINES
 from anglehash.search.remote.models import fetched
@@ -288,19 +288,17 @@ class RemoteGallery:
         radius = None if radius is None else check_radius(radius, self.bits)
         query = check_codes(code, self.bits)[0].tobytes()
         key = search_key(query.hex(), radius, where.facts(), self.model_id)
-        after = Cursor.parse(cursor, key) if cursor else Cursor(key, -1, -1, 0)
-        k = after.rank + size + 1
-        while True:
-            found = self._near(query, k, radius, engine, where)
-            new = [near for near in found if (near[0], near[1].row) > (after.distance, after.row)]
-            if len(new) > size or len(found) < k:
-                break
-            k *= 2  # items were added nearer than the last page's end
-        hits = self._hits(new[:size], first=after.rank + 1)
-        if len(new) <= size:
-            return Page(hits, None)
-        distance, row = new[size - 1]
-        return Page(hits, str(Cursor(key, distance, row.row, hits[-1].rank)))
+        near = dict[int, Near]()
+
+        def find(k: int) -> Found:
+            answers = self._near(query, k, radius, engine, where)
+            near.update((one[1].row, one) for one in answers)
+            distances, rows = ([one[0] for one in answers], [one[1].row for one in answers])
+            return Found(np.array(distances, np.int32), np.array(rows, np.int64))
+
+        shown = window(find, size, key, cursor)
+        hits = self._hits((near[row] for row in shown.found.rows.tolist()), first=shown.first)
+        return Page(hits, shown.cursor)
 
     def similar(
         self,
@@ -318,8 +316,7 @@ class RemoteGallery:
         """
         code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
         hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
-        others = [hit for hit in hits if hit.id != name][:k]
-        return [hit._replace(rank=rank) for rank, hit in enumerate(others, start=1)]
+        return others(hits, name, k)
 
     def change(self, changes: Changes) -> Applied:
         """Add, replace and remove items; ``seen`` and ``forget`` are passed over.
