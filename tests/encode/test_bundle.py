@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 import anglehash.encode.bundle as bundles
@@ -25,33 +24,7 @@ from anglehash.encode.probes import pictures
 from anglehash.errors import DataError, ModelError, OutputExistsError
 from anglehash.manifest import read_manifest, write_manifest
 from anglehash.serve.exporting import Trial, export_bundle
-
-SIZE, BITS = 16, 12
-
-
-def noise(n: int, seed: int = 0) -> list[NDArray[np.uint8]]:
-    rng = np.random.default_rng(seed)
-    return [rng.integers(0, 256, (20, 24, 3), dtype=np.uint8) for _ in range(n)]
-
-
-@pytest.fixture(scope="module")
-def hasher() -> Hasher:
-    settings = {"epochs": 1, "hidden": 8, "batch_norm": True}
-    return Hasher(bits=BITS, backbone="tiny", size=SIZE, settings=settings).fit(noise(20), ["a", "b"] * 10)
-
-
-@pytest.fixture(scope="module")
-def model(hasher: Hasher, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "m"
-    hasher.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def exported(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("bundles") / "b"
-    export_bundle(model, path, Trial.of_images("noise", Arrays(noise(60, seed=1))))
-    return path
+from tests.encode.conftest import BITS, SIZE, noise
 
 
 @pytest.fixture

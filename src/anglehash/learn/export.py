@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -22,16 +21,24 @@ CALIBRATION = 256
 
 
 class _Whole(nn.Module):
-    """Backbone and head; the head in float64, as a model computes its logits, then rounded to float32."""
+    """Backbone and head; the head in float64, as a model computes its logits, then rounded to float32.
+
+    The head's weights stay float32 in the file, at half the size: they become float64 as they are used.
+    """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = copy.deepcopy(head).double()
+        self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, size, size)`` float, 0 to 255, to logits."""
-        logits: Tensor = self.head(self.backbone(images).double()).float()
+        wide = {
+            name: tensor.double() if tensor.is_floating_point() else tensor
+            for name, tensor in self.head.state_dict().items()
+        }
+        features = self.backbone(images).double()
+        logits: Tensor = torch.func.functional_call(self.head, wide, (features,)).float()
         return logits
 
 
@@ -78,7 +85,7 @@ def quantised(network: bytes, pixels: Pixels) -> bytes:
     """The network with its convolutions and products in 8 bits.
 
     Static: weights symmetric with a scale for each channel, activations with a range that is measured on images.
-    The head, which is in float64, stays as it is.
+    The head stays in full precision.
 
     Args:
         network: what :func:`whole_network` gave.
@@ -95,12 +102,13 @@ def quantised(network: bytes, pixels: Pixels) -> bytes:
     except ImportError as error:
         raise MissingExtraError("onnx", extra="train") from error
     with tempfile.TemporaryDirectory() as folder, quiet():
-        given, folded, out = (str(Path(folder) / name) for name in ("given.onnx", "folded.onnx", "out.onnx"))
+        given, shaped, out = (str(Path(folder) / name) for name in ("given.onnx", "shaped.onnx", "out.onnx"))
         Path(given).write_bytes(network)
         try:
-            quant_pre_process(given, folded, skip_symbolic_shape=True)  # batch norms go into convolutions
+            # shapes only: torch has put batch norms into convolutions, and folding would double the head's weights
+            quant_pre_process(given, shaped, skip_symbolic_shape=True, skip_optimization=True)
             quantize_static(
-                folded,
+                shaped,
                 out,
                 _Reader(pixels),
                 quant_format=QuantFormat.QDQ,
