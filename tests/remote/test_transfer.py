@@ -17,10 +17,11 @@ from anglehash.files import write_json
 from anglehash.manifest import write_manifest
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote import transfer
-from anglehash.search.remote.gallery import RemoteGallery, connect
+from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.remote.rows import Row
 from anglehash.search.remote.target import Target
 from anglehash.search.remote.transfer import pull, push
+from anglehash.search.remote.view import View, connect
 from anglehash.search.store.items import Item
 from anglehash.search.store.verify import verify
 from anglehash.search.store.writer import Changes
@@ -185,16 +186,16 @@ def test_a_pull_that_is_broken_off_goes_on(
     place = Target.parse(target)
     push(gallery.path, place)
     monkeypatch.setattr(transfer, "CHUNK", 10)
-    rows = RemoteGallery.rows
+    rows = View.rows
 
-    def breaking(self: RemoteGallery) -> Any:
+    def breaking(self: View) -> Any:
         for row in rows(self):
             if row.row == 36:
                 raise RemoteError("the line is down")
             yield row
 
     with monkeypatch.context() as patch:
-        patch.setattr(RemoteGallery, "rows", breaking)
+        patch.setattr(View, "rows", breaking)
         with pytest.raises(RemoteError):
             pull(place, tmp_path / "back")
     assert not (tmp_path / "back").exists()

@@ -5,6 +5,8 @@
     remote/
     ├── target.py     milvus:URI#NAME, postgres:DSN#NAME
     ├── gallery.py    a remote gallery; it offers what a local one does
+    ├── view.py       what the engine holds now: rows, and the nearest of them
+    ├── writing.py    adding, replacing and removing
     ├── transfer.py   push and pull: resumable, verified, nothing half-visible
     ├── rows.py       an item as a row that any engine can hold
     ├── wanted.py     what of a filter an engine can look for, and what is looked for here

@@ -11,8 +11,9 @@ from typing import Protocol, Self
 from anglehash.errors import ModelError
 from anglehash.search.remote.rows import Row
 from anglehash.search.remote.wanted import Wanted
+from anglehash.search.store.sources import Source
 
-FORMAT = 1
+FORMAT = 2  # 1 had no sources
 
 Near = tuple[int, Row]
 """A distance in bits, and the row that is so far away."""
@@ -32,6 +33,7 @@ class Entry:
         last_row: the highest number that a row was ever given.
         live: items.
         checksum: of the rows, as they were pushed; empty once they were changed here.
+        sources: where items come from, by the numbers that they hold.
         format: version of all this.
     """
 
@@ -44,6 +46,7 @@ class Entry:
     last_row: int = 0
     live: int = 0
     checksum: str = ""
+    sources: tuple[tuple[int, Source], ...] = ()
     format: int = FORMAT
 
     def text(self) -> str:
@@ -60,7 +63,8 @@ class Entry:
         try:
             facts = json.loads(text)
             newer = int(facts["format"]) > FORMAT
-            found = None if newer else cls(**facts)
+            sources = ((int(number), Source(*source)) for number, source in facts.pop("sources", ()))
+            found = None if newer else cls(**facts, sources=tuple(sources))
         except (ValueError, TypeError, KeyError):
             raise ModelError(
                 f"{where} is damaged: its catalogue entry cannot be read. Push it again"

@@ -1,57 +1,29 @@
-"""A remote gallery: what a local one offers, answered by an engine.
-
-It answers from what the engine holds now. What an engine cannot look for of a filter is looked for here: the rows
-that pass are read once for each filter and generation, and their codes are searched in memory.
-"""
+"""A remote gallery: what a local one offers, answered by an engine out of what it holds now."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Self
 
 import numpy as np
 
-from anglehash.codes import Codes, check_bits, check_codes, width
-from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
+from anglehash.codes import Codes, check_codes, width
+from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.search.answers import Found, Hit, Page, others, window
-from anglehash.search.engines import ENGINES, check_k, check_radius, make_index
+from anglehash.search.engines import check_k, check_radius
 from anglehash.search.filters import Filter
 from anglehash.search.paging import search_key
 from anglehash.search.remote.engine import Engine, Entry, Near
-from anglehash.search.remote.engines import REMOTE_ENGINES
 from anglehash.search.remote.models import fetched
-from anglehash.search.remote.rows import Row, in_order, key_of, row_of, stored_of
+from anglehash.search.remote.rows import key_of
 from anglehash.search.remote.target import Target
-from anglehash.search.remote.wanted import ALL, passes, wanted
+from anglehash.search.remote.view import View
+from anglehash.search.remote.writing import RemoteWriter
 from anglehash.search.store.items import Item, Seen, Stored
+from anglehash.search.store.sources import Source
 from anglehash.search.store.writer import Applied, Changes
-
-T = TypeVar("T")
-
-_KEPT_SUBSETS = 8
-_TRIES = 3
-_AT_ONCE = 4096  # rows that are asked for by their numbers
-
-
-class _Subset(NamedTuple):
-    """The rows that pass a filter, ascending, and their codes."""
-
-    rows: list[int]
-    codes: Codes
-
-
-def connect(target: Target) -> Engine:
-    """The engine of a target.
-
-    Raises:
-        RemoteError: it is down.
-        MissingExtraError: its client is not installed.
-    """
-    engine: Engine = REMOTE_ENGINES[target.engine].connect(target)
-    return engine
 
 
 class RemoteGallery:
@@ -60,14 +32,11 @@ class RemoteGallery:
     Attributes:
         target: where it is.
         path: the target without its secrets, for messages.
-        engine: who keeps it.
-        entry: what the catalogue said of it when it was opened, refreshed or changed.
+        view: its rows, as the engine holds them.
     """
 
-    def __init__(self, target: Target, engine: Engine, entry: Entry) -> None:
-        self.target, self.engine, self.entry = target, engine, entry
-        self.path = Path(str(target))
-        self._subsets: dict[tuple[str, int, Filter], _Subset] = {}
+    def __init__(self, view: View) -> None:
+        self.view, self.target, self.path = view, view.target, Path(str(view.target))
 
     @classmethod
     def open(cls, target: str | Target) -> Self:
@@ -77,13 +46,7 @@ class RemoteGallery:
             ModelError: there is none of this name, or a newer anglehash wrote it.
             RemoteError: the engine is down.
         """
-        target = Target.parse(target) if isinstance(target, str) else target
-        engine = connect(target)
-        try:
-            return cls(target, engine, read_entry(engine, target))
-        except BaseException:
-            engine.close()
-            raise
+        return cls(View.open(Target.parse(target) if isinstance(target, str) else target))
 
     @classmethod
     def create(cls, target: str | Target, *, bits: int, model_id: str, root: str = "") -> Self:
@@ -93,34 +56,22 @@ class RemoteGallery:
             ModelError: there is one of this name.
             RemoteError: the engine is down.
         """
-        from anglehash.search.gallery import us
+        place = Target.parse(target) if isinstance(target, str) else target
+        return cls(View.create(place, bits=bits, model_id=model_id, root=root))
 
-        target = Target.parse(target) if isinstance(target, str) else target
-        engine = connect(target)
-        try:
-            with engine.exclusive(target.name):
-                if engine.entry(target.name) is not None:
-                    raise ModelError(f"{target} is there already: choose another name, or push with --force")
-                entry = Entry(
-                    collection=f"{target.name}_0",
-                    bits=check_bits(bits),
-                    model=model_id,
-                    root=root,
-                    created_by=us(),
-                )
-                engine.drop(entry.collection)
-                engine.make(entry.collection, bits)
-                engine.finish(entry.collection)
-                engine.set_entry(target.name, entry.text())
-        except BaseException:
-            engine.close()
-            raise
-        return cls(target, engine, entry)
+    @property
+    def engine(self) -> Engine:
+        """Who keeps it."""
+        return self.view.engine
+
+    @property
+    def entry(self) -> Entry:
+        """What the catalogue said of it when it was opened, refreshed or changed."""
+        return self.view.entry
 
     def refresh(self) -> bool:
         """Go on to the newest generation; whether there was a newer one."""
-        before, self.entry = self.entry, read_entry(self.engine, self.target)
-        return before != self.entry
+        return self.view.refresh()
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -137,12 +88,7 @@ class RemoteGallery:
 
     def __iter__(self) -> Iterator[Stored]:
         """All items, in the gallery's order."""
-        return (self.stored(row) for row in self.rows())
-
-    def rows(self, *, after: int = 0) -> Iterator[Row]:
-        """All rows after this number, as the engine holds them, in order."""
-        pages = self.engine.read(self.entry.collection, ALL, after=after, last=self.entry.last_row)
-        return (row for page in pages for row in page)
+        return (self.view.stored(row) for row in self.view.rows())
 
     @property
     def bits(self) -> int:
@@ -163,6 +109,12 @@ class RemoteGallery:
     def root(self) -> str:
         """The folder that the ids are relative to, as it was named; empty where there is none."""
         return self.entry.root
+
+    @property
+    def sources(self) -> dict[int, Source]:
+        """Where the items come from, by the numbers that they hold; 0 is the root."""
+        rooted = {0: Source(self.root)} if self.root else {}
+        return rooted | dict(self.entry.sources)
 
     @property
     def created_by(self) -> str:
@@ -218,17 +170,17 @@ class RemoteGallery:
         Raises:
             DataError: there is none.
         """
-        found = self._answer(lambda: self.engine.named(self.entry.collection, [key_of(name)]))
+        found = self.view.answer(lambda: list(self.view.named([key_of(name)])))
         if not found:
             raise DataError(f"there is no item {name!r} in {self.target}: see anglehash list")
-        return self.stored(found[0])
+        return self.view.stored(found[0])
 
     def listed(
         self, where: Filter | None = None, *, limit: int | None = None, after_row: int = 0
     ) -> tuple[list[Item], int | None]:
         """Items in the gallery's order; see :meth:`anglehash.search.gallery.Gallery.listed`."""
         kept = list[Stored]()
-        for stored in self._passing(where or Filter(), after_row):
+        for stored in self.view.passing(where or Filter(), after_row):
             if limit is not None and len(kept) == limit:
                 return [one.item for one in kept], kept[-1].row
             kept.append(stored)
@@ -265,7 +217,7 @@ class RemoteGallery:
         radius = None if radius is None else check_radius(radius, self.bits)
         where = where or Filter()
         return [
-            self._hits(self._near(code.tobytes(), k, radius, engine, where))
+            self._hits(self.view.near(code.tobytes(), k, radius, engine, where))
             for code in check_codes(codes, self.bits)
         ]
 
@@ -291,7 +243,7 @@ class RemoteGallery:
         near = dict[int, Near]()
 
         def find(k: int) -> Found:
-            answers = self._near(query, k, radius, engine, where)
+            answers = self.view.near(query, k, radius, engine, where)
             near.update((one[1].row, one) for one in answers)
             distances, rows = ([one[0] for one in answers], [one[1].row for one in answers])
             return Found(np.array(distances, np.int32), np.array(rows, np.int64))
@@ -319,39 +271,8 @@ class RemoteGallery:
         return others(hits, name, k)
 
     def change(self, changes: Changes) -> Applied:
-        """Add, replace and remove items; ``seen`` and ``forget`` are passed over.
-
-        PostgreSQL applies all or nothing, one writer after the other. Milvus has no transactions: each item is
-        there or not, and two writers at a time may give one number to two rows, so let one write at a time.
-
-        Raises:
-            CodeMismatchError: a code does not have the gallery's bits.
-            DataError: an id comes twice, or the engine cannot hold an item.
-            RemoteError: the engine is down.
-        """
-        removed = [key_of(name) for name in dict.fromkeys(changes.remove)]
-        with self.engine.exclusive(self.target.name):
-            entry = read_entry(self.engine, self.target)
-            rows = [row_of(item, entry.last_row + place) for place, item in enumerate(changes.add, 1)]
-            _check_rows(rows, entry.bits)
-            there = {row.key for row in self._by(entry, [*removed, *(row.key for row in rows)])}
-            gone = [key for key in removed if key in there]
-            replaced = [row.key for row in rows if row.key in there and row.key not in set(gone)]
-            if gone:
-                self.engine.remove(entry.collection, gone)
-            if rows:
-                self.engine.put(entry.collection, rows)
-            live = entry.live - len(gone) + len(rows) - len(replaced)
-            entry = replace(
-                entry,
-                generation=entry.generation + 1,
-                last_row=entry.last_row + len(rows),
-                live=live,
-                checksum="",
-            )
-            self.engine.set_entry(self.target.name, entry.text())
-        self.entry = entry
-        return Applied(len(rows) - len(replaced), len(replaced), len(gone))
+        """Add, replace and remove items; see :meth:`~anglehash.search.remote.writing.RemoteWriter.commit`."""
+        return RemoteWriter(self.view).commit(changes)
 
     def info(self) -> dict[str, Any]:
         """What the gallery is, as JSON values; all items are read."""
@@ -374,107 +295,11 @@ class RemoteGallery:
             "generation": self.generation,
         }
 
-    def _by(self, entry: Entry, keys: Sequence[str]) -> Iterator[Row]:
-        for start in range(0, len(keys), _AT_ONCE):
-            yield from self.engine.named(entry.collection, keys[start : start + _AT_ONCE])
-
-    def _passing(self, where: Filter, after: int) -> Iterator[Stored]:
-        want = wanted(where)
-        for page in self.engine.read(self.entry.collection, want, after=after, last=self.entry.last_row):
-            stored = (self.stored(row) for row in page)
-            yield from (one for one in stored if want.complete or passes(where, one.item))
-
-    def _near(self, code: bytes, k: int | None, radius: int | None, engine: str, where: Filter) -> list[Near]:
-        want = wanted(where)
-        if not want.complete:
-            return self._answer(lambda: self._near_here(code, k, radius, where))
-        if engine != "exact" and engine not in ENGINES:
-            found = self._answer(
-                lambda: self.engine.approximate(self.entry.collection, code, k or 1000, want, engine)
-            )
-            if found is None:
-                raise ConfigError(
-                    f"{self.target} has no index {engine!r}: leave --engine out for exact answers"
-                )
-            return [near for near in found if radius is None or near[0] <= radius]
-        if radius is None:
-            assert k is not None, "one of both is there"
-            return self._answer(lambda: self.engine.nearest(self.entry.collection, code, k, want))
-        if k is None:
-            return self._answer(lambda: self.engine.within(self.entry.collection, code, radius, want))
-        found = self._answer(lambda: self.engine.nearest(self.entry.collection, code, k, want))
-        return [near for near in found if near[0] <= radius]
-
-    def _near_here(self, code: bytes, k: int | None, radius: int | None, where: Filter) -> list[Near]:
-        """Answers out of the rows that pass a filter, which the engine cannot state."""
-        rows, codes = self._subset(where)
-        if not rows:
-            return []
-        index, query = make_index("exact", codes, self.bits), np.frombuffer(code, np.uint8)[None]
-        if radius is None:
-            assert k is not None, "one of both is there"
-            distances, found = (part[0] for part in index.search(query, k))
-        else:
-            _, distances, found = index.search_radius(query, radius, k=k)
-        numbers = [rows[place] for place in found.tolist()]
-        by_number = dict[int, Row]()
-        for start in range(0, len(numbers), _AT_ONCE):
-            part = self.engine.numbered(self.entry.collection, numbers[start : start + _AT_ONCE])
-            by_number.update((row.row, row) for row in part)
-        near = zip(distances.tolist(), numbers, strict=True)
-        return in_order([(distance, by_number[row]) for distance, row in near if row in by_number])
-
-    def _subset(self, where: Filter) -> _Subset:
-        key = (self.entry.collection, self.entry.generation, where)
-        if key not in self._subsets:
-            passing = list(self._passing(where, 0))
-            codes = np.frombuffer(b"".join(one.item.code for one in passing), np.uint8)
-            while len(self._subsets) >= _KEPT_SUBSETS:
-                self._subsets.pop(next(iter(self._subsets)), None)
-            self._subsets[key] = _Subset([one.row for one in passing], codes.reshape(-1, width(self.bits)))
-        return self._subsets[key]
-
     def _hits(self, found: Iterable[Near], *, first: int = 1) -> list[Hit]:
         ranked = (
-            (rank, distance, self.stored(row).item) for rank, (distance, row) in enumerate(found, first)
+            (rank, distance, self.view.stored(row).item) for rank, (distance, row) in enumerate(found, first)
         )
         return [
             Hit(rank, item.id, distance, item.labels, item.metadata, item.code)
             for rank, distance, item in ranked
         ]
-
-    def stored(self, row: Row) -> Stored:
-        """The item of a row, once its crc is found right."""
-        return stored_of(row, self.target)
-
-    def _answer(self, ask: Callable[[], T]) -> T:
-        """An answer; where another push has taken the collection's place meanwhile, one from the new one."""
-        for left in reversed(range(_TRIES)):
-            try:
-                return ask()
-            except ConnectionError:
-                if not left or not self.refresh():
-                    raise
-        raise AssertionError("the last try returns or raises")
-
-
-def read_entry(engine: Engine, target: Target) -> Entry:
-    """The catalogue's entry of a gallery.
-
-    Raises:
-        ModelError: there is no such gallery, or a newer anglehash wrote it.
-    """
-    text = engine.entry(target.name)
-    if text is None:
-        raise ModelError(f"there is no gallery {target}: make it with anglehash push GALLERY TARGET")
-    return Entry.parse(text, target)
-
-
-def _check_rows(rows: Sequence[Row], bits: int) -> None:
-    size = width(bits)
-    if any(len(row.code) != size for row in rows):
-        raise CodeMismatchError(f"{bits}-bit codes have {size} bytes each")
-    check_codes(np.frombuffer(b"".join(row.code for row in rows), np.uint8).reshape(-1, size), bits)
-    twice = [key for key, count in Counter(row.key for row in rows).items() if count > 1]
-    if twice:
-        raise DataError(f"ids are unique in a gallery, but {twice[0]!r} comes twice")

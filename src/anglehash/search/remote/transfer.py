@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -24,14 +24,17 @@ from anglehash.progress import Report, silent
 from anglehash.search.gallery import Gallery, us
 from anglehash.search.remote import models
 from anglehash.search.remote.engine import Engine, Entry
-from anglehash.search.remote.gallery import RemoteGallery, connect
+from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.remote.rows import Row, checksum, row_of
 from anglehash.search.remote.target import Target
+from anglehash.search.remote.view import connect
 from anglehash.search.remote.wanted import ALL
 from anglehash.search.store.database import State
+from anglehash.search.store.database import connect as connect_database
 from anglehash.search.store.items import Item
-from anglehash.search.store.layout import KIND, Store
+from anglehash.search.store.layout import KIND, Store, read_receipt
 from anglehash.search.store.opening import attach, make_store, open_writer
+from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.writer import CHUNK, Changes
 
 BATCH = 5000
@@ -124,6 +127,7 @@ def _push(
     entry = Entry(
         collection=staging, bits=gallery.bits, model=gallery.model_id, root=gallery.root, created_by=us(),
         generation=(old.generation if old else 0) + 1, last_row=count, live=count, checksum=digest,
+        sources=_sources(gallery.path),
     )  # fmt: skip
     engine.set_entry(target.name, entry.text())
     _clean(engine, target.name, staging)
@@ -141,6 +145,13 @@ def _refuse_others(old: Entry, gallery: Gallery, target: Target) -> None:
 def _rows(gallery: Gallery) -> Iterator[Row]:
     """The rows of a gallery, numbered from 1 in its order."""
     return (row_of(stored.item, number) for number, stored in enumerate(gallery, 1))
+
+
+def _sources(path: Path) -> tuple[tuple[int, Source], ...]:
+    """Where the items of a gallery come from."""
+    store, _ = read_receipt(path)
+    with closing(connect_database(store.database)) as connection:
+        return tuple(read_sources(connection, store.database).items())
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -212,6 +223,8 @@ def _begin(work: Path, remote: RemoteGallery) -> None:
     store, entry = Store(work / "1"), remote.entry
     make_store(store, State(bits=entry.bits, model=entry.model, root=entry.root, created_by=us()), model)
     with attach(store) as writer:
+        for number, source in entry.sources:
+            write_source(writer.connection, number, source)
         writer.publish(work)
 
 
@@ -220,12 +233,12 @@ def _pull(work: Path, remote: RemoteGallery, report: Report) -> Moved:
     with open_writer(work) as writer:
         found, place = writer.state.live, 0
         batch = list[Item]()
-        for row in remote.rows():
+        for row in remote.view.rows():
             pairs.append((row.row, row.crc))
             place += 1
             if place <= found:
                 continue
-            batch.append(remote.stored(row).item)
+            batch.append(remote.view.stored(row).item)
             if len(batch) == CHUNK:
                 writer.commit(Changes(batch))
                 batch = []
