@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import click
 
@@ -32,6 +32,15 @@ def encoder_options(command: F) -> F:
     return model(strict_option(command))
 
 
+class Holder(Protocol):
+    """A gallery, or who writes to it: it names the model of its codes, and holds a copy of it."""
+
+    @property
+    def model_id(self) -> str: ...  # noqa: D102
+    @property
+    def model_folder(self) -> Path: ...  # noqa: D102
+
+
 class Using(NamedTuple):
     """Who encodes for a gallery.
 
@@ -43,27 +52,24 @@ class Using(NamedTuple):
     model: Path | None = None
     strict: bool = False
 
-    def open(self, copy: Path, wanted: str) -> Encoder:
+    def open(self, gallery: Holder) -> Encoder:
         """The encoder of a gallery.
-
-        Args:
-            copy: the folder with the gallery's own copy of its model.
-            wanted: id of the model whose codes it holds.
 
         Raises:
             ModelError: it is of another id, or damaged.
             MissingExtraError: it is a model, and torch is not installed.
         """
-        encoder = open_encoder(self.model or copy, strict=self.strict)
+        path, wanted = self.model or gallery.model_folder, gallery.model_id  # a copy may have to be fetched
+        encoder = open_encoder(path, strict=self.strict)
         if encoder.id == wanted:
             return encoder
         if self.model:
             raise ModelError(
-                f"the gallery holds codes of the model {wanted}, but {self.model} is {encoder.id}: "
+                f"the gallery holds codes of the model {wanted}, but {path} is {encoder.id}: "
                 "leave out --model, or encode it again: anglehash reindex --model"
             )
         raise ModelError(
-            f"{copy.parent.parent} holds codes of the model {wanted}, but its copy is {encoder.id}: "
+            f"{path.parent.parent} holds codes of the model {wanted}, but its copy is {encoder.id}: "
             "restore a backup, or encode it again: anglehash reindex --model"
         )
 

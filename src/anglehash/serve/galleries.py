@@ -13,13 +13,13 @@ from anglehash.files import put_in_place, refuse_existing
 from anglehash.manifest import is_a, kind_of
 from anglehash.progress import Report, silent
 from anglehash.search.gallery import us
+from anglehash.search.remote.opening import write_any
+from anglehash.search.remote.target import shown
 from anglehash.search.store.database import State
-from anglehash.search.store.items import Item
 from anglehash.search.store.layout import KIND, Store
-from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store, open_writer
 from anglehash.search.store.sources import Source
-from anglehash.search.store.writer import Changes, Writer
+from anglehash.search.store.writer import Changes
 from anglehash.serve.encoders import OWN, Using, open_encoder
 from anglehash.serve.ingest import LARGEST, SMALLEST, Given, Ingested, ingest, removable
 from anglehash.serve.metadata import manifest_metadata
@@ -153,22 +153,29 @@ def _begin(work: Path, model_path: Path, model: Encoder, images: Images, *, forc
 
 
 def add(
-    path: Path,
+    gallery: str | Path,
     images: Images,
     *,
     using: Using = OWN,
     lock_timeout: float = LOCK_TIMEOUT,
     report: Report = silent,
 ) -> Ingested:
-    """Add images to a gallery: new ids are added, changed files replace theirs, unchanged ones are passed over."""
-    migrate_if_old(path)
+    """Add images to a gallery: new ids are added, changed files replace theirs, unchanged ones are passed over.
+
+    Args:
+        gallery: its folder, or a target such as ``milvus:http://localhost:19530#photos``.
+        images: what is added.
+        using: who encodes.
+        lock_timeout: seconds to wait for another writer.
+        report: told of the progress.
+    """
     given = images.given()
-    with open_writer(path, lock_timeout=lock_timeout) as writer:
-        return ingest(writer, model_of(writer, using), given, report=report)
+    with write_any(gallery, lock_timeout=lock_timeout) as writer:
+        return ingest(writer, using.open(writer), given, report=report)
 
 
 def sync(
-    path: Path,
+    gallery: str | Path,
     images: Images,
     *,
     force: bool = False,
@@ -183,9 +190,8 @@ def sync(
     Raises:
         DataError: more than half of the items would go, and ``force`` is not set: is a disk not mounted?
     """
-    migrate_if_old(path)
     given = images.given()
-    with open_writer(path, lock_timeout=lock_timeout) as writer:
+    with write_any(gallery, lock_timeout=lock_timeout) as writer:
         ids = writer.ids()
         gone = removable(ids, given.source, given.images)
         covered = sum(map(given.source.covers, ids))
@@ -194,8 +200,9 @@ def sync(
                 f"{len(gone)} of {covered} items have no file in {images.data} (first: {gone[0]!r}): if that is "
                 "right, add --force; if these items come from elsewhere, give each folder its own --prefix"
             )
-        given = replace(given, moved=_by_content(writer, gone))
-        done = ingest(writer, model_of(writer, using), given, report=report)
+        moved = {one.item.content: one.item for one in writer.items(gone).values() if one.item.content}
+        given = replace(given, moved=moved)
+        done = ingest(writer, using.open(writer), given, report=report)
         known = {given.source.id_of(name) for name in given.images.ids} | {p.id for p in done.problems}
         forgotten = [
             name for name in removable(writer.files(), given.source, given.images) if name not in known
@@ -206,30 +213,15 @@ def sync(
         return done
 
 
-def _by_content(writer: Writer, names: list[str]) -> dict[bytes, Item]:
-    items = (writer.item(name) for name in names)
-    return {stored.item.content: stored.item for stored in items if stored and stored.item.content}
-
-
-def remove(path: Path, ids: tuple[str, ...], *, lock_timeout: float = LOCK_TIMEOUT) -> int:
+def remove(gallery: str | Path, ids: tuple[str, ...], *, lock_timeout: float = LOCK_TIMEOUT) -> int:
     """Remove items; all or, where one of the ids is not there, none.
 
     Raises:
         DataError: there is no item of one of these ids.
     """
-    migrate_if_old(path)
-    with open_writer(path, lock_timeout=lock_timeout) as writer:
+    with write_any(gallery, lock_timeout=lock_timeout) as writer:
+        there = writer.items(ids)
         for name in ids:
-            if writer.item(name) is None:
-                raise DataError(f"there is no item {name!r} in {path}: see anglehash list")
-        return writer.commit(Changes(remove=list(dict.fromkeys(ids)))).removed
-
-
-def model_of(writer: Writer, using: Using = OWN) -> Encoder:
-    """What encodes for a gallery: the copy of its model or bundle, or another one of the same id.
-
-    Raises:
-        ModelError: it holds none, or one that is not its own; or the other one is of another id.
-        MissingExtraError: it is a model, and torch is not installed.
-    """
-    return using.open(writer.store.model, writer.state.model)
+            if name not in there:
+                raise DataError(f"there is no item {name!r} in {shown(str(gallery))}: see anglehash list")
+        return writer.commit(Changes(remove=list(there))).removed

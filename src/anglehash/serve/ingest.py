@@ -22,9 +22,10 @@ from anglehash.encode.encoding import Encoder
 from anglehash.errors import ImageError
 from anglehash.files import cache_dir
 from anglehash.progress import Report, silent
-from anglehash.search.store.items import Item, Metadata, Seen
+from anglehash.search.remote.opening import AnyWriter
+from anglehash.search.store.items import Item, Metadata, Seen, Stored
 from anglehash.search.store.sources import Source
-from anglehash.search.store.writer import Changes, Writer
+from anglehash.search.store.writer import Changes
 from anglehash.serve.signals import Stopping
 
 SECONDS = 5.0
@@ -105,13 +106,14 @@ class _Wanted(NamedTuple):
 class _Batch:
     """What is known of the images of one commit."""
 
+    known: dict[str, Stored]
     ready: list[Item] = field(default_factory=list)
     wanted: list[_Wanted] = field(default_factory=list)
     seen: list[Seen] = field(default_factory=list)
     remove: list[str] = field(default_factory=list)
 
 
-def ingest(writer: Writer, model: Encoder, given: Given, *, report: Report = silent) -> Ingested:
+def ingest(writer: AnyWriter, model: Encoder, given: Given, *, report: Report = silent) -> Ingested:
     """Put images into a gallery; what was committed stays, whatever stops this.
 
     Raises:
@@ -127,7 +129,7 @@ def ingest(writer: Writer, model: Encoder, given: Given, *, report: Report = sil
     with Stopping() as stopping:
         while start < total:
             began, rows = time.monotonic(), range(start, min(start + size, total))
-            batch = _Batch()
+            batch = _Batch(writer.items([given.source.id_of(given.images.ids[row]) for row in rows]))
             for row in rows:
                 _look(writer, given, number, row, batch, done)
             _encode(model, given, batch, done)
@@ -151,13 +153,13 @@ def next_size(size: int, seconds: float, largest: int) -> int:
 
 
 def _look(
-    writer: Writer, given: Given, number: int, row: int, batch: _Batch, done: Ingested
+    writer: AnyWriter, given: Given, number: int, row: int, batch: _Batch, done: Ingested
 ) -> None:  # fmt: skip
     """Put one image where it belongs: unchanged, ready with a known code, to be encoded, or a problem."""
     name = given.images.ids[row]
     key = given.source.id_of(name)
     size, date = file_facts(given.images.images, row)
-    known, seen = writer.item(key), writer.seen(key)
+    known, seen = batch.known.get(key), writer.seen(key)
     labels, metadata = _labels(given.images, row), dict(given.metadata.get(name, {}))
     same_file = seen is not None and size > 0 and (seen.size, seen.date) == (size, date)
     if same_file and seen and not given.verify_content:

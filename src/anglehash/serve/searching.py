@@ -80,7 +80,7 @@ def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
         ModelError: it is damaged, or not the one that made the gallery's codes.
         MissingExtraError: it is a model, and torch is not installed.
     """
-    return using.open(gallery.model_folder, gallery.model_id)
+    return using.open(gallery)
 
 
 def code_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Codes:

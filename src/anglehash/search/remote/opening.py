@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.target import is_target
+from anglehash.search.remote.target import Target, is_target
+from anglehash.search.remote.view import View
+from anglehash.search.remote.writing import RemoteWriter
+from anglehash.search.store.migrate import migrate_if_old
+from anglehash.search.store.opening import LOCK_TIMEOUT, open_writer
+from anglehash.search.store.writer import Writer
 
 AnyGallery = Gallery | RemoteGallery
+AnyWriter = Writer | RemoteWriter
 
 
 def open_any(name: str) -> AnyGallery:
@@ -19,3 +27,25 @@ def open_any(name: str) -> AnyGallery:
         RemoteError: the engine is down.
     """
     return RemoteGallery.open(name) if is_target(name) else Gallery.open(Path(name))
+
+
+@contextmanager
+def write_any(gallery: str | Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[AnyWriter]:
+    """Write to the gallery of a folder or a target.
+
+    Args:
+        gallery: as for :func:`open_any`.
+        lock_timeout: seconds to wait for another writer to a folder; engines have their own ways.
+
+    Raises:
+        ModelError: there is none, it is damaged, or somebody else writes to it.
+        RemoteError: the engine is down.
+    """
+    if is_target(str(gallery)):
+        with closing(RemoteWriter(View.open(Target.parse(str(gallery))))) as there:
+            there.mend()
+            yield there
+        return
+    migrate_if_old(Path(gallery))
+    with open_writer(Path(gallery), lock_timeout=lock_timeout) as here:
+        yield here

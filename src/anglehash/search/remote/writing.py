@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from anglehash.search.remote.engine import Entry
+from anglehash.search.remote.models import fetched
 from anglehash.search.remote.rows import key_of, row_of
 from anglehash.search.remote.view import View, read_entry
 from anglehash.search.store.commits import Applied, Changes, codes_of
@@ -31,6 +33,11 @@ class RemoteWriter:
     def model_id(self) -> str:
         """The identity of the model that made the gallery's codes."""
         return self._view.entry.model
+
+    @property
+    def model_folder(self) -> Path:
+        """A copy of the gallery's model in the cache, fetched when it is first asked for."""
+        return fetched(self._view.engine, self.model_id, self._view.target)
 
     def commit(self, changes: Changes) -> Applied:
         """Add, replace and remove items; ``seen`` and ``forget`` are passed over.
@@ -101,6 +108,10 @@ class RemoteWriter:
             live = view.engine.count(entry.collection)
             if live != entry.live:
                 self._note(replace(entry, live=live, generation=entry.generation + 1))
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self._view.engine.close()
 
     def _note(self, entry: Entry) -> Entry:
         self._view.engine.set_entry(self._view.target.name, entry.text())

@@ -152,6 +152,20 @@ class Writer:
             write_source(self.connection, number, source)
         return number
 
+    @property
+    def model_id(self) -> str:
+        """The identity of the model that made the codes."""
+        return self.state.model
+
+    @property
+    def model_folder(self) -> Path:
+        """The folder with the gallery's copy of its model."""
+        return self.store.model
+
+    def items(self, names: Iterable[str]) -> dict[str, Stored]:
+        """The items of these ids, as far as they are there."""
+        return {name: found for name in names if (found := self.item(name))}
+
     def item(self, name: str) -> Stored | None:
         """The item of this id, if it is there."""
         query = f"SELECT {COLUMNS} FROM items WHERE id = ? AND died = 0"  # noqa: S608

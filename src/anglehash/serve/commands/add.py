@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, data_options, json_option, show_encoded
+from anglehash.serve.console import data_options, json_option, show_encoded
 from anglehash.serve.encoders import Using, encoder_options
 from anglehash.serve.options import lock_option, memory_option, prefix_option, verify_content_option
 
 
 @click.command("add")
-@click.argument("gallery", type=PATH)
+@click.argument("gallery")
 @click.argument("images")
 @prefix_option
 @verify_content_option
@@ -22,7 +22,7 @@ from anglehash.serve.options import lock_option, memory_option, prefix_option, v
 @encoder_options
 @json_option
 def command(
-    gallery: Path,
+    gallery: str,
     images: str,
     prefix: str,
     verify_content: bool,
@@ -44,13 +44,15 @@ def command(
         anglehash add gallery/ more-photos/ --prefix more
     """
     from anglehash.progress import Console
+    from anglehash.search.remote.target import shown
     from anglehash.serve.galleries import Images, add
 
     given = Images(
         data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
     )
     done = add(gallery, given, using=Using(model, strict), lock_timeout=lock_timeout, report=Console())
-    facts = {"gallery": str(gallery), **done.facts()}
+    name = shown(gallery)
+    facts = {"gallery": name, **done.facts()}
     return show_encoded(
-        facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{gallery}: {done.line()}"
+        facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{name}: {done.line()}"
     )

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from anglehash.serve.console import PATH, data_options, json_option, show_encoded
+from anglehash.serve.console import data_options, json_option, show_encoded
 from anglehash.serve.encoders import Using, encoder_options
 from anglehash.serve.options import lock_option, memory_option, prefix_option, verify_content_option
 
 
 @click.command("sync")
-@click.argument("gallery", type=PATH)
+@click.argument("gallery")
 @click.argument("images")
 @prefix_option
 @verify_content_option
@@ -23,7 +23,7 @@ from anglehash.serve.options import lock_option, memory_option, prefix_option, v
 @encoder_options
 @json_option
 def command(
-    gallery: Path,
+    gallery: str,
     images: str,
     prefix: str,
     verify_content: bool,
@@ -46,6 +46,7 @@ def command(
         anglehash sync gallery/ photos/
     """
     from anglehash.progress import Console
+    from anglehash.search.remote.target import shown
     from anglehash.serve.galleries import Images, sync
 
     given = Images(
@@ -59,7 +60,8 @@ def command(
         lock_timeout=lock_timeout,
         report=Console(),
     )
-    facts = {"gallery": str(gallery), **done.facts()}
+    name = shown(gallery)
+    facts = {"gallery": name, **done.facts()}
     return show_encoded(
-        facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{gallery}: {done.line()}"
+        facts, done.problems, done.notes, as_json=as_json, text=lambda: f"{name}: {done.line()}"
     )
