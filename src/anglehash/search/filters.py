@@ -1,26 +1,20 @@
 """Filters: which items of a gallery a search looks at, by label, path, date and metadata.
 
 A filter is applied before the nearest are taken, so ``k`` answers come wherever ``k`` items pass it.
+:mod:`~anglehash.search.passing` finds those items.
 """
 
 from __future__ import annotations
 
-import json
 import operator
 import re
-import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from fnmatch import translate
 from typing import Any, NamedTuple, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from anglehash.errors import ConfigError
-from anglehash.search.store.items import labels_text, name_text
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -96,34 +90,11 @@ class Filter:
     def __bool__(self) -> bool:
         return self != Filter()
 
-    def rows(self, connection: sqlite3.Connection) -> NDArray[np.int64]:
-        """The rows that pass, ascending, of whatever generation."""
-        terms, values = ["1"], list[Any]()
-        if self.labels:
-            terms.append("(" + " OR ".join("instr(labels, ?) > 0" for _ in self.labels) + ")")
-            values += [labels_text((label,)) for label in self.labels]
-        if self.path is not None:
-            matches = re.compile(translate(self.path)).match
-            connection.create_function("path_matches", 1, lambda name: matches(name_text(name)) is not None)
-            terms.append("path_matches(id)")
-        if self.after or self.before:
-            terms.append("date > 0 AND date >= ? AND date < ?")
-            values += [nanoseconds(self.after, 0), nanoseconds(self.before, 2**63 - 1)]
-        if self.where:
-            connection.create_function("metadata_holds", 1, self._holds)
-            terms.append("metadata_holds(metadata)")
-        query = f"SELECT row FROM items WHERE {' AND '.join(terms)} ORDER BY row"  # noqa: S608
-        return np.array([row for (row,) in connection.execute(query, values)], dtype=np.int64)
-
     def facts(self) -> dict[str, Any]:
         """The filter as JSON values, for messages and cursors."""
         return {
             key: str(value) if isinstance(value, datetime) else value for key, value in asdict(self).items()
         }
-
-    def _holds(self, text: str) -> bool:
-        metadata = json.loads(text)
-        return all(condition.holds(metadata) for condition in self.where)
 
 
 def nanoseconds(moment: datetime | None, default: int) -> int:

@@ -9,7 +9,6 @@ from pathlib import Path
 from threading import Condition, RLock
 
 import numpy as np
-from numpy.typing import NDArray
 
 from anglehash.codes import Codes, width
 from anglehash.errors import DataError
@@ -21,15 +20,13 @@ from anglehash.search.store.layout import read_receipt
 from anglehash.search.store.reader import Snapshot, file_of, joined, load
 from anglehash.search.store.segments import Rows
 from anglehash.search.store.sqlite import sqlite_errors, transaction
+from anglehash.search.subsets import Subset, Subsets
 
 _KEPT_ITEMS = 100_000
-_KEPT_SUBSETS = 8
 
 NAMED = """SELECT row FROM items WHERE id = ?1 AND died = 0
            UNION ALL SELECT row FROM items WHERE id = ?1 AND died > 0"""
 """The rows that an id has or had. Each half has an index of its own; without them all items would be looked at."""
-
-Subset = NDArray[np.int64]
 
 
 class Built:
@@ -94,7 +91,7 @@ class View:
         self.rows: Rows = snapshot.rows
         self._lock = lock or RLock()  # one connection, one user at a time
         self._built: dict[str, Built] = {}
-        self._subsets: dict[Filter, Subset] = {}
+        self._subsets = Subsets(snapshot, self._lock)
         self._items: dict[int, Stored] = {}
 
     @cached_property
@@ -105,6 +102,7 @@ class View:
 
     def close(self) -> None:
         """Let go of the truth."""
+        self._subsets.close()
         with self._lock:
             self.snapshot.connection.close()
 
@@ -123,6 +121,7 @@ class View:
             for built in self._built.values():
                 built.follow(view)
             view._built, self._built = self._built, {}
+            view._subsets = self._subsets.later(snapshot)
             return view
 
     def _is_newest(self, path: Path) -> bool:
@@ -135,26 +134,19 @@ class View:
     @contextmanager
     def index(self, engine: str, where: Filter) -> Iterator[tuple[Built, Subset | None]]:
         """An index of all items, and the rows of it that pass a filter; a refresh waits until it is given back."""
+        passing = self._subsets.of(where) if where else None  # before the lock: others search meanwhile
         with ExitStack() as use:
             with self._lock:
                 if engine not in self._built:  # built at the first search: opening stays quick
                     self._built[engine] = Built(engine, self)
-                built, within = self._built[engine], None
-                if where:
-                    within = np.searchsorted(built.rows, self.rows[self._subset(where)])
+                built = self._built[engine]
                 use.enter_context(built.in_use())
-            yield built, within
+            yield built, None if passing is None else self._within(built, passing)
 
-    def _subset(self, where: Filter) -> Subset:
-        """The positions of the items that pass a filter."""
-        if where not in self._subsets:
-            self.snapshot.compare()  # or a damaged label would leave its item out
-            with sqlite_errors(self.snapshot.store.database):
-                passing = where.rows(self.snapshot.connection)
-            while len(self._subsets) >= _KEPT_SUBSETS:
-                del self._subsets[next(iter(self._subsets))]
-            self._subsets[where] = np.flatnonzero(np.isin(self.rows, passing))
-        return self._subsets[where]
+    def _within(self, built: Built, passing: Subset) -> Subset:
+        """The rows of an index of these items."""
+        same = built.rows is self.rows
+        return passing if same else np.searchsorted(built.rows, self.rows[passing])
 
     def items(self, rows: list[int]) -> list[Stored]:
         """The items of these rows.
@@ -188,11 +180,11 @@ class View:
 
     def listed(self, where: Filter, limit: int | None, after_row: int) -> tuple[list[Item], int | None]:
         """Items that pass, in order, and the last one's row where there are more."""
+        positions = self._subsets.of(where) if where else np.arange(len(self.rows))
+        positions = positions[self.rows[positions] > after_row]
+        shown = positions[:limit]
+        rows = self.rows[shown].tolist()
         with self._lock:
-            positions = self._subset(where) if where else np.arange(len(self.rows))
-            positions = positions[self.rows[positions] > after_row]
-            shown = positions[:limit]
-            rows = self.rows[shown].tolist()
             found = self.snapshot.items(rows)
         following = rows[-1] if len(shown) < len(positions) else None
         return [stored.item for stored in found], following

@@ -80,18 +80,21 @@ class Snapshot:
         for segment in self.segments.values():
             segment.release()
 
-    def compare(self) -> None:
+    def compare(self, connection: sqlite3.Connection) -> None:
         """Compare the rows of the truth with their hashes, those that were not yet: a filter trusts all of them.
 
         That is the sha256 of the file where that holds (a second for a GB), else the crc of each row (three
         seconds for a million); both once only.
+
+        Args:
+            connection: to the truth; :attr:`connection`, or another that nobody uses meanwhile.
 
         Raises:
             ModelError: a row is damaged or missing.
         """
         if self.compared >= self.state.last_row:
             return
-        if self._is_sealed():
+        if self._is_sealed(connection):
             self.compared = self.state.last_row
             return
         last = self.state.last_row
@@ -99,7 +102,7 @@ class Snapshot:
         lacking = self.rows[np.searchsorted(self.rows, self.compared, side="right") :]
         while self.compared < last:
             with sqlite_errors(self.store.database):
-                records = self.connection.execute(query, (self.compared,)).fetchall()
+                records = connection.execute(query, (self.compared,)).fetchall()
             for record in records:
                 check(record, self.store.database)
             until = records[-1][0] if len(records) == _PAGE else last
@@ -108,12 +111,12 @@ class Snapshot:
                 raise self._purged(int(absent[0]))
             self.compared = until
 
-    def _is_sealed(self) -> bool:
+    def _is_sealed(self, connection: sqlite3.Connection) -> bool:
         """Whether the file is still, byte for byte, what the manifest's sha256 was taken of."""
         if self.receipt.database is None or self.state.generation != self.receipt.generation:
             return False
         if _size(self.store) <= SMALL:
-            return content_digest(self.connection) == self.receipt.database
+            return content_digest(connection) == self.receipt.database
         with suppress(OSError):  # then each row decides
             return file_digest(self.store.database) == self.receipt.database
         return False
