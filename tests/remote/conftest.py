@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from anglehash import Hasher
 from anglehash.search.remote.engines import REMOTE_ENGINES
 
 _NUMBER = count()
@@ -68,6 +70,16 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
 def target(request: pytest.FixtureRequest) -> str:
     """A target that nothing is at, in each engine that is here."""
     return f"{request.param}:{request.getfixturevalue(request.param)}#t{next(_NUMBER)}"
+
+
+@pytest.fixture(scope="package")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    images = [np.full((12, 12, 3), shade, np.uint8) for shade in range(0, 200, 10)]
+    path = tmp_path_factory.mktemp("models") / "m"
+    Hasher(bits=16, backbone="tiny", size=12, settings={"epochs": 1}).fit(images, ["cat", "dog"] * 10).save(
+        path
+    )
+    return path
 
 
 def _free_port() -> int:

@@ -12,7 +12,6 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from anglehash import Hasher
 from anglehash.errors import RemoteError
 from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.remote.opening import write_any
@@ -40,16 +39,6 @@ def photos(tmp_path: Path) -> Path:
     for number in range(12):
         write_image(tmp_path / "photos" / ["cat", "dog"][number % 2] / f"{number}.png", number)
     return tmp_path / "photos"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    images = [np.full((12, 12, 3), shade, np.uint8) for shade in range(0, 200, 10)]
-    path = tmp_path_factory.mktemp("models") / "m"
-    Hasher(bits=16, backbone="tiny", size=12, settings={"epochs": 1}).fit(images, ["cat", "dog"] * 10).save(
-        path
-    )
-    return path
 
 
 def without_name(found: dict[str, Any]) -> dict[str, Any]:

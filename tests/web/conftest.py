@@ -167,12 +167,13 @@ class Running:
 
 
 @contextmanager
-def serving(gallery: Path, **options: Any) -> Iterator[Running]:
+def serving(gallery: Path | str, **options: Any) -> Iterator[Running]:
     """Serve a gallery while the block lasts."""
     settings = Settings(port=0, **options)
     with (
         closing(listen(settings)) as listener,
-        closing(Service(open_any(str(gallery)), settings)) as service,
+        open_any(str(gallery)) as opened,
+        closing(Service(opened, settings)) as service,
     ):
         service.start()
         server = make_server(service)

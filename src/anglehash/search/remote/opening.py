@@ -30,19 +30,21 @@ def open_any(name: str) -> AnyGallery:
 
 
 @contextmanager
-def write_any(gallery: str | Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[AnyWriter]:
+def write_any(gallery: str | Path | Target, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[AnyWriter]:
     """Write to the gallery of a folder or a target.
 
     Args:
-        gallery: as for :func:`open_any`.
+        gallery: its folder, or a target, or a text that names one of both.
         lock_timeout: seconds to wait for another writer to a folder; engines have their own ways.
 
     Raises:
         ModelError: there is none, it is damaged, or somebody else writes to it.
         RemoteError: the engine is down.
     """
-    if is_target(str(gallery)):
-        with closing(RemoteWriter(View.open(Target.parse(str(gallery))))) as there:
+    if isinstance(gallery, str) and is_target(gallery):
+        gallery = Target.parse(gallery)
+    if isinstance(gallery, Target):
+        with closing(RemoteWriter(View.open(gallery))) as there:
             there.mend()
             yield there
         return

@@ -16,8 +16,8 @@ from queue import Empty, SimpleQueue
 
 from anglehash.data.images import read_file
 from anglehash.errors import AnglehashError, ImageError, ModelError
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.opening import open_writer
+from anglehash.search.remote.gallery import RemoteGallery
+from anglehash.search.remote.opening import AnyGallery, write_any
 from anglehash.search.store.sources import Source
 from anglehash.search.store.writer import Changes
 from anglehash.serve.ingest import Given, Ingested, ingest
@@ -48,11 +48,13 @@ class Jobs:
     Args:
         gallery: where the images go.
         eyes: what decodes and encodes them.
-        folder: where they are kept; ``None`` for a folder beside the gallery.
+        folder: where they are kept; ``None`` for a folder beside the gallery, which one in an engine does not have.
     """
 
     def __init__(self, gallery: Searchable, eyes: Eyes, folder: Path | None) -> None:
         self._gallery, self._eyes = gallery, eyes
+        self._place = gallery.target if isinstance(gallery, RemoteGallery) else gallery.path
+        self._homeless = folder is None and isinstance(gallery, RemoteGallery)
         beside = gallery.path.with_name(f"{gallery.path.name}.uploads")
         self._uploads = Uploads((folder or beside).absolute())
         self._jobs: OrderedDict[str, Job] = OrderedDict()
@@ -82,9 +84,13 @@ class Jobs:
         Raises:
             RefusalError: 409, nothing can be added to this gallery; 503, too many jobs wait already.
         """
-        if not isinstance(self._gallery, Gallery) or self._eyes.model is None:
+        if not isinstance(self._gallery, AnyGallery) or self._eyes.model is None:
             raise RefusalError(
                 409, "no-model", "nothing can be added: this gallery cannot encode images here"
+            )
+        if self._homeless:
+            raise RefusalError(
+                409, "no-uploads", "nothing can be added: the service was started without --uploads"
             )
         if self._waiting.qsize() >= MOST_WAITING:
             raise busy("too many jobs wait already: come again later")
@@ -133,10 +139,10 @@ class Jobs:
         Raises:
             RefusalError: 404, or 503 while another writes.
         """
-        if not isinstance(self._gallery, Gallery):
+        if not isinstance(self._gallery, AnyGallery):
             raise RefusalError(409, "no-writing", "items of this gallery are removed by other means")
         try:
-            with open_writer(self._gallery.path, lock_timeout=REMOVE_SECONDS) as writer:
+            with write_any(self._place, lock_timeout=REMOVE_SECONDS) as writer:
                 if writer.item(name) is None:
                     raise RefusalError(404, "no-item", "there is no such item")
                 removed = writer.commit(Changes(remove=[name])).removed
@@ -195,8 +201,8 @@ class Jobs:
             if self._stopping.is_set() and done < total:
                 raise _StoppedError
 
-        with open_writer(self._gallery.path, lock_timeout=LOCK_SECONDS) as writer:
-            model = self._eyes.encoder_of(writer.state.model)
+        with write_any(self._place, lock_timeout=LOCK_SECONDS) as writer:
+            model = self._eyes.encoder_of(writer.model_id)
             done: Ingested = ingest(writer, model, given, report=progress)
         for problem in done.problems:
             name = called[problem.id.removeprefix(f"{PREFIX}/")]

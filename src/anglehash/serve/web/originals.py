@@ -13,6 +13,7 @@ from anglehash.data.dataset import Dataset
 from anglehash.data.images import read_file
 from anglehash.errors import AnglehashError, ImageError
 from anglehash.search.gallery import Gallery
+from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.store.database import connect
 from anglehash.search.store.items import Item
 from anglehash.search.store.layout import read_receipt
@@ -76,6 +77,8 @@ class Originals:
                 return read_sources(connection, store.database, gallery.root)
             finally:
                 connection.close()
+        if isinstance(gallery, RemoteGallery):
+            return gallery.sources
         return {0: Source(gallery.root)} if gallery.root else {}
 
     def _from_set(self, item: Item, source: Source) -> bytes | NDArray[np.uint8]:

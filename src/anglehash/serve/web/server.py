@@ -166,7 +166,11 @@ def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> No
         ModelError: gallery or model are damaged.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-    with closing(listen(settings)) as listener, closing(Service(open_any(target), settings)) as service:
+    with (
+        closing(listen(settings)) as listener,
+        open_any(target) as gallery,
+        closing(Service(gallery, settings)) as service,
+    ):
         service.start()
         started(address_of(listener))
         asyncio.run(make_server(service).serve([listener]))
