@@ -13,11 +13,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from sklearn.base import BaseEstimator
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
 
-from anglehash.codes import hamming, pack, unpack
+from anglehash import Hasher
+from anglehash.codes import hamming, pack
 from anglehash.errors import ConfigError
 from anglehash.search.export import export_codes
 from anglehash.search.gallery import Gallery
@@ -90,25 +89,13 @@ def test_export_refuses(tmp_path: Path, gallery: Gallery) -> None:
         export_codes(gallery, tmp_path / "x.parqet")
 
 
-class Binarised(BaseEstimator):  # type: ignore[misc]
-    """The codes of features by the signs of centred columns: any hasher with fit and transform stands here."""
-
-    def fit(self, X: Any, y: Any = None) -> Binarised:
-        self.mean_ = np.mean(X, axis=0)
-        return self
-
-    def transform(self, X: Any) -> Any:
-        return unpack(pack(X - self.mean_), X.shape[1])
-
-
-def test_codes_in_a_scikit_learn_pipeline() -> None:
-    """Neighbours by scikit-learn on unpacked codes are those of Hamming distance: docs/scale.md shows it."""
-    rng = np.random.default_rng(0)
-    X, y = rng.normal(size=(60, 16)), rng.integers(0, 2, 60)
-    X[y == 1] += 1.5
-    pipeline = make_pipeline(Binarised(), KNeighborsClassifier(5, metric="hamming")).fit(X[:40], y[:40])
-    codes = pack(X - X[:40].mean(axis=0))
-    distances = hamming(codes[40:], codes[:40])
-    nearest, _ = pipeline[-1].kneighbors(unpack(codes[40:], 16))
-    assert np.array_equal(np.round(nearest * 16), np.sort(distances, axis=1)[:, :5])
-    assert (pipeline.predict(X[40:]) == y[40:]).mean() > 0.8
+def test_neighbours_by_scikit_learn_are_those_of_hamming_distance(model: Path) -> None:
+    """docs/scale.md shows it; that a pipeline can fit a hasher, and clone it, is in tests/learn/test_hasher.py."""
+    images = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
+    hasher = Hasher.load(model)
+    columns, codes = hasher.transform(images), hasher.encode(images)
+    neighbours = KNeighborsClassifier(5, metric="hamming").fit(columns[:40], np.arange(40) % 2)
+    nearest, _ = neighbours.kneighbors(columns[40:])
+    expected = np.sort(hamming(codes[40:], codes[:40]), axis=1)[:, :5]
+    assert np.array_equal(np.round(nearest * hasher.bits), expected)
+    assert len(np.unique(expected)) > 1
