@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
 
+from anglehash.search import subsets
 from anglehash.search.gallery import Gallery
+from anglehash.search.passing import passing
 from anglehash.search.store.database import connect
 from anglehash.search.store.layout import Store
 from anglehash.search.view import NAMED
 from anglehash.serve.searching import code_of
 from anglehash.serve.web.collection import key_of
-from tests.web.conftest import Client, Running, picture, serving
+from tests.web.conftest import Client, Running, picture, serving, until
 
 
 def found(answer: Any) -> list[tuple[str, int]]:
@@ -197,3 +201,26 @@ def test_an_item_is_found_without_looking_at_all_others(gallery: Path) -> None:
 def test_a_newer_generation_is_served_once_it_is_there(running: Running) -> None:
     assert "anglehash_items 61" in running.client.get("/metrics").body.decode()
     assert running.service.gallery.refresh() is False
+
+
+def test_searches_without_a_filter_do_not_wait_for_one(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As many filters as there are threads for them are being worked out, and never end."""
+    go_on = Event()
+
+    def stuck(*given: Any) -> Any:
+        assert go_on.wait(20)
+        return passing(*given)
+
+    monkeypatch.setattr(subsets, "passing", stuck)
+    request = {"id": "cat/00.jpg", "k": 3}
+    with ThreadPoolExecutor(3) as threads:
+        slow = [
+            threads.submit(running.client.post, "/v1/search", {**request, "filter": {"path": f"*{i}.jpg"}})
+            for i in range(3)
+        ]
+        until(lambda: running.service.filtered.pending == 3)
+        assert running.client.post("/v1/search", request).status == 200
+        go_on.set()
+        assert [answer.result().status for answer in slow] == [200, 200, 200]

@@ -17,11 +17,12 @@ from statistics import median
 from typing import Any
 
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anglehash.serve.web import server as server_module
 from anglehash.serve.web.collection import key_of
 from anglehash.serve.web.keys import Keys
-from tests.web.conftest import BOUNDARY, FORM, Client, file_part, picture, serving, until
+from tests.web.conftest import BOUNDARY, FORM, Client, Running, file_part, picture, serving, until
 
 
 def drip(port: int, data: bytes, pause: float = 0.05) -> tuple[float, bytes]:
@@ -112,6 +113,24 @@ def test_44_many_slow_senders_hold_sockets_and_nothing_else(
         finally:
             for connection in slow:
                 connection.close()
+
+
+def test_44_what_comes_byte_by_byte_is_read_at_intervals(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads, data = [], b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"x" * 60 + b"\r\n\r\n"
+    received = H11Protocol.data_received
+    monkeypatch.setattr(
+        H11Protocol, "data_received", lambda self, data: reads.append(data) or received(self, data)
+    )
+    with socket.create_connection(("127.0.0.1", running.client.port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in data:
+            connection.send(bytes([byte]))
+            time.sleep(0.002)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert b"".join(reads) == data
+    assert len(reads) < len(data) / 5
 
 
 def test_clients_that_go_away_are_no_news(gallery: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -7,7 +7,9 @@
     problems.py    refusals, as problem+json
     guard.py       what every request passes: host, origin, key, body limit and deadline, headers, metrics
     forms.py       multipart bodies, read as they come
-    documents.py   requests and answers, as the OpenAPI document shows them
+    fields.py      what forms and addresses say
+    requests.py    requests, as the OpenAPI document shows them and as they are checked
+    answers.py     answers, as it shows them
     collection.py  what the service asks of a gallery, and the answers as JSON
     facts.py       counts that take a look at every item
     decoding.py    what is done to images in processes that may die
@@ -20,7 +22,8 @@
     jobs.py        what adds them, also across a restart
     routes.py      one function for each path
     service.py     all of it together
-    server.py      the process: deadlines for headers, signals, the drain
+    protocol.py    HTTP on one connection: deadlines for headers, pauses for slow senders
+    server.py      the process: signals, the drain, the limit of connections
 
-Only :mod:`~anglehash.serve.web.server` knows uvicorn. Nothing here is imported before ``anglehash serve`` is run.
+Only these two know uvicorn. Nothing here is imported before ``anglehash serve`` is run.
 """

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import APIRouter, Path, Query
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from anglehash.search.filters import Filter
-from anglehash.serve.web import documents as doc
+from anglehash.serve.web import answers as doc
+from anglehash.serve.web import requests as ask
 from anglehash.serve.web.collection import Asked, name_of
-from anglehash.serve.web.documents import checked
-from anglehash.serve.web.forms import Form, Held, holding, read_form, read_json
+from anglehash.serve.web.fields import filter_of, is_form, labels_of, values_of
+from anglehash.serve.web.forms import Held, holding, read_form, read_json
 from anglehash.serve.web.problems import RefusalError, answer, json_bytes
+from anglehash.serve.web.requests import UPLOAD_BODY, body_of, checked
 from anglehash.serve.web.service import Service
 from anglehash.serve.web.settings import PAGE
 from anglehash.serve.web.thumbnails import tag_of
@@ -25,45 +26,11 @@ ROUTER = APIRouter()
 MOST_UPLOADS = 1000
 """Images that can be added at once."""
 
-_UPLOAD: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "properties": {
-                        "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
-                        "labels": {"type": "string", "description": "cat|pet, or a JSON list."},
-                    },
-                    "required": ["image"],
-                }
-            }
-        },
-    }
-}
-
 Key = Annotated[str, Path(max_length=6000, description="The last part of an item's address.")]
 
 
 def _service(request: Request) -> Service:
     return cast(Service, request.app.state.service)
-
-
-def _body(kind: type, *, image: bool = False) -> dict[str, Any]:
-    """The body of a request, for the OpenAPI document: it is read by hand, for a form is read as it comes."""
-    content: dict[str, Any] = {"application/json": {"schema": kind.model_json_schema()}}  # type: ignore[attr-defined]
-    if image:
-        fields = {
-            "image": {"type": "string", "format": "binary"},
-            "k": {"type": "integer", "minimum": 1, "maximum": 1000},
-            "max_distance": {"type": "integer", "minimum": 0},
-            "filter": {"type": "string", "description": "The filter as JSON."},
-        }
-        content["multipart/form-data"] = {
-            "schema": {"type": "object", "properties": fields, "required": ["image"]}
-        }
-    return {"requestBody": {"required": True, "content": content}}
 
 
 @ROUTER.get("/", include_in_schema=False)
@@ -96,7 +63,7 @@ async def metrics(request: Request) -> Response:
     gauges = {
         "anglehash_items": len(service.gallery),
         "anglehash_generation": service.gallery.generation,
-        "anglehash_searches_pending": service.searches.pending,
+        "anglehash_searches_pending": service.searches.pending + service.filtered.pending,
         "anglehash_images_pending": service.eyes.images.pending,
         "anglehash_body_bytes": service.bodies.used,
         "anglehash_thumbnail_bytes": service.thumbnails.bytes,
@@ -139,7 +106,7 @@ async def bits(request: Request) -> Response:
 
 
 @ROUTER.post("/v1/search", response_model=doc.SearchAnswer, tags=["search"],
-             openapi_extra=_body(doc.SearchRequest, image=True))  # fmt: skip
+             openapi_extra=body_of(ask.SearchRequest, image=True))  # fmt: skip
 async def search(request: Request) -> Response:
     """The items nearest to an image, to an item, or to a code.
 
@@ -147,9 +114,9 @@ async def search(request: Request) -> Response:
     """
     service = _service(request)
     with holding(service.bodies) as held:
-        if _is_form(request):
+        if is_form(request):
             return await _search_by_image(request, service, held)
-        asked = checked(doc.SearchRequest, await read_json(request, held))
+        asked = checked(ask.SearchRequest, await read_json(request, held))
     where = asked.filter.filter() if asked.filter else Filter()
 
     def found() -> bytes:
@@ -157,7 +124,7 @@ async def search(request: Request) -> Response:
         given = Asked(code, own, asked.k, asked.max_distance, where, asked.cursor)
         return json_bytes(service.collection.search(given))
 
-    return _json(await service.searches.run(found))
+    return _json(await service.searching(where).run(found))
 
 
 async def _search_by_image(request: Request, service: Service, held: Held) -> Response:
@@ -166,7 +133,7 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
     form = await read_form(request, held, most_files=1)
     if len(form.files) != 1:
         raise RefusalError(400, "no-image", "a search needs one file, in the field image")
-    given = checked(doc.ImageFields, _fields(form))
+    given = checked(ask.ImageFields, values_of(form))
     where = given.filter.filter() if given.filter else Filter()
     seen = await service.eyes.code(form.files[0].data, service.gallery.model_id)
 
@@ -175,42 +142,43 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
         return json_bytes(service.collection.search(asked))
 
     began = time.perf_counter()
-    body = await service.searches.run(found)
+    body = await service.searching(where).run(found)
     times = {"decode": seen.decode, "network": seen.network, "search": time.perf_counter() - began}
     timing = ", ".join(f"{name};dur={seconds * 1e3:.1f}" for name, seconds in times.items())
     return _json(body, {"Server-Timing": timing})
 
 
 @ROUTER.post("/v1/search/batch", response_model=doc.BatchAnswer, tags=["search"],
-             openapi_extra=_body(doc.BatchRequest))  # fmt: skip
+             openapi_extra=body_of(ask.BatchRequest))  # fmt: skip
 async def batch(request: Request) -> Response:
     """Several searches, by items or codes, at once."""
     service = _service(request)
     with holding(service.bodies) as held:
-        asked = checked(doc.BatchRequest, await read_json(request, held))
+        asked = checked(ask.BatchRequest, await read_json(request, held))
     where = asked.filter.filter() if asked.filter else Filter()
 
     def found() -> bytes:
         queries = [service.collection.query(query.id, query.code) for query in asked.queries]
         return json_bytes(service.collection.batch(queries, asked.k, asked.max_distance, where))
 
-    return _json(await service.searches.run(found))
+    return _json(await service.searching(where).run(found))
 
 
 @ROUTER.get("/v1/items", response_model=doc.ListAnswer, tags=["items"])
 async def items(
     request: Request,
-    k: doc.K = 50,
-    cursor: doc.Cursor | None = None,
-    label: Annotated[list[doc.Word] | None, Query(max_length=100)] = None,
+    k: ask.K = 50,
+    cursor: ask.Cursor | None = None,
+    label: Annotated[list[ask.Word] | None, Query(max_length=100)] = None,
     filter: Annotated[str | None, Query(max_length=8192, description="The filter as JSON.")] = None,
 ) -> Response:
     """Items in the gallery's order, of one of the labels, or that pass the filter."""
     service = _service(request)
     if label and filter:
         raise RefusalError(422, "invalid", "give label or filter, and not both")
-    where = _filter(filter) if filter else Filter(labels=tuple(label or ()))
-    return _json(await service.searches.run(lambda: json_bytes(service.collection.listed(where, k, cursor))))
+    where = filter_of(filter) if filter else Filter(labels=tuple(label or ()))
+    found = lambda: json_bytes(service.collection.listed(where, k, cursor))  # noqa: E731
+    return _json(await service.searching(where).run(found))
 
 
 @ROUTER.get("/v1/items/{key}", response_model=doc.ItemAnswer, tags=["items"])
@@ -239,11 +207,11 @@ async def thumbnail(request: Request, key: Key) -> Response:
 
 
 @ROUTER.post("/v1/items", status_code=202, response_model=doc.JobAccepted, tags=["items"],
-             openapi_extra=_UPLOAD)  # fmt: skip
+             openapi_extra=UPLOAD_BODY)  # fmt: skip
 async def add(request: Request) -> Response:
     """Add images. They and the job to add them are on disk when this answers; the job says how it went."""
     service = _service(request)
-    if not _is_form(request):
+    if not is_form(request):
         raise RefusalError(415, "unknown-body", "send multipart/form-data with files in the field image")
     folder = await service.files.run(service.jobs.incoming)
     with holding(service.bodies) as held:
@@ -251,7 +219,7 @@ async def add(request: Request) -> Response:
     try:
         if not form.files:
             raise RefusalError(400, "no-image", "send one file or several, in the field image")
-        labels = _labels(form)
+        labels = labels_of(form)
         job = await service.files.run(service.jobs.accept, form.files, labels)
     finally:
         form.discard()
@@ -275,65 +243,3 @@ async def job(request: Request, name: Annotated[str, Path(max_length=64)]) -> Re
 
 def _json(body: bytes, headers: dict[str, str] | None = None) -> Response:
     return Response(body, headers=headers, media_type="application/json")
-
-
-def _is_form(request: Request) -> bool:
-    """Whether the body is a form.
-
-    Raises:
-        RefusalError: 415, it is neither that nor JSON.
-    """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in ("multipart/form-data", "application/json"):
-        raise RefusalError(415, "unknown-body", "send multipart/form-data with an image, or application/json")
-    return kind == "multipart/form-data"
-
-
-def _filter(text: str) -> Filter:
-    """The filter that a text is.
-
-    Raises:
-        RefusalError: 422, it is none.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        raise RefusalError(422, "invalid", "filter: JSON is wanted") from None
-    return checked(doc.FilterRequest, value).filter()
-
-
-def _fields(form: Form) -> dict[str, Any]:
-    """The text fields of a form as JSON values; those that are empty are not given.
-
-    Raises:
-        RefusalError: 422, one is not what it should be.
-    """
-    values: dict[str, Any] = {name: text for name, text in form.fields.items() if text.strip()}
-    for name in values.keys() & {"k", "max_distance", "filter"}:
-        try:
-            value = json.loads(values[name])
-        except (ValueError, RecursionError):
-            wanted = "JSON" if name == "filter" else "a number"
-            raise RefusalError(422, "invalid", f"{name}: {wanted} is wanted") from None
-        values[name] = value
-    return values
-
-
-def _labels(form: Form) -> list[str]:
-    """The labels that images are sent with: ``cat|pet``, or a JSON list.
-
-    Raises:
-        RefusalError: 422.
-    """
-    if unknown := sorted(form.fields.keys() - {"labels"}):
-        raise RefusalError(422, "invalid", f"{unknown[0][:200]}: no such field; there are image and labels")
-    text = form.fields.get("labels", "")
-    if not text.lstrip().startswith("["):
-        return [label.strip() for label in text.split("|") if label.strip()]
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(label, str) and label for label in found):
-        raise RefusalError(422, "invalid", "labels: cat|pet, or a JSON list of texts")
-    return found

@@ -1,13 +1,10 @@
-"""The process: uvicorn with deadlines for headers, a limit of connections, and an orderly end.
-
-uvicorn waits for ever for the headers of a request. Here a connection that has not sent them in time is closed,
-so that slow senders hold a socket for some seconds and nothing else.
-"""
+"""The process: uvicorn with its own protocol, a limit of connections, and an orderly end."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import signal
 import socket
@@ -17,85 +14,35 @@ from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from anglehash.errors import ConfigError
 from anglehash.search.remote.opening import open_any
-from anglehash.serve.web.limits import spread
-from anglehash.serve.web.problems import RefusalError, problem
+from anglehash.serve.web.protocol import protocol
 from anglehash.serve.web.service import Service, make_app
 from anglehash.serve.web.settings import Settings
+
+GC_YOUNG = 5000
+"""New objects after which the youngest are looked through; Python's own 700 is for small programs."""
 
 HEADER_BYTES = 16 * 2**10
 KEEP_ALIVE = 15
 """Seconds for which a connection may be idle between requests."""
 
 BACKLOG = 2048
-
-
-def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
-    """The protocol of one service.
-
-    Args:
-        header_timeout: seconds for the headers of a request, from its first byte, or from the connection.
-        most: connections at once; further ones are closed at once.
-    """
-
-    class Impatient(H11Protocol):
-        """uvicorn's protocol, with a deadline for headers."""
-
-        _deadline: asyncio.TimerHandle | None = None
-
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-            super().connection_made(transport)
-            if len(self.connections) > most:
-                transport.abort()
-                return
-            self._start()
-
-        def connection_lost(self, exc: Exception | None) -> None:
-            self._stop()
-            super().connection_lost(exc)
-
-        def data_received(self, data: bytes) -> None:
-            if self._deadline is None and self._is_idle():
-                self._start()
-            super().data_received(data)
-            if not self._is_idle():
-                self._stop()
-
-        def send_400_response(self, msg: str) -> None:
-            """Refuse what is no HTTP, as everything is refused."""
-            refused = problem(RefusalError(400, "no-http", "this is not a request of HTTP/1.1", hang_up=True))
-            head = h11.Response(status_code=400, headers=refused.raw_headers, reason=b"Bad Request")
-            for event in (head, h11.Data(data=bytes(refused.body)), h11.EndOfMessage()):
-                self.transport.write(self.conn.send(event) or b"")
-            self.transport.close()
-
-        def _is_idle(self) -> bool:
-            """Whether no request is under way: its headers have not come, or not all of them."""
-            return self.cycle is None or self.cycle.response_complete
-
-        def _start(self) -> None:
-            self._deadline = self.loop.call_later(spread(header_timeout), self._too_slow)
-
-        def _stop(self) -> None:
-            if self._deadline is not None:
-                self._deadline.cancel()
-                self._deadline = None
-
-        def _too_slow(self) -> None:
-            self._deadline = None
-            if self._is_idle() and not self.transport.is_closing():
-                self.transport.abort()
-
-    return Impatient
+AT_ONCE = 4
+"""Connections that may wait to be accepted, and how many of them are before others have their turn."""
 
 
 class Server(uvicorn.Server):
     """uvicorn's server; a signal ends it in order, with the exit code 0."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; many that connect together are accepted a few at a time, between what others have asked."""
+        await super().startup(sockets)  # which takes the length of the queue for that number
+        for listener in sockets or []:
+            with contextlib.suppress(OSError):
+                listener.listen(BACKLOG)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -146,6 +93,7 @@ def make_server(service: Service) -> Server:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        backlog=AT_ONCE,
         timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(settings.drain)),
         h11_max_incomplete_event_size=HEADER_BYTES,
@@ -172,6 +120,7 @@ def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> No
         closing(Service(gallery, settings)) as service,
     ):
         service.start()
+        _settle()
         started(address_of(listener))
         asyncio.run(make_server(service).serve([listener]))
 
@@ -180,6 +129,16 @@ def address_of(listener: socket.socket) -> str:
     """The address of a service that listens there."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
+def _settle() -> None:
+    """Take what is there now for good: a full garbage collection would look at all of it, for 0.2 s at a time.
+
+    Many connections that come together set one off, and all others would wait.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_YOUNG, 10, 10)
 
 
 def _most_connections() -> int:

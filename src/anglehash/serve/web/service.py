@@ -23,13 +23,14 @@ from starlette.types import ASGIApp
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
+from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery, us
 from anglehash.search.remote.opening import AnyGallery
 from anglehash.search.store.summary import Summary
 from anglehash.serve.searching import model_of
 from anglehash.serve.web import facts
+from anglehash.serve.web.answers import ProblemAnswer
 from anglehash.serve.web.collection import Collection, Searchable
-from anglehash.serve.web.documents import ProblemAnswer, first_fault
 from anglehash.serve.web.eyes import Eyes
 from anglehash.serve.web.guard import Guard
 from anglehash.serve.web.jobs import Jobs
@@ -37,6 +38,7 @@ from anglehash.serve.web.limits import Budget, Pool
 from anglehash.serve.web.metrics import Metrics
 from anglehash.serve.web.originals import Originals
 from anglehash.serve.web.problems import RefusalError, problem, refusal_of
+from anglehash.serve.web.requests import first_fault
 from anglehash.serve.web.settings import PAGE, Settings
 from anglehash.serve.web.thumbnails import Thumbnails
 
@@ -66,6 +68,7 @@ class Service:
         self.gallery, self.settings = gallery, settings
         self.metrics = Metrics()
         self.searches = Pool("searching", SEARCH_THREADS, SEARCH_QUEUE)
+        self.filtered = Pool("filtering", SEARCH_THREADS, SEARCH_QUEUE)
         self.files = Pool("reading", 2, SEARCH_QUEUE)
         self.surveys = Pool("counting", 1, 64)
         self.writes = Pool("writing", 1, 64)
@@ -99,8 +102,12 @@ class Service:
         """End threads and processes; what a job has committed stays, and it is gone on with at the next start."""
         self.jobs.stop(self.settings.drain)
         self.eyes.close()
-        for pool in (self.searches, self.files, self.surveys, self.writes):
+        for pool in (self.searches, self.filtered, self.files, self.surveys, self.writes):
             pool.close()
+
+    def searching(self, where: Filter) -> Pool:
+        """Who searches: a filter that was not asked for before takes a while, and only others with one wait."""
+        return self.filtered if where else self.searches
 
     def summary(self) -> Summary:
         """The counts of the generation that is open; made once for each."""

@@ -1,0 +1,104 @@
+"""HTTP on one connection: uvicorn's protocol, with a deadline for headers, and little work for slow senders.
+
+uvicorn waits for ever for the headers of a request. Here a connection that has not sent them in time is closed.
+A request that comes by a few bytes is read at intervals, not byte by byte, so that slow senders hold a socket for
+some seconds and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from anglehash.serve.web.limits import spread
+from anglehash.serve.web.problems import RefusalError, problem
+
+FEW = 64
+"""Bytes: what brings fewer, and no end of the request, comes slowly."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 2.0
+"""Seconds until more is read of what comes slowly; each time four times as long, and never exactly so: else all
+that began together would be read together."""
+
+
+def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
+    """The protocol of one service.
+
+    Args:
+        header_timeout: seconds for the headers of a request, from its first byte, or from the connection.
+        most: connections at once; further ones are closed at once.
+    """
+
+    class Impatient(H11Protocol):
+        """uvicorn's protocol, with a deadline for headers, and pauses."""
+
+        _deadline: asyncio.TimerHandle | None = None
+        _pause: asyncio.TimerHandle | None = None
+        _pauses = 0
+
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+            super().connection_made(transport)
+            if len(self.connections) > most:
+                transport.abort()
+                return
+            self._start()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._stop()
+            if self._pause is not None:
+                self._pause.cancel()
+            super().connection_lost(exc)
+
+        def data_received(self, data: bytes) -> None:
+            if self._deadline is None and self._is_idle():
+                self._start()
+            super().data_received(data)
+            if not self._is_idle():
+                self._stop()
+            self._pace(len(data))
+
+        def send_400_response(self, msg: str) -> None:
+            """Refuse what is no HTTP, as everything is refused."""
+            refused = problem(RefusalError(400, "no-http", "this is not a request of HTTP/1.1", hang_up=True))
+            head = h11.Response(status_code=400, headers=refused.raw_headers, reason=b"Bad Request")
+            for event in (head, h11.Data(data=bytes(refused.body)), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+            self.transport.close()
+
+        def _pace(self, count: int) -> None:
+            """Read on after a pause, where a request comes by a few bytes; the system keeps what comes meanwhile."""
+            unfinished = self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+            if count >= FEW or not unfinished or self.transport.is_closing():
+                self._pauses = 0
+                return
+            seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 4**self._pauses) * random.uniform(0.5, 1)
+            self._pauses = min(self._pauses + 1, 8)
+            self.transport.pause_reading()
+            self._pause = self.loop.call_later(seconds, self._read_on)
+
+        def _read_on(self) -> None:
+            self._pause = None
+            if not self.transport.is_closing() and not self.flow.read_paused:
+                self.transport.resume_reading()
+
+        def _is_idle(self) -> bool:
+            """Whether no request is under way: its headers have not come, or not all of them."""
+            return self.cycle is None or self.cycle.response_complete
+
+        def _start(self) -> None:
+            self._deadline = self.loop.call_later(spread(header_timeout), self._too_slow)
+
+        def _stop(self) -> None:
+            if self._deadline is not None:
+                self._deadline.cancel()
+                self._deadline = None
+
+        def _too_slow(self) -> None:
+            self._deadline = None
+            if self._is_idle() and not self.transport.is_closing():
+                self.transport.abort()
+
+    return Impatient
