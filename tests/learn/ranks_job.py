@@ -17,11 +17,14 @@ from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.end_to_end import EndToEnd
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import settled
-from anglehash.learn.on_features import new_parts
+from anglehash.learn.on_features import Labelled, learn_head, new_parts
 from anglehash.learn.ranks import Ranks, ranks_of_this_run
 from anglehash.learn.training import FeatureInputs, ImageInputs, Inputs, train
 
 N, WIDTH, CLASSES = 50, 6, 3  # batches of 7 and 8, that is shares of 3 and 4, or of 2 and 3
+
+
+CONVENTIONAL = {"posterior": {"folds": 2, "epochs": 2, "code_epochs": 2}, "ksh": {"anchors": 20}}
 
 
 def labels() -> np.ndarray:
@@ -59,6 +62,13 @@ def everything(ranks: Ranks) -> dict[str, Tensor]:
         out |= {
             f"{name}/{k}": v for k, v in learn(head, loss, FeatureInputs(features), config, ranks).items()
         }
+    for name, options in CONVENTIONAL.items():
+        config = settled(TrainConfig.from_dict({"method": name, "bits": 8, "loss": options}))
+        told = list[str]()
+        known = Labelled(features, labels())
+        learned = learn_head(known, config, ranks=ranks, report=lambda what, *_, told=told: told.append(what))
+        out |= {f"{name}/{k}": v for k, v in learned.head.state_dict().items()}
+        assert bool(told) == ranks.first, "the others wait"
     return out | {f"batch norm/{k}": v for k, v in one_step(ranks).items()}
 
 

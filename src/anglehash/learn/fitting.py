@@ -179,8 +179,9 @@ class _Run:
                 backbone.width, len(self.class_names), multi_label=dataset.multi_label
             )
             own = self.features(backbone, known, None) if features is None else features
-            posterior.fit(
-                own[labelled], self.labels[known[labelled]], seed=self.config.seed, report=self.report
+            told = self.labels[known[labelled]]
+            posterior = self.ranks.once(
+                lambda: posterior.fit(own[labelled], told, seed=self.config.seed, report=self.report)
             )
         return Model(
             config=self.config,

@@ -69,7 +69,7 @@ def learn_head(
         config: the settings, settled (:func:`~anglehash.learn.methods.settled`).
         held: validation images, whose mAP as queries among the training images is logged; may be empty.
         checkpoint: where epochs are kept; nowhere by default.
-        ranks: the processes that share each batch; a conventional method is learned by each for itself.
+        ranks: the processes that share each batch; a conventional method is learned by the first of them.
         report: told of the progress.
 
     Raises:
@@ -78,7 +78,7 @@ def learn_head(
     """
     held = held if held is not None and len(held.labels) else None
     if is_shallow(config.method):
-        return _conventional(known, config, held, report)
+        return ranks.once(lambda: _conventional(known, config, held, report))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         head, loss = new_parts(config, known.features.shape[1], known.labels.shape[1])

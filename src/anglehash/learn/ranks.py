@@ -11,6 +11,10 @@ So a step is that of one process with the same batch, up to the order in which f
 is no exception: its input is gathered as well (:meth:`Ranks.joined_batch_norms`). Dropout and augmentation
 are drawn for each process by itself.
 
+What is no sequence of batches is not shared: the conventional methods, ``posterior``, and the calibrated classifier
+with its cross-validation. Process 0 computes it and the others get the result (:meth:`Ranks.once`). The features that
+it needs are shared.
+
 Source:
     PyTorch's distributed package (Li et al., "PyTorch Distributed", VLDB 2020, arXiv:2006.15704) gives the
     collectives. Differs from its ``DistributedDataParallel``, which averages the gradients of losses of
@@ -20,17 +24,19 @@ Source:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 
 from anglehash.errors import ConfigError, TrainingError, first_line
 
-_PATIENCE = timedelta(hours=1)  # process 0 validates and saves while the others wait
+T = TypeVar("T")
+
+_PATIENCE = timedelta(hours=6)  # the others wait while process 0 validates, and learns what is not shared
 
 
 class Ranks:
@@ -139,6 +145,25 @@ class Ranks:
         """Go on when all processes have come here."""
         if self.size > 1:
             self._collect(distributed.barrier)
+
+    def once(self, make: Callable[[], T]) -> T:
+        """What process 0 makes, on all of them; the others wait, and leave it the processors.
+
+        Args:
+            make: called on process 0 only; gives something that can be pickled.
+
+        Raises:
+            TrainingError: process 0 is gone.
+
+        >>> ALONE.once(lambda: 7)
+        7
+        """
+        if self.size == 1:
+            return make()
+        made: list[Any] = [make() if self.first else None]
+        self._collect(distributed.broadcast_object_list, made, 0)
+        found: T = made[0]
+        return found
 
     def check_same(self, fingerprint: str, what: str) -> None:
         """Refuse to train together on different things.

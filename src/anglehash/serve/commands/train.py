@@ -76,6 +76,7 @@ def command(
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir, refuse_existing
     from anglehash.learn.fitting import fit
+    from anglehash.learn.methods import is_shallow
     from anglehash.learn.ranks import ranks_of_this_run
     from anglehash.learn.workfolder import working_folder
     from anglehash.manifest import is_a
@@ -98,6 +99,12 @@ def command(
                 f"{settings.bits} bits (--bits), {which}",
                 err=True,
             )
+            if ranks.size > 1 and is_shallow(settings.method):
+                click.echo(
+                    f"{ranks.size} processes share the backbone's work; {settings.method} is learned by the first of "
+                    "them, and the others wait",
+                    err=True,
+                )
         with working_folder(output, resume=resume, force=force, first=ranks.first) as work:
             ranks.wait()
             source: Any = dataset
