@@ -118,11 +118,15 @@ def test_44_many_slow_senders_hold_sockets_and_nothing_else(
 def test_44_what_comes_byte_by_byte_is_read_at_intervals(
     running: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    reads, data = [], b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"x" * 60 + b"\r\n\r\n"
+    reads = list[bytes]()
+    data = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Padding: " + b"x" * 60 + b"\r\n\r\n"
     received = H11Protocol.data_received
-    monkeypatch.setattr(
-        H11Protocol, "data_received", lambda self, data: reads.append(data) or received(self, data)
-    )
+
+    def noted(self: H11Protocol, data: bytes) -> None:
+        reads.append(data)
+        received(self, data)
+
+    monkeypatch.setattr(H11Protocol, "data_received", noted)
     with socket.create_connection(("127.0.0.1", running.client.port), timeout=20) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for byte in data:
@@ -251,6 +255,10 @@ def test_what_cannot_be_served_is_said_in_one_line(gallery: Path, tmp_path: Path
         assert (refused.code, "choose another --port" in refused.err) == (1, True)
     (tmp_path / "keys").write_text("nonsense\n")
     assert "line 1" in anglehash("serve", gallery, "--api-key-file", tmp_path / "keys").err
+    (tmp_path / "keys").write_bytes(b"read:caf\xe9\n")
+    assert "is no text" in anglehash("serve", gallery, "--api-key-file", tmp_path / "keys").err
+    (tmp_path / "keys").write_bytes(b"\xef\xbb\xbfread:k\r\n")
+    assert Keys.read(tmp_path / "keys").role(b"Bearer k") == "read"
     assert anglehash("serve", gallery, "--body-limit", "much").code == 2
     assert "a free one" in anglehash("serve", "--help").out
 

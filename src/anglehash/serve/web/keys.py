@@ -31,11 +31,15 @@ class Keys:
             ConfigError: a line is something else, or there is none.
         """
         digests: list[tuple[bytes, Role]] = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-            text = line.strip()
-            if not text or text.startswith("#"):
+        try:
+            text = path.read_text(encoding="utf-8-sig")  # editors of Windows put a mark before it
+        except UnicodeDecodeError:
+            raise ConfigError(f"{path} is no text: lines read:KEY or write:KEY are wanted") from None
+        for number, given in enumerate(text.splitlines(), start=1):
+            line = given.strip()
+            if not line or line.startswith("#"):
                 continue
-            role, _, key = text.partition(":")
+            role, _, key = line.partition(":")
             key = key.strip()
             if role not in ("read", "write") or not key or not key.isascii() or not key.isprintable():
                 raise ConfigError(f"{path}, line {number}: a key is a line read:KEY or write:KEY")
