@@ -1,6 +1,7 @@
 """Remote galleries: insert rate, latency and disk of each engine, against our own index over the same codes.
 
     python benchmarks/scale.py milvus:m.db postgres:dbname=images --n 100000
+    python benchmarks/scale.py postgres:dbname=images --gallery GALLERY      # learned codes, asked for by their own
 
 Uniform 64-bit codes, each with an id and a label, k = 10, one client, one query at a time. Answers are held against
 a scan of all codes: exact searches must equal it, of approximate ones the recall is given, which counts an answer as
@@ -30,14 +31,18 @@ from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.remote.target import Target
 from anglehash.search.remote.transfer import push
 
-K, QUERIES = 10, 50
+K, QUERIES = 10, 200
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("targets", nargs="+")
     parser.add_argument("--n", type=int, default=100_000)
+    parser.add_argument("--gallery", type=Path, help="take the codes of this gallery")
     arguments = parser.parse_args()
+    if arguments.gallery:
+        of_gallery(arguments.gallery, arguments.targets)
+        return
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (arguments.n, 8), dtype=np.uint8)
     queries = rng.integers(0, 256, (QUERIES, 8), dtype=np.uint8)
@@ -51,8 +56,23 @@ def main() -> None:
             print(json.dumps({target: measured(path, Target.parse(target), queries, codes)}), flush=True)
 
 
-def measured(path: Path, target: Target, queries: Codes, codes: Codes) -> dict[str, Any]:
-    """Push a gallery and search it."""
+def of_gallery(path: Path, targets: list[str]) -> None:
+    """The same of a gallery that is there; the queries are drawn from its codes."""
+    with Gallery.open(path) as local:
+        codes = local.codes
+        queries = codes[np.random.default_rng(0).permutation(len(codes))[:QUERIES]]
+        print(json.dumps({"local": searched(local, queries, codes, "multi-index")}))
+    for target in targets:
+        print(
+            json.dumps({target: measured(path, Target.parse(target), queries, codes, label=False)}),
+            flush=True,
+        )
+
+
+def measured(
+    path: Path, target: Target, queries: Codes, codes: Codes, *, label: bool = True
+) -> dict[str, Any]:
+    """Push a gallery and search it; with ``label``, by one of the labels that ``main`` gives too."""
     started = time.perf_counter()
     push(path, target, force=True)
     seconds = time.perf_counter() - started
@@ -63,7 +83,8 @@ def measured(path: Path, target: Target, queries: Codes, codes: Codes) -> dict[s
     }
     with RemoteGallery.open(target) as gallery:
         facts["exact"] = searched(gallery, queries, codes, "exact")
-        facts["label"] = searched(gallery, queries, codes, "exact", Filter(labels=("class 7",)))
+        if label:
+            facts["label"] = searched(gallery, queries, codes, "exact", Filter(labels=("class 7",)))
         try:
             facts["hnsw"] = searched(gallery, queries, codes, "hnsw")
         except AnglehashError as error:
