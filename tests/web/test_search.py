@@ -20,6 +20,7 @@ from anglehash.search.store.layout import Store
 from anglehash.search.view import NAMED
 from anglehash.serve.searching import code_of
 from anglehash.serve.web.collection import key_of
+from anglehash.serve.web.facts import health, summary_of
 from tests.web.conftest import Client, Running, picture, serving, until
 
 
@@ -224,3 +225,12 @@ def test_searches_without_a_filter_do_not_wait_for_one(
         assert running.client.post("/v1/search", request).status == 200
         go_on.set()
         assert [answer.result().status for answer in slow] == [200, 200, 200]
+
+
+@pytest.mark.parametrize("bits", [24, 64, 100])
+def test_health_of_codes_that_are_mapped_from_a_file(tmp_path: Path, bits: int) -> None:
+    codes = np.packbits(np.random.default_rng(0).integers(0, 2, (9, bits)), axis=1)[[0, 1, 2, 0]]
+    made = {"ids": list("abcd"), "labels": [[]] * 4, "bits": bits, "model_id": "m"}
+    with Gallery.create(tmp_path / "g", codes=codes, **made) as opened:  # type: ignore[arg-type]
+        assert not opened.codes.flags.writeable
+        assert health(opened, summary_of(opened))["unique_codes"] == 3

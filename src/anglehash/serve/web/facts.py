@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes
+from anglehash.evaluation.codebook import unique_codes
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.items import Seen
 from anglehash.search.store.summary import Summary, codes_by_labels, summarise
@@ -84,21 +85,6 @@ def ones(codes: Codes, bits: int) -> NDArray[np.int64]:
     for start in range(0, len(codes), _CHUNK):
         total += np.unpackbits(codes[start : start + _CHUNK], axis=1, count=bits).sum(axis=0, dtype=np.int64)
     return total
-
-
-def unique_codes(codes: Codes) -> int:
-    """How many different codes there are.
-
-    >>> unique_codes(np.array([[1, 2], [1, 2], [2, 1]], np.uint8))
-    2
-    """
-    if not len(codes):
-        return 0
-    width = codes.shape[1]
-    padded = codes if width == 8 else np.zeros((len(codes), max(8, width)), np.uint8)
-    padded[:, :width] = codes
-    whole = padded.view(np.uint64 if padded.shape[1] == 8 else f"V{padded.shape[1]}").ravel()
-    return len(np.unique(whole))
 
 
 def _shares(counts: NDArray[np.int64], total: int) -> list[float]:
