@@ -87,3 +87,17 @@ def test_conventional_methods_train_no_backbone(digits: Dataset) -> None:
         ConfigError, match="itq learns from the features of a pretrained backbone, and tiny has no"
     ):
         Hasher(method="itq", backbone="tiny", size=16).fit(digits)
+
+
+def test_posterior_codes_have_their_backbone_learn_the_classes_first(digits: Dataset, tmp_path: Path) -> None:
+    short = {"epochs": 3, "loss": {"epochs": 3, "code_epochs": 10, "folds": 2}}
+    hasher = Hasher(bits=16, method="posterior", backbone="tiny", size=8, settings=short).fit(digits)
+    model = hasher.model_
+    assert model.backbone_trained
+    assert model.facts()["head"] == "posterior"
+    assert [record["epoch"] for record in model.log] == [1, 2, 3, 4]
+    assert "validation_map" not in model.log[0]  # class logits are no codes
+    assert model.log[3]["validation_map"] > 0.3  # chance is .1
+    codes: NDArray[np.uint8] = hasher.encode(digits)
+    hasher.save(tmp_path / "model")
+    assert (Hasher.load(tmp_path / "model").encode(digits) == codes).all()

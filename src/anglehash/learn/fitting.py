@@ -24,7 +24,7 @@ from anglehash.learn.end_to_end import EndToEnd, logits_of_images
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.material import Material
-from anglehash.learn.methods import is_shallow, settled
+from anglehash.learn.methods import is_shallow, kind_of, settled
 from anglehash.learn.model import Model
 from anglehash.learn.on_features import (
     Labelled,
@@ -35,6 +35,7 @@ from anglehash.learn.on_features import (
     new_parts,
 )
 from anglehash.learn.ranks import ALONE, Ranks
+from anglehash.learn.shallow.judges import LogLoss, has_several
 from anglehash.learn.training import ImageInputs, train
 from anglehash.learn.workfolder import CHECKPOINT
 from anglehash.progress import Report, silent
@@ -82,13 +83,16 @@ def fit(
                 download=download,
             )
             run = _Run.begin(material, config, backbone, work, cache, ranks, report)
-            end_to_end = config.fine_tune or not backbone.pretrained
-            parts = new_parts(config, backbone.width, len(run.class_names)) if end_to_end else None
-        if parts:
-            backbone, learned = run.end_to_end(backbone, *parts)
-            return run.model(backbone, learned, like, None)
-        features = run.features(backbone, run.known, cache)
-        return run.model(backbone, run.on_features(features), like, features)
+            parts = run.parts(backbone.width) if config.fine_tune or not backbone.pretrained else None
+        if parts is None:
+            features = run.features(backbone, run.known, cache)
+            return run.model(backbone, run.on_features(features), like, features)
+        backbone, learned = run.end_to_end(backbone, *parts)
+        features = run.features(backbone, run.known, None)
+        if is_shallow(config.method):
+            last = run.on_features(features)
+            learned = last._replace(log=[*learned.log, {**last.log[0], "epoch": len(learned.log) + 1}])
+        return run.model(backbone, learned, like, features, backbone_trained=True)
 
 
 def _check_method(config: TrainConfig) -> None:
@@ -97,7 +101,7 @@ def _check_method(config: TrainConfig) -> None:
     Raises:
         ConfigError: it is asked to train a backbone.
     """
-    if is_shallow(config.method) and config.fine_tune:
+    if kind_of(config.method) == "shallow" and config.fine_tune:
         raise ConfigError(
             f"{config.method} learns from features and trains no backbone: leave out --fine-tune, or choose a "
             "deep method"
@@ -129,7 +133,7 @@ class _Run:
         report: Report,
     ) -> _Run:
         """What a run needs to know before it trains."""
-        if is_shallow(config.method) and not backbone.pretrained:
+        if kind_of(config.method) == "shallow" and not backbone.pretrained:
             raise ConfigError(
                 f"{config.method} learns from the features of a pretrained backbone, and {backbone.name} has no "
                 "weights yet: choose another backbone, or a deep method"
@@ -159,17 +163,26 @@ class _Run:
         """The rows of training and validation, ascending."""
         return np.sort(np.concatenate([self.material.train, self.material.validation]))
 
+    def parts(self, width: int) -> tuple[HashHead, nn.Module]:
+        """What a backbone of ``width`` features learns with, their weights drawn from torch's generator.
+
+        A method that learns from features alone has its backbone learn the classes, and comes after it.
+        """
+        classes = len(self.class_names)
+        if is_shallow(self.config.method):
+            return HashHead(width, classes), LogLoss(several=has_several(self.labels[self.material.train]))
+        return new_parts(self.config, width, classes)
+
     def model(
         self,
         backbone: Backbone,
         learned: Learned,
         like: Model | None,
-        features: NDArray[np.float32] | None,
+        features: NDArray[np.float32],
+        *,
+        backbone_trained: bool = False,
     ) -> Model:
-        """What was learned, with the calibrated classifier beside it.
-
-        ``features`` are those of the known rows; ``None`` where the backbone learned, so that they are new.
-        """
+        """What was learned, with the calibrated classifier beside it; ``features`` are those of the known rows."""
         dataset, known = self.material.dataset, self.known
         if like and like.backbone.identity == backbone.identity and like.split == self.material.split:
             posterior = like.classifier
@@ -178,10 +191,9 @@ class _Run:
             posterior = PosteriorClassifier(
                 backbone.width, len(self.class_names), multi_label=dataset.multi_label
             )
-            own = self.features(backbone, known, None) if features is None else features
             told = self.labels[known[labelled]]
             posterior = self.ranks.once(
-                lambda: posterior.fit(own[labelled], told, seed=self.config.seed, report=self.report)
+                lambda: posterior.fit(features[labelled], told, seed=self.config.seed, report=self.report)
             )
         return Model(
             config=self.config,
@@ -196,7 +208,7 @@ class _Run:
             split_manifest=self.material.split_manifest,
             log=learned.log,
             problems=dataset.problems,
-            backbone_trained=features is None,
+            backbone_trained=backbone_trained,
         )
 
     def features(
@@ -245,7 +257,7 @@ class _Run:
             self.labels[train_rows],
             self.config if backbone.pretrained else replace(self.config, backbone_rate=1.0),
             checkpoint=self.checkpoint,
-            validate=validate if len(held) else None,
+            validate=validate if len(held) and not is_shallow(self.config.method) else None,
             ranks=self.ranks,
             report=self.report,
         )

@@ -56,7 +56,7 @@ class Judges:
         x, y = torch.from_numpy(np.asarray(features)), torch.from_numpy(labels.astype(np.float32))
         mean, scale = mean_and_scale(x)
         x = (x - mean) * scale
-        several = bool((labels.sum(axis=1) != 1).any())
+        several = has_several(labels)
         order = torch.randperm(len(x))
         logits, nets = torch.empty_like(y), []
         for fold in range(folds):
@@ -108,6 +108,40 @@ def learn_classifier(x: Tensor, y: Tensor, recipe: Recipe, *, several: bool) -> 
     for turn in turns(groups, recipe.learning_rate, len(x), steps, recipe.epochs):
         turn.step(_log_loss(net(x.index_select(0, turn.rows)), y[turn.rows], several=several))
     return net.eval()
+
+
+def has_several(labels: Labels) -> bool:
+    """Whether ``(n, classes)`` multi-hot labels are other than one a row, so that each class has a sigmoid.
+
+    >>> has_several(np.eye(3, dtype=bool)), has_several(np.ones((1, 2), dtype=bool))
+    (False, True)
+    """
+    return bool((labels.sum(axis=1) != 1).any())
+
+
+class LogLoss(nn.Module):
+    """What a backbone learns before its features are judged: the classes, by their log loss.
+
+    Args:
+        several: each class has a sigmoid of its own; else they share a softmax.
+
+    Shape:
+        - logits: ``(n, classes)``.
+        - labels: ``(n, classes)`` multi-hot.
+
+    Two classes at even odds: ln 2.
+
+    >>> round(LogLoss(several=False)(torch.zeros(1, 2), torch.tensor([[True, False]])).item(), 4)
+    0.6931
+    """
+
+    def __init__(self, *, several: bool) -> None:
+        super().__init__()
+        self.several = several
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean over images, and over classes where each has a sigmoid of its own."""
+        return _log_loss(logits, labels.to(logits.dtype), several=self.several)
 
 
 def _log_loss(logits: Tensor, y: Tensor, *, several: bool) -> Tensor:
