@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,12 +10,14 @@ import torch
 import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
-from anglehash.errors import ModelError
+from anglehash.errors import ConfigError, ModelError
 from anglehash.learn.shallow.heads import PosteriorHead
+from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
-from anglehash.learn.shallow.posterior import learn_code, pair_loss, posterior, rank_loss
+from anglehash.learn.shallow.posterior import CodeRecipe, learn_code, pair_loss, posterior, rank_loss
 from anglehash.learn.training import logits_of
 
+SHORT = CodeRecipe(bits=12, sharpness=1.6, hidden=32, epochs=3)
 RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)
 
 
@@ -108,7 +111,7 @@ def test_the_head_is_the_mean_of_the_code_over_the_judges() -> None:
     features, labels = digits(200)
     torch.manual_seed(0)
     judges = judged(features, labels)
-    code = learn_code(judges, torch.from_numpy(labels).float(), 12, 1.6, 32, 3, quiet)
+    code = learn_code(judges, torch.from_numpy(labels).float(), SHORT, quiet)
     head = PosteriorHead(**judges.state(), **code)
     x = torch.from_numpy(features[:9])
     told = []
@@ -125,7 +128,7 @@ def test_with_several_labels_the_code_reads_the_roots_of_the_posteriors() -> Non
     features, labels = digits(200)
     labels[:, 9] |= labels[:, 0]
     judges = judged(features, labels)
-    code = learn_code(judges, torch.from_numpy(labels).float(), 12, 1.6, 32, 3, quiet)
+    code = learn_code(judges, torch.from_numpy(labels).float(), SHORT, quiet)
     head = PosteriorHead(**judges.state(), **code)
     x = torch.from_numpy(features[:9])
     root = torch.sigmoid(head.log_odds(x)).sqrt()
@@ -183,3 +186,76 @@ def test_a_head_whose_tensors_do_not_fit_is_refused() -> None:
                 PosteriorHead(**{**state, name: state[name][1:]})
     with pytest.raises(ModelError, match=r"must have the shape \(classifiers, classes, hidden\)"):
         PosteriorHead(**{**state, "class_weight": state["class_weight"][0]})
+
+
+QUICK = {"epochs": 4, "hidden": 16, "code_hidden": 32, "code_epochs": 20, "folds": 2}
+
+
+def test_nested_codes_are_cut_from_one_long_code() -> None:
+    features, labels = digits(200)
+    long, short = (posterior(features, labels, bits, nested=32, **QUICK) for bits in (32, 12))
+    x = torch.from_numpy(features)
+    assert torch.allclose(long(x)[:, :12], short(x), atol=1e-5)
+    apart = posterior(features, labels, 12, **QUICK)
+    assert not torch.allclose(apart(x), short(x), atol=0.1)
+
+
+def test_the_prefixes_of_nested_codes_follow_the_agreement_more_closely() -> None:
+    torch.manual_seed(0)
+    log_odds = 2 * torch.randn(250, 12)
+    one = torch.ones(1)
+    judges = Judges(one, one, [], log_odds, 1.0, several=False)
+    wanted = agreement(log_odds * 1.6, several=False)[*np.triu_indices(250, 1)]
+    found = {}
+    for nested in (False, True):
+        torch.manual_seed(1)
+        recipe = CodeRecipe(bits=64, sharpness=1.6, hidden=32, epochs=120, nested=nested)
+        code = learn_code(judges, F.one_hot(log_odds.argmax(1), 12), recipe, quiet)
+        x = log_odds - log_odds.mean(1, keepdim=True)
+        z = torch.relu(x @ code["code_weight"].T + code["code_bias"]) @ code["weight"].T + code["bias"]
+        likeness = [(z[:, :k].sign() @ z[:, :k].sign().T)[*np.triu_indices(250, 1)] for k in (8, 64)]
+        found[nested] = [float(torch.corrcoef(torch.stack([wanted, t]))[0, 1]) for t in likeness]
+    assert found[True][0] > found[False][0] + 0.05
+    assert found[True][1] > found[False][1] - 0.05
+
+
+def test_kept_bits_are_those_of_itq() -> None:
+    features, labels = digits(200)
+    head = posterior(features, labels, 16, kept=0.25, seed=3, **QUICK)
+    logits = logits_of(head, features)
+    assert logits.shape == (200, 16)
+    assert np.allclose(logits[:, 12:], logits_of(itq(features, labels, 4, seed=3), features), atol=1e-3)
+    without = posterior(features, labels, 12, seed=3, **QUICK)
+    assert np.allclose(logits[:, :12], logits_of(without, features), atol=1e-5)
+    again = PosteriorHead(**head.state_dict())
+    assert np.array_equal(logits_of(again, features), logits)
+    with pytest.raises(ModelError, match="both or neither"):
+        PosteriorHead(**{k: v for k, v in head.state_dict().items() if k != "kept_bias"})
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"nested": 15}, "nested must be 0 or a length from bits = 16 to 1024, got 15"),
+        ({"nested": 2000}, "to 1024, got 2000"),
+        ({"kept": 1.0}, "kept must be a number in"),
+        ({"nested": 32, "kept": 0.5}, "cannot both be asked for"),
+        ({"hidden": 0}, "hidden must be"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        posterior(*digits(60), 16, **options)
+
+
+def test_several_labels_have_wider_classifiers() -> None:
+    features, labels = digits(60)
+    assert posterior(features, labels, 8, epochs=1, code_epochs=1).state_dict()["hidden_bias"].shape == (
+        5,
+        128,
+    )
+    labels[0, :2] = True
+    assert posterior(features, labels, 8, epochs=1, code_epochs=1).state_dict()["hidden_bias"].shape == (
+        5,
+        512,
+    )

@@ -161,7 +161,7 @@ class PosteriorHead(nn.Module):
               l_m = A_m \max(0, H_m x' + h_m) + a_m
 
     with x' the centred and scaled features, l_m the log-odds of the classes, and r what :func:`reading` makes
-    of them.
+    of them. Further bits may keep the features themselves, :math:`z = F x' + f`.
 
     Args:
         mean: ``(width,)``, subtracted.
@@ -175,10 +175,12 @@ class PosteriorHead(nn.Module):
         code_bias: ``(code_hidden,)``, u.
         weight: ``(bits, code_hidden)``, W.
         bias: ``(bits,)``, b.
+        kept_weight: ``(kept, width)``, F; ``None`` for no such bits.
+        kept_bias: ``(kept,)``, f.
 
     Shape:
         - features: ``(batch, width)`` float.
-        - output: ``(batch, bits)`` logits.
+        - output: ``(batch, bits + kept)`` logits, those of the posteriors first.
 
     Raises:
         ModelError: the tensors do not fit together.
@@ -200,8 +202,14 @@ class PosteriorHead(nn.Module):
         code_bias: Tensor,
         weight: Tensor,
         bias: Tensor,
+        kept_weight: Tensor | None = None,
+        kept_bias: Tensor | None = None,
     ) -> None:
         super().__init__()
+        if (kept_weight is None) != (kept_bias is None):
+            raise ModelError(
+                "the posterior head has one of kept_weight and kept_bias: it needs both or neither"
+            )
         if class_weight.ndim != 3:
             raise ModelError(
                 "class_weight of the head must have the shape (classifiers, classes, hidden), "
@@ -220,6 +228,10 @@ class PosteriorHead(nn.Module):
         self.code_bias = _buffer(self, "code_bias", code_bias, between)
         self.weight = _buffer(self, "weight", weight, bits, between)
         self.bias = _buffer(self, "bias", bias, bits)
+        self.keeps_features = kept_weight is not None and kept_bias is not None
+        if kept_weight is not None and kept_bias is not None:
+            _buffer(self, "kept_weight", kept_weight, len(kept_bias), width)
+            _buffer(self, "kept_bias", kept_bias, len(kept_bias))
         self.eval()
 
     def log_odds(self, features: Tensor) -> Tensor:
@@ -237,7 +249,12 @@ class PosteriorHead(nn.Module):
         """Logits of a batch of features."""
         known = reading(self.log_odds(features), roots=self.roots)
         read = torch.relu(known @ self.code_weight.T + self.code_bias)
-        return read.mean(dim=0) @ self.weight.T + self.bias
+        logits = read.mean(dim=0) @ self.weight.T + self.bias
+        if not self.keeps_features:
+            return logits
+        x = (features - self.mean) * self.scale
+        kept = x @ self.get_buffer("kept_weight").T + self.get_buffer("kept_bias")
+        return torch.cat([logits, kept], dim=1)
 
 
 def reading(log_odds: Tensor, *, roots: Tensor | bool) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,12 +15,44 @@ from anglehash.learn.checks import check_positive, check_weight, check_whole, is
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.heads import PosteriorHead, reading
-from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, turns
+from anglehash.learn.shallow.itq import itq
+from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
 from anglehash.progress import Report, silent
 
 PAIRS = 512  # images whose pairs make one step of the code
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
+SHORTEST = 8  # bits of the first prefix of nested codes
+HIDDEN = {False: 128, True: 512}  # units of a classifier: of images with one label, with several
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CodeRecipe:
+    """How the code learns; the fields are options of ``posterior``.
+
+    Attributes:
+        bits: length of the code.
+        sharpness: exponent of the calibrated posteriors.
+        hidden: width of its network's hidden layer.
+        epochs: passes over the training images.
+        nested: its prefixes of 8, 16, 32, ... bits are to be codes as well.
+    """
+
+    bits: int
+    sharpness: float
+    hidden: int
+    epochs: int
+    nested: bool = False
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """The prefixes that are to be good codes, ascending; the last is the whole.
+
+        >>> CodeRecipe(bits=48, sharpness=1.6, hidden=512, epochs=60, nested=True).lengths
+        (8, 16, 32, 48)
+        """
+        shorter = [SHORTEST << i for i in range(8) if SHORTEST << i < self.bits] if self.nested else []
+        return (*shorter, self.bits)
 
 
 @SHALLOW.register("posterior")
@@ -31,7 +64,7 @@ def posterior(
     seed: int = 0,
     report: Report = silent,
     folds: int = 5,
-    hidden: int = 128,
+    hidden: int | None = None,
     epochs: int = 12,
     learning_rate: float = 4e-3,
     weight_decay: float = 5e-2,
@@ -39,6 +72,8 @@ def posterior(
     sharpness: float = 1.6,
     code_hidden: int = 512,
     code_epochs: int = 60,
+    nested: int = 0,
+    kept: float = 0.0,
 ) -> nn.Module:
     r"""Codes that keep the class posterior, where a loss on labels keeps the likeliest class alone.
 
@@ -68,7 +103,7 @@ def posterior(
         seed: of folds, weights and order.
         report: told of the progress.
         folds: classifiers.
-        hidden: width of their hidden layer.
+        hidden: width of their hidden layer; by default 128, and 512 where images have several labels.
         epochs: passes of each over its images.
         learning_rate: peak of their one-cycle schedule.
         weight_decay: theirs, decoupled.
@@ -76,9 +111,14 @@ def posterior(
         sharpness: exponent of the calibrated posteriors, > 0. Above 1 the code spends itself on what is likely.
         code_hidden: width of g's hidden layer.
         code_epochs: passes of g over the training images, 2,400 steps at most.
+        nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own (the objective
+            is the mean over these lengths), and return the first ``bits``; 0 learns one length alone.
+        kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
+            :func:`~anglehash.learn.shallow.itq.itq`, for classes that were not learned.
 
     Raises:
-        ConfigError: an option or ``bits`` is out of range.
+        ConfigError: an option or ``bits`` is out of range, ``nested`` is shorter than ``bits``, or it is
+            asked for together with ``kept``.
         DataError: the features cannot be learned from, or a row has no label.
 
     Source:
@@ -88,6 +128,7 @@ def posterior(
     """
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
+    hidden = HIDDEN[has_several(labels)] if hidden is None else hidden
     for name, count in (
         ("hidden", hidden),
         ("epochs", epochs),
@@ -98,8 +139,11 @@ def posterior(
     for name, value in (("learning_rate", learning_rate), ("sharpness", sharpness)):
         check_positive(name, value)
     check_weight("weight_decay", weight_decay)
-    if not is_number(dropout) or not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must be a number in [0, 1), got {dropout!r}")
+    for name, share in (("dropout", dropout), ("kept", kept)):
+        if not is_number(share) or not 0 <= share < 1:
+            raise ConfigError(f"{name} must be a number in [0, 1), got {share!r}")
+    _check_nested(nested, bits, kept)
+    of_features = min(round(kept * bits), bits - 1)
     folds, per_epoch = min(folds, len(features)), max(1, round(len(features) / PAIRS))
     code_epochs = min(code_epochs, math.ceil(MOST_STEPS / per_epoch))
 
@@ -107,27 +151,56 @@ def posterior(
         report("posterior", done, folds + code_epochs, note)
 
     recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
+    wanted = CodeRecipe(
+        bits=nested or bits - of_features,
+        sharpness=sharpness,
+        hidden=code_hidden,
+        epochs=code_epochs,
+        nested=nested > 0,
+    )
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         judges = Judges.learn(features, labels, folds, recipe, tell)
-        shown = torch.from_numpy(labels.astype(np.float32))
-        code = learn_code(judges, shown, bits, sharpness, code_hidden, code_epochs, tell)
+        code = learn_code(judges, torch.from_numpy(labels.astype(np.float32)), wanted, tell)
+    if nested:
+        code |= {name: code[name][:bits] for name in ("weight", "bias")}
+    if of_features:
+        code |= _of_features(features, labels, of_features, seed, judges)
     return PosteriorHead(**judges.state(), **code)
 
 
-def learn_code(
-    judges: Judges, labels: Tensor, bits: int, sharpness: float, hidden: int, epochs: int, tell: Tell
+def _check_nested(nested: int, bits: int, kept: float) -> None:
+    check_whole("nested", nested, 0)
+    if 0 < nested < bits or nested > 1024:
+        raise ConfigError(f"nested must be 0 or a length from bits = {bits} to 1024, got {nested}")
+    if nested and kept:
+        raise ConfigError("nested and kept cannot both be asked for: leave one at 0")
+
+
+def _of_features(
+    features: Features, labels: Labels, bits: int, seed: int, judges: Judges
 ) -> dict[str, Tensor]:
+    """The tensors of bits by ITQ, in terms of the features as the judges standardise them."""
+    head = itq(features, labels, bits, seed=seed)
+    mean, scale, weight, bias = (head.get_buffer(name) for name in ("mean", "scale", "weight", "bias"))
+    return {
+        "kept_weight": weight * scale / judges.scale,
+        "kept_bias": bias + ((judges.mean - mean) * scale) @ weight.T,
+    }
+
+
+def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -> dict[str, Tensor]:
     """The tensors of g: what the judges say to the logits of the code; ``labels`` are ``(n, classes)`` 0 and 1."""
     x = reading(judges.log_odds, roots=judges.several)
-    sharp = judges.log_odds * sharpness
+    sharp = judges.log_odds * recipe.sharpness
     first, last, norm = (
-        nn.Linear(x.shape[1], hidden),
-        nn.Linear(hidden, bits),
-        nn.BatchNorm1d(bits, affine=False),
+        nn.Linear(x.shape[1], recipe.hidden),
+        nn.Linear(recipe.hidden, recipe.bits),
+        nn.BatchNorm1d(recipe.bits, affine=False),
     )
     code = nn.Sequential(first, nn.ReLU(), last, norm)
-    slope, offset = nn.Parameter(torch.tensor(8.0)), nn.Parameter(torch.tensor(-3.0))
+    lengths, epochs = recipe.lengths, recipe.epochs
+    slope, offset = (nn.Parameter(torch.full((len(lengths),), start)) for start in (8.0, -3.0))
     steps = max(1, round(len(x) / PAIRS))
     groups = [
         {"params": code.parameters(), "weight_decay": 1e-4},
@@ -136,13 +209,16 @@ def learn_code(
     for turn in turns(groups, 1e-2, len(x), steps, epochs):
         hardness = 1 + (HARDEST - 1) * turn.progress
         soft = torch.tanh(hardness * code(x[turn.rows]))
-        likeness = slope * (soft @ soft.T) / bits + offset
         wanted = agreement(sharp[turn.rows], several=judges.several)
         if judges.several:
             own = labels[turn.rows]
-            turn.step(rank_loss(likeness, (wanted + (own @ own.T > 0)) / 2))
-        else:
-            turn.step(pair_loss(likeness, wanted))
+            wanted = (wanted + (own @ own.T > 0)) / 2
+        loss = torch.zeros(())
+        for i, length in enumerate(lengths):
+            prefix = soft[:, :length]
+            likeness = slope[i] * (prefix @ prefix.T) / length + offset[i]
+            loss = loss + (rank_loss if judges.several else pair_loss)(likeness, wanted)
+        turn.step(loss / len(lengths))
         if turn.done % steps == 0:
             tell(len(judges.nets) + turn.done // steps, f"code, epoch {turn.done // steps}/{epochs}")
     code.eval()
