@@ -196,6 +196,21 @@ def test_parts_do_not_overlap_and_cover_all_bits_if_there_may_be_so_many(bits: i
     assert ends[-1] == bits if len(parts) < MOST_PARTS else ends[-1] <= bits
 
 
+def test_folds_lie_in_the_order_of_their_lists_where_there_is_room() -> None:
+    codes = words_of(np.unique(codes_near(500, 100, 0.1), axis=0)).T.copy()
+    small = tables_of(codes, 100)
+    assert small.folds.shape == (len(small.first) - 1, 0)
+    room = small.nbytes + 2 * small.lists.size
+    assert tables_of(codes, 100, room=room - 1).folds.size == 0
+    tables = tables_of(codes, 100, room=room)
+    assert tables.nbytes == room
+    parity = np.bitwise_xor.reduce(codes.byteswap().view(np.uint16).reshape(2, -1, 4), axis=(0, 2)).byteswap()
+    for folds, listed in zip(tables.folds, tables.lists, strict=True):
+        np.testing.assert_array_equal(folds, parity[listed])
+    differing = np.bitwise_count(codes[:, :1] ^ codes).sum(axis=0)
+    assert (np.bitwise_count(parity[0] ^ parity) <= differing).all()
+
+
 @pytest.mark.parametrize("width", [1, 5, 16, 22])
 def test_a_ring_holds_every_value_so_many_bits_away(width: int) -> None:
     rings = rings_of(width)
@@ -215,9 +230,10 @@ def test_a_ring_holds_every_value_so_many_bits_away(width: int) -> None:
     k=st.sampled_from([1, 7, 100, 2000]),
     radius=st.integers(0, 6),
     touch=st.sampled_from([1, 30, 10**9]),
+    memory=st.sampled_from([0, 10**9]),  # without folds, and with them
 )
 def test_equals_exact_through_tables_whatever_the_budget(
-    bits: int, n: int, flipped: float, k: int, radius: int, touch: int
+    bits: int, n: int, flipped: float, k: int, radius: int, touch: int, memory: int
 ) -> None:
     codes = codes_near(n, bits, flipped, seed=n)
     queries = np.concatenate([codes[:3], codes_near(3, bits, 0.1, seed=n + 1)])
@@ -226,12 +242,15 @@ def test_equals_exact_through_tables_whatever_the_budget(
     index.add(codes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_compiled, "TOUCH", touch)
+        patch.setattr(_compiled, "MEMORY", memory)
         assert_equals_exact(index, oracle, queries, k, min(radius, bits))
         index._view = index._view._replace(
             built=built(index)._replace(most=10**9)
         )  # also where tables do not pay
         assert_equals_exact(index, oracle, queries, k, min(radius, bits))
-    assert len(built(index).tables.first)
+    tables = built(index).tables
+    assert len(tables.first)
+    assert tables.folds.size == (tables.lists.size if memory else 0)
 
 
 def test_a_query_without_budget_is_left_to_a_scan_and_one_with_plenty_is_not() -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.codes import width
 from anglehash.search.engines._groups import MOST_ROWS, SHIFT, Groups, Keys
 from anglehash.search.engines._nearest import probe, scan
 from anglehash.search.engines._radius import within_radius
@@ -24,6 +25,8 @@ That is for a million distinct codes or fewer, which caches hold; for ten millio
 """
 ENTRY = 1500
 """Codes that a scan passes in the time that each neighbour asked for costs it more than it costs the tables."""
+MEMORY = 4
+"""Times the packed codes: what speeds a search up but is not needed is kept as long as all takes no more."""
 TRIED = (1, 10, 100, 1000)
 """Numbers of neighbours that are tried when the tables are built."""
 
@@ -72,15 +75,16 @@ class Built(NamedTuple):
 
     def within_radius(
         self, queries: Words, recent: Groups, allowed: NDArray[np.bool_], radius: int
-    ) -> tuple[NDArray[np.int64], Keys]:
-        """All rows within a radius, query after query, in no order: where they begin, and their keys."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
+        """All rows within a radius, in the order of answers: where those of a query begin, distances and ids."""
         budget = _budget(self.main, 0)
         return within_radius(queries, self.main, recent, self.tables, allowed, radius, budget)
 
 
 def built(main: Groups, bits: int, *, few: int) -> Built:
     """Tables over distinct codes, if there are more than ``few``; all that will be needed is compiled."""
-    tables = tables_of(main.codes, bits) if main.codes.shape[1] > few else NO_TABLES
+    room = MEMORY * len(main.rows) * width(bits) - main.nbytes
+    tables = tables_of(main.codes, bits, room=room) if main.codes.shape[1] > few else NO_TABLES
     made = Built(main, tables, _worth(main, tables))
     one, nobody = (
         np.ascontiguousarray(main.codes[:, :1].T),

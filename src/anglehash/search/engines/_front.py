@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel, popcount
 from anglehash.search.engines._kernels import Number, Words, bits_between, inlined
-from anglehash.search.engines._tables import Tables
+from anglehash.search.engines._tables import Tables, folded
 
 NEVER = 1 << 60
 """More than any budget."""
@@ -86,23 +86,35 @@ def cheapest(front: Front, tables: Tables, budget: int) -> tuple[int, int]:
 
 
 @inlined
-def gather(front: Front, part: int, tables: Tables) -> int:
-    """The codes one bit further in a part: how many."""
+def gather(front: Front, part: int, tables: Tables, query: Words, codes: Words, reach: int) -> int:
+    """The codes one bit further in a part, but for some that are certainly out of reach: how many.
+
+    What is in order in memory says so: the first words of codes for the first part, and folds for the others.
+    """
     masks, base, own, offsets = tables.masks[part], tables.bases[part], front.own[part], tables.offsets
-    out, codes = front.codes, tables.lists[max(part - 1, 0)]  # the first part has none, and reads none
-    ring, found = front.radius[part] + 1, 0
+    out, listed, word = front.codes, tables.lists[max(part - 1, 0)], codes[0]  # the first part has no list
+    folds, fold = tables.folds[max(part - 1, 0)], folded(query)
+    ring = front.radius[part] + 1
+    found: Any = 0
     for mask in range(tables.rings[part, ring], tables.rings[part, ring + 1]):
         value = base + np.int64(own ^ masks[mask])
         start, end = offsets[value], offsets[value + 1]
         if part == 0:
             for place in range(start, end):
                 out[found] = place
-                found += 1
+                found += np.int64(popcount(word[place] ^ query[0])) <= reach
+        elif len(folds):
+            before = found
+            for place in range(start, end):
+                out[found] = place
+                found += np.int64(popcount(np.uint64(folds[place]) ^ fold)) <= reach
+            for kept in range(before, found):  # few: most of the list is not read
+                out[kept] = listed[out[kept]]
         else:
             for place in range(start, end):
-                out[found] = codes[place]
+                out[found] = listed[place]
                 found += 1
-    return found
+    return int(found)
 
 
 @inlined

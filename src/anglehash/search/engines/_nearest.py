@@ -57,7 +57,8 @@ def probe(
                 uncertain += 1
                 break
             spent += front.cost[part]
-            count = near(query, codes, found, gather(front, part, tables), reach_of(heap), away)
+            reach = reach_of(heap)
+            count = near(query, codes, found, gather(front, part, tables, query, codes, reach), reach, away)
             distance = 0 if sure < 0 else sure + 1
             while count > 0 and distance <= reach_of(heap):  # the nearest first: they shut the rest out
                 more = 0

@@ -125,14 +125,14 @@ def nearest(queries: Words, chunks: Sequence[Chunk], allowed: NDArray[np.bool_],
 def within_radius(
     queries: Words, chunks: Sequence[Chunk], allowed: NDArray[np.bool_], radius: int
 ) -> tuple[NDArray[np.int64], Keys]:
-    """All rows within a radius, query after query, in no order: where they begin, and their keys."""
+    """All rows within a radius, query after query: where they begin, and their keys in ascending order."""
     found: list[list[Keys]] = [[np.empty(0, np.int64)] for _ in range(max(len(queries), 1))]
     room = _room()
     for chunk in chunks:
         for start, end in _blocks(len(chunk), BLOCK):
             for number, query in enumerate(queries):
                 found[number].append(_keys(query, chunk, start, end, radius, allowed, room))
-    keys = [np.concatenate(parts) for parts in found]
+    keys = [np.sort(np.concatenate(parts)) for parts in found]
     lims = np.concatenate([[0], np.cumsum([len(own) for own in keys[: len(queries)]])]).astype(np.int64)
     return lims, np.concatenate(keys)
 

@@ -16,13 +16,13 @@ from __future__ import annotations
 
 from itertools import combinations, pairwise
 from math import ceil, comb, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
-from anglehash.search.engines._kernels import bits_between
+from anglehash.search.engines._kernels import Words, bits_between, inlined
 
 WIDEST = 22
 """Bits of a part at most: its table has an entry for each value."""
@@ -41,6 +41,7 @@ class Tables(NamedTuple):
         bases: ``(m,)`` where a part's entries begin in ``offsets``.
         offsets: where the codes with a value begin in the part's list, value after value; the last entry ends it.
         lists: ``(m - 1, n)`` numbers of codes by value, for each part but the first.
+        folds: ``(m - 1, n)`` a fold of each code, in the order of its list; ``(m - 1, 0)`` where there are none.
         masks: ``(m, ...)`` what to flip in a value: 0 bits, then 1 bit, then 2 ...
         rings: ``(m, rings + 1)`` where the masks of each number of bits begin and end.
     """
@@ -50,6 +51,7 @@ class Tables(NamedTuple):
     bases: NDArray[np.int64]
     offsets: NDArray[np.int32]
     lists: NDArray[np.int32]
+    folds: NDArray[np.uint16]
     masks: NDArray[np.uint32]
     rings: NDArray[np.int64]
 
@@ -59,15 +61,31 @@ class Tables(NamedTuple):
         return sum(array.nbytes for array in self)
 
 
+_NO_FOLDS = np.empty((0, 0), np.uint16)
 NO_TABLES = Tables(
     np.empty(0, np.int64),
     np.empty(0, np.int64),
     np.empty(0, np.int64),
     np.empty(0, np.int32),
     np.empty((0, 0), np.int32),
+    _NO_FOLDS,
     np.empty((0, 0), np.uint32),
     np.empty((0, 1), np.int64),
 )
+
+
+@inlined
+def folded(code: Words) -> Any:
+    """Sixteen bits, each the parity of some bits of a code.
+
+    A bit that differs changes one of them, so the folds of two codes differ in no more bits than the codes do.
+    """
+    fold = code[0]
+    for word in range(1, len(code)):
+        fold ^= code[word]
+    fold ^= fold >> np.uint64(32)
+    fold ^= fold >> np.uint64(16)
+    return fold & np.uint64(0xFFFF)
 
 
 def parts_of(bits: int, count: int) -> list[tuple[int, int]]:
@@ -101,17 +119,22 @@ def rings_of(width: int) -> list[list[int]]:
     return rings
 
 
-def tables_of(codes: NDArray[np.uint64], bits: int) -> Tables:
-    """Tables over distinct codes, ``(w, n)``, in ascending order."""
+def tables_of(codes: Words, bits: int, *, room: int = 0) -> Tables:
+    """Tables over distinct codes, ``(w, n)``, in ascending order; with folds where they fit into ``room`` bytes."""
     count = codes.shape[1]
     parts = parts_of(bits, count)
     first, width = np.array(parts, dtype=np.int64).T.copy()
     bases = np.concatenate([[0], np.cumsum((1 << width) + 1)])
     offsets = np.zeros(bases[-1], dtype=np.int32)
-    lists = np.empty((len(parts), count), dtype=np.int32)
+    lists = np.empty((len(parts) - 1, count), dtype=np.int32)
+    nothing = np.empty(0, dtype=np.int32)
     for part in range(len(parts)):
-        _sort(codes, first[part], width[part], offsets[bases[part] : bases[part + 1]], lists[part])
-    return Tables(first, width, bases[:-1], offsets, lists[1:].copy(), *_masks(width.tolist()))
+        order = lists[part - 1] if part else nothing
+        _sort(codes, first[part], width[part], offsets[bases[part] : bases[part + 1]], order)
+    made = Tables(first, width, bases[:-1], offsets, lists, _NO_FOLDS, *_masks(width.tolist()))
+    folds = np.empty((len(lists), count if made.nbytes + 2 * lists.size <= room else 0), dtype=np.uint16)
+    _fold(codes, lists, folds)
+    return made._replace(folds=folds)
 
 
 def _masks(widths: list[int]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
@@ -128,17 +151,32 @@ def _masks(widths: list[int]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
 
 
 @kernel
-def _sort(
-    codes: NDArray[np.uint64], first: int, width: int, offsets: NDArray[np.int32], order: NDArray[np.int32]
-) -> None:
-    """Sort codes by a part, by counting: ``offsets`` all 0, one longer than there are values."""
-    count = codes.shape[1]
-    for code in range(count):
+def _sort(codes: Words, first: int, width: int, offsets: NDArray[np.int32], order: NDArray[np.int32]) -> None:
+    """Sort codes by a part, by counting: ``offsets`` all 0, one longer than there are values.
+
+    Where ``order`` is empty, codes are in that order as they are.
+    """
+    for code in range(codes.shape[1]):
         offsets[np.int64(bits_between(codes, code, first, width)) + 1] += 1
     for value in range(1, len(offsets)):
         offsets[value] += offsets[value - 1]
-    place = offsets.copy()
-    for code in range(count):
+    if len(order) == 0:
+        return
+    for code in range(codes.shape[1]):  # each value's place moves on to where the next one begins ...
         own = np.int64(bits_between(codes, code, first, width))
-        order[place[own]] = code
-        place[own] += 1
+        order[offsets[own]] = code
+        offsets[own] += 1
+    for value in range(len(offsets) - 1, 0, -1):  # ... so all have to go back
+        offsets[value] = offsets[value - 1]
+    offsets[0] = 0
+
+
+@kernel
+def _fold(codes: Words, lists: NDArray[np.int32], folds: NDArray[np.uint16]) -> None:
+    """The folds of the codes in lists, as far as there is room for them."""
+    every = np.empty(codes.shape[1] if folds.size else 0, np.uint16)
+    for code in range(len(every)):
+        every[code] = folded(codes[:, code])
+    for part in range(len(folds)):
+        for place in range(folds.shape[1]):
+            folds[part, place] = every[lists[part, place]]
