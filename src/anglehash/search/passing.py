@@ -28,6 +28,7 @@ _CHUNK, _TESTED_CHUNK = 131_072, 8_192  # rows at a time; fewer where Python loo
 _MAGIC = re.compile(r"[*?\[]")
 _SIMPLE = re.compile(r"[A-Za-z_][A-Za-z0-9_ -]*")
 _HAS_ARROW = sqlite3.sqlite_version_info >= (3, 38)
+_MOST_PARTS = 8  # of a pattern, that SQL looks for: it bounds how deep an expression is
 _CACHED = 50_000  # values whose outcome is kept while one filter is worked out
 
 
@@ -102,7 +103,7 @@ def _terms(where: Filter) -> tuple[list[str], list[Any]]:
     if where.after or where.before:
         terms.append("date > 0 AND date >= ? AND date < ?")
         values += [nanoseconds(where.after, 0), nanoseconds(where.before, 2**63 - 1)]
-    for column in {condition.column for condition in where.where}:
+    for column in dict.fromkeys(condition.column for condition in where.where):
         terms.append("instr(metadata, ?) > 0")  # the JSON is canonical: no space before the colon
         values.append(f"{json.dumps(column)}:")
     return terms, values
@@ -128,7 +129,8 @@ def _path_terms(pattern: str) -> list[tuple[str, tuple[Any, ...]]]:
         terms.append((f"substr(id, -{len(last)}) = ?", (last,)))
     if first and last:
         terms.append(("length(id) >= ?", (len(first) + len(last),)))
-    return terms + [("instr(id, ?) > 0", (part,)) for part in middle if part]
+    parts = [part for part in dict.fromkeys(middle) if part][:_MOST_PARTS]
+    return terms + [("instr(id, ?) > 0", (part,)) for part in parts]
 
 
 def _literals(pattern: str) -> list[bytes]:

@@ -38,6 +38,9 @@ SAFETY = {
 
 _OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.ico")
 _SEND_SECONDS = 60.0
+_UPLOAD_RATE = 100_000
+"""Bytes a second: an upload that comes as quickly is not cut off, however large it is."""
+
 _LINGER_SECONDS = 2.0
 _WRONG_KEYS = (0.2, 10)  # a second, and at once: for each address
 
@@ -137,6 +140,7 @@ class _Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
         self._scope, self._receive, self._send = scope, receive, send
         uploads = (scope["method"], scope["path"]) == ("POST", "/v1/items")
+        self._uploads = uploads
         self._limit = settings.upload_limit if uploads else settings.body_limit
         self._timeout = settings.body_timeout
         self._deadline = time.monotonic() + spread(settings.body_timeout)
@@ -193,7 +197,8 @@ class _Exchange:
         self.ended = self.ended or last
 
     def _left(self) -> float:
-        return max(0.0, self._deadline - time.monotonic())
+        earned = self._count / _UPLOAD_RATE if self._uploads else 0.0
+        return max(0.0, self._deadline + earned - time.monotonic())
 
     def _too_large(self) -> NoReturn:
         raise RefusalError(
