@@ -46,6 +46,10 @@ def test_push_search_list_pull(tmp_path: Path, target: str, gallery: Gallery) ->
         assert run("search", target, "--like", "07.jpg", *words)["results"] == here["results"]
     listed = run("list", target, "--limit", 3)
     assert [item["id"] for item in listed["items"]] == ["00.jpg", "01.jpg", "02.jpg"]
+    assert run("info", target)["items"] == 40
+    assert run("export-codes", target, "-o", tmp_path / "codes.npz")["items"] == 40
+    with np.load(tmp_path / "codes.npz") as found:
+        assert np.array_equal(found["codes"], gallery.codes)
     run("pull", target, "-o", tmp_path / "back")
     assert Gallery.open(tmp_path / "back").ids == gallery.ids
 
@@ -62,6 +66,15 @@ def test_errors_are_one_line(gallery: Gallery) -> None:
         assert said in done.stderr
         assert "secret" not in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("words", [("verify",), ("index", "m", "photos", "-o"), ("backup",)])
+def test_a_target_is_no_path(words: tuple[str, ...]) -> None:
+    more = ["out.tar"] if words == ("backup",) else []
+    found = CliRunner().invoke(cli, [*words, "postgres://me:secret@db/x#y", *more])
+    assert found.exit_code == 2
+    assert "is a gallery in an engine, and this takes a path" in found.output
+    assert "secret" not in found.output
 
 
 def test_exports_hold_what_the_gallery_holds(tmp_path: Path, gallery: Gallery) -> None:

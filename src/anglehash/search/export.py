@@ -12,11 +12,11 @@ import numpy as np
 from anglehash.encode.codes_file import write_codes
 from anglehash.errors import ConfigError, unknown
 from anglehash.files import refuse_existing, write_atomic
-from anglehash.search.gallery import Gallery
+from anglehash.search.remote.opening import AnyGallery
 from anglehash.search.store.items import Item, metadata_text
 
 
-def export_codes(gallery: Gallery, path: Path, *, force: bool = False) -> int:
+def export_codes(gallery: AnyGallery, path: Path, *, force: bool = False) -> int:
     """Write all codes of a gallery, in its order, in the format that the file's suffix names; how many there were.
 
     - ``.parquet``: columns ``id``, ``code`` (binary of ``ceil(bits / 8)`` bytes), ``labels`` (list of text),
@@ -39,7 +39,7 @@ def export_codes(gallery: Gallery, path: Path, *, force: bool = False) -> int:
     return len(items)
 
 
-def _parquet(gallery: Gallery, items: list[Item], path: Path) -> None:
+def _parquet(gallery: AnyGallery, items: list[Item], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -57,11 +57,11 @@ def _parquet(gallery: Gallery, items: list[Item], path: Path) -> None:
     write_atomic(path, buffer.getvalue())
 
 
-def _npz(gallery: Gallery, items: list[Item], path: Path) -> None:
+def _npz(gallery: AnyGallery, items: list[Item], path: Path) -> None:
     write_codes(path, gallery.codes, [item.id for item in items], gallery.bits)
 
 
-def _faiss(gallery: Gallery, items: list[Item], path: Path) -> None:
+def _faiss(gallery: AnyGallery, items: list[Item], path: Path) -> None:
     import faiss
 
     codes = np.ascontiguousarray(gallery.codes)
@@ -83,6 +83,6 @@ def _text(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-WRITERS: dict[str, Callable[[Gallery, list[Item], Path], None]] = {
+WRITERS: dict[str, Callable[[AnyGallery, list[Item], Path], None]] = {
     ".parquet": _parquet, ".npz": _npz, ".faiss": _faiss,
 }  # fmt: skip

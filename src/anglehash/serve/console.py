@@ -17,7 +17,24 @@ EXIT_SKIPPED = 3
 EXIT_IO = 74
 EXIT_PERMISSION = 77
 
-PATH = click.Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
+
+class _Path(click.Path):
+    """A path; not the target of a gallery that an engine keeps, of which a folder would be made by mistake."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from anglehash.search.remote.target import names_engine, shown
+
+        if isinstance(value, str) and ":" in value and names_engine(value) and not Path(value).exists():
+            self.fail(
+                f"{shown(value)} is a gallery in an engine, and this takes a path: make a folder of the gallery "
+                "with anglehash pull, and bring it back with push",
+                param,
+                ctx,
+            )
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path, readable=False)  # who reads it says what is wrong, with the right exit code
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")

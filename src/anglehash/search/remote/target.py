@@ -76,6 +76,16 @@ def shown(name: str) -> str:
     return str(Target.parse(name)) if is_target(name) else name
 
 
+def names_engine(text: str) -> bool:
+    """Whether a text begins as a target does, with an engine that is known: no path is meant.
+
+    >>> names_engine("milvus:http://db"), names_engine("12:30.npz"), names_engine("photos/gallery")
+    (True, False, False)
+    """
+    found = _FORM.fullmatch(text)
+    return found is not None and (found[1] in REMOTE_ENGINES or found[1] == "postgresql")
+
+
 def is_target(text: str) -> bool:
     """Whether a text names a remote gallery rather than a folder.
 

@@ -10,11 +10,11 @@ from anglehash.serve.console import PATH, force_option, json_option, show
 
 
 @click.command("export-codes")
-@click.argument("gallery", type=PATH)
+@click.argument("gallery")
 @click.option("-o", "--output", type=PATH, required=True, help="FILE.parquet, FILE.npz or FILE.faiss.")
 @force_option
 @json_option
-def command(gallery: Path, output: Path, force: bool, as_json: bool) -> None:
+def command(gallery: str, output: Path, force: bool, as_json: bool) -> None:
     """Write the codes and ids of GALLERY for other tools: Parquet, NumPy, or a faiss binary index.
 
     \b
@@ -22,9 +22,10 @@ def command(gallery: Path, output: Path, force: bool, as_json: bool) -> None:
         anglehash export-codes gallery/ -o codes.parquet
     """
     from anglehash.search.export import export_codes
-    from anglehash.search.gallery import Gallery
+    from anglehash.search.remote.opening import open_any
+    from anglehash.search.remote.target import shown
 
-    with Gallery.open(gallery) as opened:
+    with open_any(gallery) as opened:
         count = export_codes(opened, output, force=force)
-        facts = {"gallery": str(gallery), "output": str(output), "items": count, "bits": opened.bits}
+        facts = {"gallery": shown(gallery), "output": str(output), "items": count, "bits": opened.bits}
     show(facts, as_json=as_json, text=lambda: f"{output}: {count} codes")

@@ -10,20 +10,27 @@ from zipfile import BadZipFile
 import click
 
 from anglehash.errors import ModelError
-from anglehash.serve.console import PATH, json_option, show
+from anglehash.serve.console import json_option, show
 
 
 @click.command("info")
-@click.argument("path", type=PATH)
+@click.argument("path")
 @json_option
-def command(path: Path, as_json: bool) -> None:
-    """Say what PATH is: a model, a bundle, a gallery, or a file that anglehash wrote.
+def command(path: str, as_json: bool) -> None:
+    """Say what PATH is: a model, a bundle, a gallery (in an engine, too), or a file that anglehash wrote.
 
     \b
     Example:
         anglehash info model/
     """
-    found = describe(path)
+    from anglehash.search.remote.gallery import RemoteGallery
+    from anglehash.search.remote.target import is_target
+
+    if is_target(path):
+        with RemoteGallery.open(path) as there:
+            found = there.info()
+    else:
+        found = describe(Path(path))
     show(found, as_json=as_json, text=lambda: "\n".join(_lines(found)))
 
 
