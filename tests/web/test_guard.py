@@ -357,7 +357,7 @@ def test_an_upload_may_take_longer_than_the_deadline_as_long_as_it_comes(path: s
     async def nobody(message: Any) -> None: ...
 
     async def all_of_it() -> int:
-        exchange = _Exchange({"method": "POST", "path": path}, receive, nobody, Settings(body_timeout=0.1))  # type: ignore[arg-type]
+        exchange = _Exchange({"method": "POST", "path": path}, receive, nobody, Settings(body_timeout=0.1))
         count = 0
         while (message := await exchange.receive())["more_body"]:
             count += len(message["body"])

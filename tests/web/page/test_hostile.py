@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import pytest
 
 from anglehash.search.gallery import Gallery
 from anglehash.serve.web.keys import Keys
-from tests.web.conftest import READ, Running, serving
+from tests.web.conftest import WRITE, Running, picture, serving
 from tests.web.page.conftest import Visit, visiting
 
 if TYPE_CHECKING:
@@ -102,8 +103,11 @@ def test_a_service_that_is_gone_or_busy(visit: Visit) -> None:
     assert not page.locator("#alert").is_visible()
 
 
-def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, gallery: Path, keys: Keys) -> None:
-    with serving(gallery, keys=keys) as running, visiting(browser, running.client.port) as visit:
+def test_a_key_is_asked_for_and_kept_in_the_tab_and_lets_add_and_remove(
+    browser: Browser, gallery: Path, photos: Path, keys: Keys, tmp_path: Path
+) -> None:
+    shutil.copytree(gallery, tmp_path / "g")
+    with serving(tmp_path / "g", keys=keys) as running, visiting(browser, running.client.port) as visit:
         visit.expected = ["401"]
         page = visit.page
         page.goto(visit.address)
@@ -111,14 +115,35 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, gallery: Path,
         page.fill("#key", "wrong")
         page.keyboard.press("Enter")
         page.wait_for_selector("#key-why:has-text('not known')")
-        page.fill("#key", READ)
+        page.fill("#key", WRITE)
         page.keyboard.press("Enter")
         page.wait_for_selector(".face img.loaded")
         assert page.locator(".face img").first.evaluate("image => image.naturalWidth") > 0
-        assert READ not in page.evaluate("location.href + document.cookie + JSON.stringify(localStorage)")
+        assert WRITE not in page.evaluate("location.href + document.cookie + JSON.stringify(localStorage)")
         page.reload()
         page.wait_for_selector(".face img.loaded")
         assert not page.locator("#key-dialog").is_visible()
+
+        page.click("#adding summary")
+        hostile = "<img src=x onerror=alert(1)>.png"
+        new = [{"name": hostile, "mimeType": "image/png", "buffer": picture(901, kind="PNG")},
+               {"name": "no.jpg", "mimeType": "image/jpeg", "buffer": b"no image"}]  # fmt: skip
+        page.set_input_files("#new-images", new)  # type: ignore[arg-type]
+        page.fill("#new-labels", "new, <b>bold</b>")
+        page.click("#add")
+        page.wait_for_selector("#add-status:has-text('1 image added, 1 not:')")
+        assert page.inner_text("#add-status li") == "no.jpg: not-an-image"
+        assert page.inner_text("#facts").startswith("62 images")
+        page.locator("#often .chip", has_text="<b>bold</b>").click()  # the labels are those of now
+        page.wait_for_function("() => document.querySelectorAll('.tile').length === 1")
+        page.locator(".face").click()
+        page.click("text=Remove from the gallery")
+        assert page.inner_text("dialog :focus") == "Keep"
+        assert page.inner_text(".removal p").endswith("Its file, which was sent to the service, goes too.")
+        page.click(".removal .danger")
+        page.wait_for_selector("#empty:has-text('No image passes the filters.')")
+        assert page.inner_text("#facts").startswith("61 images")
+        assert not page.locator("#detail").is_visible()
 
 
 def test_addresses_and_states_stand_for_each_other(visit: Visit) -> None:

@@ -38,6 +38,11 @@ export async function postForm(path, form, signal) {
   return (await call(path, { method: "POST", body: form, signal })).json();
 }
 
+/** What a removal is answered with. @throws {Problem} */
+export async function deleteJson(path) {
+  return (await call(path, { method: "DELETE" })).json();
+}
+
 /** The bytes of an answer. @throws {Problem} */
 export async function getBlob(path, signal) {
   return (await call(path, { signal })).blob();

@@ -4,14 +4,14 @@ import { getJson, onKeyNeeded } from "./api.js";
 import { createDetail } from "./detail.js";
 import { byId, count, el } from "./dom.js";
 import { createFilters } from "./filters.js";
-import { createGrid, keyOf, titleOf } from "./grid.js";
+import { createGrid, keyOf } from "./grid.js";
 import { showHealth } from "./health.js";
 import { askKey, listenToKeys, showHelp } from "./keys.js";
 import { rememberFile, showQuery, showWaiting, takeImages } from "./query.js";
-import { find, findByImage, findMore, forget, keep } from "./search.js";
-import { START, address, filters, parse, searchOf } from "./state.js";
-
-const NO_FILTERS = { labels: [], path: "", after: "", before: "", where: [] };
+import { find, findByImage, findMore, forget, forgetAll, keep } from "./search.js";
+import { START, address, parse, searchOf } from "./state.js";
+import { NO_FILTERS, amountOf, nothingFound, titleOfAnswer } from "./told.js";
+import { createAdding } from "./writing.js";
 
 let state = parse(location.hash);
 let gallery = null;
@@ -31,6 +31,10 @@ const detail = createDetail({
   similar: (key) => similar(key),
   label: (label) => go({ labels: [label], open: "" }),
   step: stepDetail,
+  removed: async () => {
+    go({ open: "" }, { replace: true });
+    await changed();
+  },
 });
 
 // --- going from state to state
@@ -80,7 +84,7 @@ async function show(next) {
     await showHealth(gallery, (label) => address({ ...START, labels: [label] }));
     return;
   }
-  showFilters(state);
+  showFilters(state, gallery);
   if (!answer || searchOf(before) !== searchOf(state) || before.view !== "images") await search();
   showDetail(before);
 }
@@ -160,7 +164,7 @@ function present(found) {
   grid.clear();
   grid.add(found.results, gallery.bits, hrefOf);
   showQuery(state, found);
-  byId("title").replaceChildren(...titleFor(found));
+  byId("title").replaceChildren(...titleOfAnswer(state, found));
   tell();
   scrollTo({ top: found.scroll, behavior: "instant" });
   if (focusNext === "first" && grid.length) grid.focus(0);
@@ -170,35 +174,14 @@ function present(found) {
 
 const hrefOf = (item) => address({ ...state, open: keyOf(item) });
 
-function titleFor(found) {
-  if (found.item) return ["Similar to ", el("bdi", {}, titleOf(found.item))];
-  if (state.code) return ["Nearest to your image"];
-  return [filters(state) ? "Filtered images" : "All images"];
-}
-
 /** Say how much is on show, and what to do where that is nothing. */
 function tell() {
   const { results, cursor } = answer;
-  const far = results.map((item) => item.distance).filter((distance) => distance !== undefined);
-  const range = !far.length ? "" : far[0] === far.at(-1) ? `, ${count(far[0], "bit")} away` : `, ${far[0]} to ${count(far.at(-1), "bit")} away`;
-  byId("status").textContent = results.length ? `${count(results.length, "image")}${cursor ? " so far" : ""}${range}` : "Nothing found";
+  byId("status").textContent = amountOf(answer);
   byId("more").hidden = !cursor;
   byId("end").textContent = !cursor && results.length > 12 ? "That is all." : "";
   byId("empty").hidden = results.length > 0;
-  byId("empty").replaceChildren(...(results.length ? [] : emptyNote()));
-}
-
-function emptyNote() {
-  if (!gallery.items) {
-    return [el("p", {}, "This gallery is empty."), el("p", {}, "Add images to it: ", el("code", {}, "anglehash add GALLERY IMAGES"))];
-  }
-  const ways = [];
-  if (state.within !== null) ways.push(["Any distance", { within: null }]);
-  if (filters(state)) ways.push(["Clear the filters", NO_FILTERS]);
-  const why = state.within !== null ? `No image is within ${count(state.within, "bit")}${filters(state) ? " and passes the filters" : ""}.`
-    : filters(state) ? "No image passes the filters." : "There is no other image.";
-  return [el("p", {}, why), el("p", { class: "buttons" },
-    ...ways.map(([said, change]) => el("button", { type: "button", onclick: () => go(change) }, said)))];
+  byId("empty").replaceChildren(...(results.length ? [] : nothingFound(gallery, state, go)));
 }
 
 function failed(error) {
@@ -302,14 +285,28 @@ async function begin() {
   show(state);
   if (state.view === "images") waiting();
   try {
-    gallery = await getJson("v1/gallery");
+    await look();
   } catch (error) {
     return failed(error);
   }
-  byId("facts").textContent = [count(gallery.items, "image"), count(gallery.bits, "bit"), gallery.model.method].filter(Boolean).join(" · ");
-  byId("pick").disabled = !gallery.can_encode;
+  createAdding(changed);
   showFilters = createFilters(gallery, (change, replace) => go({ ...change, open: "" }, { replace }), () => state);
   return show(state);
+}
+
+async function look() {
+  gallery = await getJson("v1/gallery");
+  byId("facts").textContent = [count(gallery.items, "image"), count(gallery.bits, "bit"), gallery.model.method].filter(Boolean).join(" · ");
+  byId("pick").disabled = !gallery.can_encode;
+  byId("adding").hidden = !(gallery.can_write && gallery.can_encode);
+}
+
+/** The gallery has other images now: what is on show is asked for again. */
+async function changed() {
+  forgetAll();
+  await look();
+  showFilters(state, gallery);
+  await search();
 }
 
 begin();

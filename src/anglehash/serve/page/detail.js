@@ -4,12 +4,13 @@ import { getJson } from "./api.js";
 import { bitGrid, bitsOf, leanings, leanList } from "./bits.js";
 import { byId, bytes, count, el, fileName, name } from "./dom.js";
 import { picture } from "./pictures.js";
+import { removal } from "./writing.js";
 
 const FEW = 10;
 let leaning = null;
 
 /**
- * @param {object} hear what is called: `close()`, `similar(key)`, `step(by)`, `label(text)`
+ * @param {object} hear what is called: `close()`, `similar(key)`, `step(by)`, `label(text)`, `removed(item)`
  */
 export function createDetail(hear) {
   const dialog = byId("detail");
@@ -38,7 +39,7 @@ export function createDetail(hear) {
     if (!dialog.firstChild) dialog.replaceChildren(top("…"));
     try {
       const [item, lean] = await Promise.all([getJson(`v1/items/${encodeURIComponent(key)}`), leaningOf(gallery)]);
-      if (shown === key) fill(item, hit, query, lean);
+      if (shown === key) fill(item, hit, query, lean, gallery.can_write);
     } catch (error) {
       if (shown === key) dialog.replaceChildren(top("This image cannot be shown"), el("p", { class: "wide" }, error.message));
     }
@@ -56,7 +57,7 @@ export function createDetail(hear) {
       el("button", { type: "button", class: "quiet round", "aria-label": "Close", title: "Close (Esc)", onclick: hear.close }, "×"));
   }
 
-  function fill(item, hit, query, lean) {
+  function fill(item, hit, query, lean, removable) {
     const own = bitsOf(item.code, item.bits);
     const other = query && query.bits === item.bits ? bitsOf(query.code, item.bits) : null;
     dialog.replaceChildren(
@@ -65,7 +66,8 @@ export function createDetail(hear) {
         el("div", { class: "left" },
           el("span", { class: "frame" }, picture(item.thumbnail, fileName(item.id))),
           el("p", { class: "buttons" },
-            el("button", { type: "button", class: "main", onclick: () => hear.similar(shown) }, "Similar to this"))),
+            el("button", { type: "button", class: "main", onclick: () => hear.similar(shown) }, "Similar to this")),
+          removable ? removal(item, hear.removed) : null),
         el("div", { class: "right" },
           labels(item.labels), facts(item, hit), codes(own, other, lean))));
   }

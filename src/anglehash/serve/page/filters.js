@@ -7,18 +7,22 @@ const OFTEN = 10;
 const SLIDE_MS = 180;
 
 /**
- * @param {object} gallery what /v1/gallery says
+ * @param {object} first what /v1/gallery says
  * @param {function} change called with what is to change of the state, and whether it replaces the last change
  * @param {function} now gives the state
  */
-export function createFilters(gallery, change, now) {
-  const known = new Set(gallery.labels.map((label) => label.name));
+export function createFilters(first, change, now) {
+  let gallery = null;
 
-  byId("field-label").hidden = !known.size;
-  byId("label-list").append(...gallery.labels.map((label) => el("option", { value: label.name })));
-  byId("field-column").hidden = !gallery.columns.length;
-  byId("column").append(...gallery.columns.map((column) => el("option", { value: column }, column)));
-  byId("within").max = String(gallery.bits);
+  function learn(next) {
+    gallery = next;
+    byId("field-label").hidden = !gallery.labels.length;
+    byId("label-list").replaceChildren(...gallery.labels.map((label) => el("option", { value: label.name })));
+    byId("field-column").hidden = !gallery.columns.length;
+    byId("column").replaceChildren(...gallery.columns.map((column) => el("option", { value: column }, column)));
+    byId("within").max = String(gallery.bits);
+  }
+  learn(first);
 
   const addLabel = () => {
     const label = byId("label").value.trim();
@@ -65,8 +69,9 @@ export function createFilters(gallery, change, now) {
     return el("li", {}, el("button", { type: "button", class: "chip on", onclick: remove, "aria-label": `Remove the filter ${text}` }, name(text), " ×"));
   }
 
-  /** Show a state. */
-  return function show(state) {
+  /** Show a state. @param {object} latest what /v1/gallery says now */
+  return function show(state, latest) {
+    if (latest !== gallery) learn(latest);
     for (const id of ["path", "after", "before"]) if (document.activeElement !== byId(id)) byId(id).value = state[id];
     byId("reach").hidden = !state.like && !state.code;
     if (document.activeElement !== byId("within") || state.within === null) byId("within").value = String(state.within ?? gallery.bits);

@@ -60,6 +60,9 @@ export function keep(state, answer) {
 /** Forget what was answered: it is to be asked again. */
 export const forget = (state) => kept.delete(searchOf(state));
 
+/** Forget all that was answered: the gallery has changed. */
+export const forgetAll = () => kept.clear();
+
 function ask(state, item, cursor, signal) {
   const filter = filterOf(state);
   if (!state.like && !state.code) {
