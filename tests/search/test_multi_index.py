@@ -17,11 +17,13 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, pack
 from anglehash.errors import DataError
 from anglehash.evaluation.kernels import kernel
-from anglehash.search.engines import _compiled, exact, multi_index
+from anglehash.search.engines import _compiled, _grouping, exact, multi_index
 from anglehash.search.engines._compiled import Built
-from anglehash.search.engines._groups import ROW, SHIFT, Groups, grouped, joined, one_each, places, words_of
+from anglehash.search.engines._grouping import grouped, grouped_chunks, joined
+from anglehash.search.engines._groups import ROW, SHIFT, Groups, one_each, places, words_of
 from anglehash.search.engines._kernels import bits_between, distances, near, offer
 from anglehash.search.engines._nearest import probe
+from anglehash.search.engines._plain import Chunk
 from anglehash.search.engines._tables import MOST_MASKS, MOST_PARTS, WIDEST, parts_of, rings_of, tables_of
 from anglehash.search.engines.multi_index import Index
 
@@ -157,18 +159,34 @@ def test_groups_hold_each_row_under_its_code() -> None:
         assert (np.diff(groups.rows[start:end]) > 0).all()
 
 
-def test_joining_equals_grouping_what_is_left() -> None:
-    words = words_of(codes_near(300, 40, 0.02)).T.copy()
-    rows = np.arange(300, dtype=np.int32)
-    there = np.random.default_rng(0).random(300) < 0.5
+@pytest.mark.parametrize("bits", [40, 130])
+@pytest.mark.parametrize("slice_", [7, 10**6])
+def test_grouping_in_slices_and_joining_equal_grouping_at_once(
+    bits: int, slice_: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_grouping, "SLICE", slice_)
+    words = words_of(codes_near(300, bits, 0.02)).T.copy()
+    rows, there = np.arange(300, dtype=np.int32), np.random.default_rng(0).random(300) < 0.5
     first = grouped(words[:, :200].copy(), rows[:200])
     second = one_each(words[:, 200:], rows[200:])
-    for own, expected in zip(
-        joined(first, second, there), grouped(words[:, there], rows[there]), strict=True
-    ):
-        np.testing.assert_array_equal(own, expected)
-    for own, expected in zip(joined(first, second, NONE), grouped(words, rows), strict=True):
-        np.testing.assert_array_equal(own, expected)
+    chunks = [Chunk(words[:, :120], 0), Chunk(words[:, 120:], 120)]
+    for mask, left in ((NONE, slice(None)), (there, there), (~(rows >= 0), [])):
+        whole = grouped(words[:, left], rows[left])
+        for made in (joined(first, second, mask), grouped_chunks(chunks, mask)):
+            for own, expected in zip(made, whole, strict=True):
+                np.testing.assert_array_equal(own, expected)
+            assert made.codes.flags.c_contiguous
+
+
+def test_slices_share_out_all_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_grouping, "SLICE", 100)
+    words = np.random.default_rng(0).integers(0, 2**64, 1000, dtype=np.uint64)
+    slices = list(_grouping._slices([words[:700], words[700:]]))
+    assert (int(slices[0].first), int(slices[-1].last)) == (0, 2**64 - 1)
+    assert all(int(a.last) + 1 == int(b.first) for a, b in pairwise(slices))
+    assert [len(part.of(words)) for part in slices] == pytest.approx([100] * 10, abs=2)
+    same = np.full(1000, 5, np.uint64)  # cannot be shared out
+    assert [len(part.of(same)) for part in _grouping._slices([same])] == [0, 1000]
 
 
 @pytest.mark.parametrize("bits", [4, 12, 64, 100, 1024])

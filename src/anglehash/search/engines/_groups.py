@@ -53,26 +53,6 @@ def one_each(codes: NDArray[np.uint64], rows: NDArray[np.int32]) -> Groups:
     return Groups(np.ascontiguousarray(codes), np.arange(len(rows) + 1, dtype=np.int32), rows)
 
 
-def grouped(codes: NDArray[np.uint64], rows: NDArray[np.int32]) -> Groups:
-    """Each distinct code once, in ascending order.
-
-    Args:
-        codes: ``(w, n)`` words.
-        rows: ``(n,)``; those of equal codes must ascend.
-
-    >>> codes = np.array([[5, 3, 5]], dtype=np.uint64)
-    >>> groups = grouped(codes, np.array([0, 1, 2], dtype=np.int32))
-    >>> groups.codes.tolist(), groups.starts.tolist(), groups.rows.tolist()
-    ([[3, 5]], [0, 1, 3], [1, 0, 2])
-    """
-    order = np.lexsort(codes[::-1])  # stable; the first word decides first
-    ordered = codes[:, order]
-    first = np.ones(len(rows), dtype=np.bool_)
-    first[1:] = (ordered[:, 1:] != ordered[:, :-1]).any(axis=0)
-    starts = np.append(np.flatnonzero(first), len(rows)).astype(np.int32)
-    return Groups(np.ascontiguousarray(ordered[:, first]), starts, rows[order])
-
-
 def places(groups: Groups) -> NDArray[np.int32]:
     """Which code each entry of ``groups.rows`` has: 0 for the rows of the first code, and so on.
 
@@ -80,18 +60,3 @@ def places(groups: Groups) -> NDArray[np.int32]:
     [0, 1, 1]
     """
     return np.repeat(np.arange(len(groups.starts) - 1, dtype=np.int32), np.diff(groups.starts))
-
-
-def joined(first: Groups, second: Groups, there: NDArray[np.bool_]) -> Groups:
-    """Both in one, without the rows that are gone. Every row of the second must be greater than all of the first.
-
-    Args:
-        first: some groups.
-        second: others.
-        there: a mask over all rows; empty when none is gone.
-    """
-    codes = np.concatenate([first.codes[:, places(first)], second.codes[:, places(second)]], axis=1)
-    rows = np.concatenate([first.rows, second.rows])
-    if len(there):
-        codes, rows = codes[:, there[rows]], rows[there[rows]]
-    return grouped(codes, rows)

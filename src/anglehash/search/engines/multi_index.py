@@ -26,14 +26,13 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import DataError
 from anglehash.search.engines import RadiusResult, Rows, SearchResult, check_k, check_radius, check_rows
+from anglehash.search.engines._grouping import grouped_chunks, joined
 from anglehash.search.engines._groups import (
     MOST_ROWS,
     ROW,
     SHIFT,
     Groups,
     Keys,
-    grouped,
-    joined,
     one_each,
     places,
     words_of,
@@ -307,8 +306,4 @@ def _sorted(view: _View) -> Groups:
         return joined(view.built.main, view.recent, view.allowed)
     if not view.chunks:
         return view.recent
-    rows = np.arange(view.gone + view.present, dtype=np.int32)
-    codes = np.concatenate([chunk.codes for chunk in view.chunks], axis=1)
-    if len(view.allowed):
-        codes, rows = codes[:, view.allowed], rows[view.allowed]
-    return grouped(codes, rows)
+    return grouped_chunks(view.chunks, view.allowed)
