@@ -57,8 +57,8 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
     hasher: Hasher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = hasher.model_.encode(Arrays(noise(60))).features
-    model = replace(hasher.model_, head=SHALLOW["posterior"](features, SEVERAL, BITS, seed=0))
-    assert float(model.head.get_buffer("roots")) == 1
+    model = replace(hasher.model_, head=SHALLOW["posterior"](features, SEVERAL, BITS, seed=0, kept=0.5))
+    assert float(model.head.get_buffer("roots")) == 1 < len(model.head.get_buffer("kept_bias"))
     model.save(tmp_path / "m")
     trial = Trial.of_images("noise", Arrays(noise(80, seed=2)))
     done = export_bundle(tmp_path / "m", tmp_path / "b", trial)
