@@ -71,15 +71,16 @@ def _tested(
     connection: sqlite3.Connection, terms: list[str], given: tuple[Any, ...], tests: list[_Test]
 ) -> Numbers:
     """The same, of one span."""
-    rows: Numbers | None = None
-    for test in tests:
-        both = f"group_concat(row), group_concat({test.sql}, char(10))"
-        ((numbers, lines),) = connection.execute(_query(both, terms), given)
-        texts = lines.split("\n") if numbers else []
-        own = _numbers(numbers)[np.fromiter(test.passes(texts), np.bool_, len(texts))]
-        rows = own if rows is None else np.intersect1d(rows, own, assume_unique=True)
-    assert rows is not None, "there is a test"
-    return rows
+    columns = [f"group_concat({test.sql}, char(10))" for test in tests]
+    query = _query(", ".join(["group_concat(row)", *columns]), terms)
+    ((numbers, *lines),) = connection.execute(query, given)
+    if not numbers:
+        return _numbers(None)
+    rows = _numbers(numbers)
+    passes = np.ones(len(rows), np.bool_)
+    for test, line in zip(tests, lines, strict=True):
+        passes &= np.fromiter(test.passes(line.split("\n")), np.bool_, len(rows))
+    return rows[passes]
 
 
 def _numbers(text: str | None) -> Numbers:
