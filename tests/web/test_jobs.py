@@ -118,6 +118,8 @@ def test_16_a_job_goes_on_after_a_restart(own: Path, keys: Keys, monkeypatch: py
     """The first service is stopped after its first commit; the second one ends the job, and says so."""
     count = 12
     parts = [file_part(picture(2000 + i), f"{i}.jpg") for i in range(count)]
+    parts.insert(3, file_part(b"\xff\xd8\xff but no more", "broken.jpg"))
+    broken = {"name": "broken.jpg", "reason": "not-an-image"}
     reached, go_on = threading.Event(), threading.Event()
     real = ingest
 
@@ -141,7 +143,8 @@ def test_16_a_job_goes_on_after_a_restart(own: Path, keys: Keys, monkeypatch: py
     monkeypatch.setattr(jobs_module, "ingest", real)
     with writing(own, keys) as (client, _):
         job = finished(client, url)
-        assert (job["state"], job["done"], job["added"], job["skipped"]) == ("done", count, count, [])
+        assert (job["state"], job["done"], job["added"]) == ("done", count + 1, count)
+        assert job["skipped"] == [broken]  # and not that its file is gone
         assert client.get("/v1/gallery").json["items"] == 61 + count
     with writing(own, keys) as (client, _):  # and a third one still knows
         assert client.get(url).json == job

@@ -207,8 +207,10 @@ class Jobs:
         for problem in done.problems:
             name = called[problem.id.removeprefix(f"{PREFIX}/")]
             job.skipped.append({"name": name, "reason": problem.reason})
-            self._uploads.forget(problem.id)
         job.done, job.added = job.total, len(names) - len(done.problems)
+        refused = {f"{PREFIX}/{name}" for name, _ in job.files if name not in called}
+        for item in refused.union(problem.id for problem in done.problems):
+            self._uploads.forget(item)  # not before the end: a job that is gone on with says the same of them
 
     def _decodable(self, job: Job) -> dict[str, str]:
         """The files that can be decoded, each tried in a process that may die, and what they are called.
@@ -224,7 +226,6 @@ class Jobs:
             except ImageError as error:
                 job.skipped.append({"name": shown, "reason": error.reason})
                 job.done += 1
-                self._uploads.forget(f"{PREFIX}/{name}")
             else:
                 called[name] = shown
         return called
