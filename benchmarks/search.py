@@ -28,13 +28,14 @@ Result (Python 3.11, faiss 1.15.1, x86-64 with AVX2, one thread). Times faster t
     1M, 128 bits                 75 %    13    .13     4.5   .41     15   (2,179)               3.0
     1M, 128 bits                 91 %    7.5   .23     2.7   .67     29   (93)                  3.4
     1M, 128 bits, uniform       100 %    1.5   1.2     1.3   1.4     221  (0)                   3.6
-    10M, 64 bits                 64 %    185   .02     62    .06     63   (3,944)               2.5
+    10M, 64 bits                 64 %    221   .02     66    .06     138  (3,944)               2.8
     10M, 64 bits, linear         87 %    62    .06     23    .16     182  (230)                 3.1
     10M, 64 bits, uniform       100 %    4.7   .81     2.6   1.4     907  (0)                   3.4
 
 A search within a radius of many answers is bound by writing them down in order, which faiss does not do. Asked one
 query at a time, both sides so, the ratios are .3 to 1.1 of these; 128-bit uniform codes are then slower than faiss
-(.8). Ten million codes are built in 4.5 to 5.7 s.
+(.8). Ten million codes are built in 4.5 to 5.7 s. The line of 10 million at 64 % is of a later
+version, on a machine with a load of 9; the version of the others had 185, 62 and 63 times there, with 2.5 of memory.
 """
 
 from __future__ import annotations
