@@ -19,9 +19,9 @@ from anglehash.serve.web.problems import RefusalError, problem
 FEW = 64
 """Bytes: what brings fewer, and no end of the request, comes slowly."""
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.01, 2.0
-"""Seconds until more is read of what comes slowly; each time four times as long, and never exactly so: else all
-that began together would be read together."""
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 3.0
+"""Seconds until more is read of what comes slowly; each time sixteen times as long, and never exactly so: else all
+that began together would be read together. A client that sends its headers line by line waits for the first alone."""
 
 
 def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
@@ -74,7 +74,7 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
             if count >= FEW or not unfinished or self.transport.is_closing():
                 self._pauses = 0
                 return
-            seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 4**self._pauses) * random.uniform(0.5, 1)
+            seconds = min(LONGEST_PAUSE, FIRST_PAUSE * 16**self._pauses) * random.uniform(0.5, 1)
             self._pauses = min(self._pauses + 1, 8)
             self.transport.pause_reading()
             self._pause = self.loop.call_later(seconds, self._read_on)
