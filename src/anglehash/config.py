@@ -21,7 +21,7 @@ class TrainConfig:
 
     Attributes:
         bits: length of a code, 4..1024.
-        method: name of the loss.
+        method: name of the method: ``posterior``, our own, ``andsh``, the paper's, or another of docs/methods.md.
         preset: a named group of settings of that method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
         backbone: name of the network that turns images into features.
@@ -40,11 +40,13 @@ class TrainConfig:
         unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing, in training and when encoding.
         seed: seed of the weights, the order of images, dropout and augmentation.
+        device: where networks learn, ``cpu`` or ``cuda``; features are computed on the CPU. Other codes come out
+            of another device.
         threads: CPU threads of the network; two busy threads can be slower than one.
     """
 
     bits: int = 64
-    method: str = "andsh"
+    method: str = "posterior"
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
     backbone: str = "efficientnet_lite0"
@@ -63,6 +65,7 @@ class TrainConfig:
     unlabelled: str = "refuse"
     salvage: bool = False
     seed: int = 0
+    device: str = "cpu"
     threads: int = 1
 
     def __post_init__(self) -> None:
@@ -83,6 +86,8 @@ class TrainConfig:
         ):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), low, high)
+        if self.device not in ("cpu", "cuda"):
+            raise ConfigError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
         if self.unlabelled not in ("refuse", "skip"):
             raise ConfigError(f"unlabelled must be 'refuse' or 'skip', got {self.unlabelled!r}")
 

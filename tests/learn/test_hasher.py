@@ -44,6 +44,7 @@ def colours(n: int, seed: int = 0) -> tuple[list[Pixels], list[str]]:
 def small(**changes: object) -> Hasher:
     options: dict[str, object] = {
         "bits": 12,
+        "method": "andsh",
         "backbone": "tiny",
         "size": 12,
         "settings": {"epochs": 4, "learning_rate": 0.01, "batch_size": 16},
@@ -270,3 +271,23 @@ def test_fine_tuning_changes_a_pretrained_backbone_but_keeps_its_statistics() ->
 
 def test_all_errors_are_of_one_family() -> None:
     assert issubclass(NotFittedError, AnglehashError)
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line() -> None:
+    with pytest.raises(ConfigError, match=r"device must be 'cpu' or 'cuda', got 'gpu'"):
+        small(settings={"device": "gpu"}).fit(*colours(8))
+    if not torch.cuda.is_available():
+        with pytest.raises(ConfigError, match="needs a GPU for each process"):
+            small(settings={"device": "cuda"}).fit(*colours(8))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_a_gpu_learns_what_the_cpu_learns() -> None:
+    images, labels = colours(60)
+    found = {}
+    for device in ("cpu", "cuda"):
+        settings = {"epochs": 4, "learning_rate": 0.01, "batch_size": 16, "device": device}
+        model = small(settings=settings).fit(images, labels).model_
+        assert next(model.head.parameters()).device.type == "cpu"
+        found[device] = model.log[-1]["loss"]
+    assert found["cuda"] == pytest.approx(found["cpu"], rel=0.1)

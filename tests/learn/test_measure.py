@@ -21,7 +21,7 @@ def split() -> RetrievalSplit:
 @pytest.fixture(scope="module")
 def model(split: RetrievalSplit) -> Model:
     settings = {"epochs": 4, "learning_rate": 3e-3, "flip": False}
-    return Hasher(bits=16, backbone="tiny", size=16, settings=settings).fit(split).model_
+    return Hasher(16, "andsh", backbone="tiny", size=16, settings=settings).fit(split).model_
 
 
 def test_the_result_is_that_of_the_codes(model: Model, split: RetrievalSplit) -> None:

@@ -15,7 +15,7 @@ from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.training import FeatureInputs, ImageInputs, train
 
-CONFIG = TrainConfig(bits=8, epochs=6, batch_size=16, learning_rate=0.01, weight_decay=1e-3)
+CONFIG = TrainConfig(method="andsh", bits=8, epochs=6, batch_size=16, learning_rate=0.01, weight_decay=1e-3)
 RNG = np.random.default_rng(0)
 CLASSES = RNG.integers(0, 3, 60)
 FEATURES = (RNG.normal(size=(3, 10))[CLASSES] + RNG.normal(size=(60, 10))).astype(np.float32)

@@ -230,7 +230,7 @@ def test_settings_come_from_a_file_and_the_command_line_wins(
     photos: Path, tmp_path: Path, anglehash: Any
 ) -> None:
     (tmp_path / "run.toml").write_text(
-        'backbone = "tiny"\nsize = 12\nepochs = 1\nbits = 48\n[loss]\ngamma = 1.0\n'
+        'method = "andsh"\nbackbone = "tiny"\nsize = 12\nepochs = 1\nbits = 48\n[loss]\ngamma = 1.0\n'
     )
     done = anglehash(
         "train", photos, "-o", tmp_path / "m", "--config", tmp_path / "run.toml", "--bits", 8, "--json"
@@ -427,7 +427,7 @@ def test_a_report_is_replaced_with_force(photos: Path, trained: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[loss]\ngama = 3.0", "did you mean 'gamma'"),
+        ("[loss]\nneste = 64", "did you mean 'nested'"),
         ("size = 12.5", "whole number"),
         ("epoch = 3", "'epochs'"),
     ],

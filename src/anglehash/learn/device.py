@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+
+from anglehash.errors import ConfigError
 
 
 @contextmanager
@@ -17,6 +20,26 @@ def torch_threads(number: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def training_device(name: str) -> torch.device:
+    """Where a network learns: ``cpu``, or ``cuda``, of which each of several processes takes its own.
+
+    Raises:
+        ConfigError: there is no GPU, or none for this process.
+
+    >>> training_device("cpu")
+    device(type='cpu')
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    own, count = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+    if own >= count:
+        raise ConfigError(
+            f"device 'cuda' needs a GPU for each process and a torch that can use it, and finds {count}: leave out "
+            "--device, or start fewer processes"
+        )
+    return torch.device("cuda", own)
 
 
 def device_name() -> str:

@@ -46,9 +46,9 @@ class EndToEnd(nn.Module):
 def logits_of_images(network: EndToEnd, pixels: NDArray[np.uint8], *, block: int = 64) -> NDArray[np.float32]:
     """Logits of prepared images, without augmentation, in evaluation mode."""
     network.eval()
-    parts = []
+    parts, device = [], next(network.parameters()).device
     with torch.inference_mode():
         for images in torch.from_numpy(pixels).split(block):  # type: ignore[no-untyped-call]
             planes = images.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-            parts.append(network(planes).numpy())
+            parts.append(network(planes.to(device)).cpu().numpy())
     return np.concatenate(parts)

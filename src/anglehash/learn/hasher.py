@@ -37,7 +37,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         bits: length of a code, 4..1024.
-        method: name of the loss.
+        method: its name (docs/methods.md).
         preset: named settings of the method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
         backbone: network that gives features.
@@ -62,7 +62,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         bits: int = 64,
-        method: str = "andsh",
+        method: str = "posterior",
         *,
         preset: str = "default",
         loss: Mapping[str, Any] | None = None,

@@ -33,6 +33,7 @@ import torch
 from torch import Tensor, distributed, nn
 
 from anglehash.errors import ConfigError, TrainingError, first_line
+from anglehash.learn.device import training_device
 
 T = TypeVar("T")
 
@@ -144,7 +145,7 @@ class Ranks:
     def wait(self) -> None:
         """Go on when all processes have come here."""
         if self.size > 1:
-            self._collect(distributed.barrier)
+            self._collect(distributed.all_reduce, torch.zeros(1))  # a barrier, for any backend
 
     def once(self, make: Callable[[], T]) -> T:
         """What process 0 makes, on all of them; the others wait, and leave it the processors.
@@ -225,8 +226,10 @@ class _Gather(torch.autograd.Function):
 
 
 @contextmanager
-def ranks_of_this_run() -> Iterator[Ranks]:
+def ranks_of_this_run(device: str = "cpu") -> Iterator[Ranks]:
     """The processes that ``torchrun`` started together; one, where it did not.
+
+    They talk through gloo, about what lies on GPUs (``device`` is ``cuda``) through nccl.
 
     Raises:
         TrainingError: the others cannot be reached.
@@ -240,7 +243,10 @@ def ranks_of_this_run() -> Iterator[Ranks]:
             "this build of torch cannot train in several processes: install another, or start one"
         )
     try:
-        distributed.init_process_group("gloo", timeout=_PATIENCE)
+        if device == "cuda":
+            torch.cuda.set_device(training_device(device))
+        backend = "cpu:gloo,cuda:nccl" if device == "cuda" else "gloo"
+        distributed.init_process_group(backend, timeout=_PATIENCE)
     except (RuntimeError, ValueError) as error:
         raise TrainingError(
             f"the processes of this training did not find each other: start them with torchrun ({first_line(error)})"

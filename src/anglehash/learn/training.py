@@ -22,6 +22,7 @@ from anglehash.config import TrainConfig
 from anglehash.errors import TrainingError
 from anglehash.files import sha256_json
 from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.device import training_device
 from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.progress import Report, silent
 
@@ -116,8 +117,10 @@ def train(
     """
     assert config.epochs is not None
     assert config.learning_rate is not None
-    n, epochs = len(inputs), config.epochs
-    targets = torch.from_numpy(labels)
+    n, epochs, device = len(inputs), config.epochs, training_device(config.device)
+    targets = torch.from_numpy(labels).to(device)
+    for part in (network, loss):
+        part.to(device)
     steps = steps_of_epoch(n, config.batch_size)
     optimizer = _optimizer(network, loss, config)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -138,10 +141,10 @@ def train(
             total = 0.0
             for step, rows in enumerate(torch.randperm(n).tensor_split(steps)):
                 tell_progress((epoch * steps + step) / (epochs * steps))
-                tell_rows(rows)
+                tell_rows(rows.to(device))
                 with ranks.own_randomness(config.seed, epoch, step):
-                    logits = network(inputs.batch(ranks.share(rows)))
-                value = loss(ranks.gather(logits), targets[rows])
+                    logits = network(inputs.batch(ranks.share(rows)).to(device))
+                value = loss(ranks.gather(logits), targets[rows.to(device)])
                 _backward(value, optimizer, epoch, step)
                 ranks.sum_gradients(network.parameters())
                 optimizer.step()
@@ -161,6 +164,8 @@ def train(
             log.append(record)
             if ranks.first:
                 checkpoint.save(state, optimizer, schedule, log)
+    for part in (network, loss):
+        part.cpu()
     return log
 
 
@@ -224,7 +229,7 @@ def logits_of(head: nn.Module, features: NDArray[np.float32], *, block: int = 25
     Computed in float64, so that an image's code does not depend on the images beside it; in small blocks,
     whose float64 copy stays in the processor's cache.
     """
-    precise = copy.deepcopy(head).double().eval()
+    precise = copy.deepcopy(head).cpu().double().eval()
     blocks = torch.from_numpy(features).split(block)  # type: ignore[no-untyped-call]  # no image: one empty block
     with torch.inference_mode():
         return np.concatenate([precise(part.double()).float().numpy() for part in blocks])

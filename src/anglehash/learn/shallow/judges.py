@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from anglehash.learn.head import Dropout, mean_and_scale
 from anglehash.learn.shallow.checks import Features, Labels
+from anglehash.learn.training import steps_of_epoch
 
 BATCH = 128
 SERIES = 16  # terms of the logarithm in :func:`agreement`
@@ -104,7 +105,7 @@ def learn_classifier(x: Tensor, y: Tensor, recipe: Recipe, *, several: bool) -> 
     """A classifier by AdamW on the log loss, in evaluation mode."""
     net = Classifier(x.shape[1], recipe.hidden, y.shape[1], recipe.dropout)
     groups = [{"params": net.parameters(), "weight_decay": recipe.weight_decay}]
-    steps = max(1, round(len(x) / BATCH))
+    steps = steps_of_epoch(len(x), BATCH)
     for turn in turns(groups, recipe.learning_rate, len(x), steps, recipe.epochs):
         turn.step(_log_loss(net(x.index_select(0, turn.rows)), y[turn.rows], several=several))
     return net.eval()

@@ -20,7 +20,8 @@ from anglehash.serve.console import (
 )
 
 _SETTINGS = (
-    "bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "threads", "unlabelled", "salvage",
+    "bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "device", "threads",
+    "unlabelled", "salvage",
 )  # fmt: skip
 
 
@@ -34,13 +35,16 @@ _SETTINGS = (
     help="Folder of the new model.",
 )
 @click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
-@click.option("--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: andsh]")
+@click.option(
+    "--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: posterior]"
+)
 @click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
 @click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")
 @click.option("--fine-tune/--frozen", default=None, help="Train the backbone too, or keep it.")
 @click.option("--epochs", type=int, help="Passes over the images.")
 @click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
+@click.option("--device", help="Where networks learn, cpu or cuda.  [default: cpu]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
 @click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
 @click.option("--config", type=PATH, help="TOML file of settings.")
@@ -90,7 +94,7 @@ def command(
     dataset = open_dataset(data, root=root, download=download)
     protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
     check_split_options(options, protocol)
-    with ranks_of_this_run() as ranks:
+    with ranks_of_this_run(settings.device) as ranks:
         report = Console() if ranks.first else silent
         if ranks.first:
             which = f"protocol {protocol}" if protocol else "all but a tenth for validation"
@@ -99,6 +103,17 @@ def command(
                 f"{settings.bits} bits (--bits), {which}",
                 err=True,
             )
+            if (
+                settings.epochs
+                and is_shallow(settings.method)
+                and not settings.fine_tune
+                and settings.backbone != "tiny"
+            ):
+                click.echo(
+                    f"{settings.method} learns from the features of a frozen backbone, where epochs have no effect; "
+                    "its own options stand in [loss] of --config",
+                    err=True,
+                )
             if ranks.size > 1 and is_shallow(settings.method):
                 click.echo(
                     f"{ranks.size} processes share the backbone's work; {settings.method} is learned by the first of "
@@ -122,8 +137,8 @@ def command(
         facts,
         as_json=as_json,
         text=lambda: (
-            f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes, "
-            f"{len(model.log)} epoch{'s' * (len(model.log) != 1)}"
+            f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes"
+            + (f", {len(model.log)} epochs" if len(model.log) > 1 else "")
             + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")
         ),
     )
