@@ -10,32 +10,30 @@ Every answer is held against faiss with its ties put in order. The engine's own 
 scan is better) were set on these same codes and this machine, so the ratios are not those of a stranger's codes.
 
 "Bare scan" is XOR and popcount of all rows with nothing made of it: no scan of rows can be quicker. Times are the
-best of five, taking turns; the machine was busy. Of two whole runs this is the second; the first gave up to 40 % more
-milliseconds where tables are used (10.8 times faiss in place of 12 at 63 % and k = 100, 1.9 in place of 2.6 for Tiny),
-and for 10 million uniform codes too, where what a touch costs was set anew between the two.
+best of five, taking turns; a test suite ran on the other core. An earlier whole run, on a busy machine, gave up to 40 %
+more milliseconds where tables are used.
 
 Result (Python 3.11, faiss 1.15.1, x86-64 with AVX2, one thread). Times faster than ``IndexBinaryFlat``, in batches of
 100 queries (40 at 10 million); behind it, our time as a part of a bare scan's; memory as multiple of the packed codes:
 
     codes                     distinct   k = 10        k = 100       within 2 bits            memory
-    1M, 64 bits, csq             26 %    78    .05     33    .12     1.4  (33,958 answers)      1.5
-    1M, 64 bits                  42 %    60    .06     23    .17     2.9  (16,217)              1.9
-    1M, 64 bits                  63 %    39    .09     12    .32     10   (2,484)               2.6
-    1M, 64 bits, linear          87 %    16    .24     4.9   .80     25   (162)                 3.3
-    1M, 64 bits, Tiny            99 %    6.3   .59     2.6   1.5     71   (0)                   3.7
-    1M, 64 bits, uniform        100 %    2.7   1.4     1.9   2.0     118  (0)                   3.7
-    1M, 128 bits                 67 %    17    .10     6.2   .29     8    (5,378)               2.7
-    1M, 128 bits                 75 %    13    .13     4.5   .41     15   (2,179)               3.0
-    1M, 128 bits                 91 %    7.5   .23     2.7   .67     29   (93)                  3.4
-    1M, 128 bits, uniform       100 %    1.5   1.2     1.3   1.4     221  (0)                   3.6
-    10M, 64 bits                 64 %    221   .02     66    .06     138  (3,944)               2.8
-    10M, 64 bits, linear         87 %    62    .06     23    .16     182  (230)                 3.1
-    10M, 64 bits, uniform       100 %    4.7   .81     2.6   1.4     907  (0)                   3.4
+    1M, 64 bits, csq             26 %    78    .05     33    .11     5.4   (33,958)         1.7
+    1M, 64 bits                  42 %    66    .06     24    .16     6.9   (16,217)         2.3
+    1M, 64 bits                  63 %    42    .09     13    .29     18    (2,484)          3.0
+    1M, 64 bits, linear          87 %    21    .18     6.2   .64     44    (162)            4.0
+    1M, 64 bits, Tiny           100 %    7.8   .48     2.7   1.4     73    (0)              3.7
+    1M, 64 bits, uniform        100 %    2.6   1.4     1.9   2.0     114   (0)              3.7
+    1M, 128 bits                 67 %    19    .09     6.8   .27     15    (5,378)          3.2
+    1M, 128 bits                 75 %    15    .12     4.6   .40     30    (2,179)          3.5
+    1M, 128 bits                 91 %    10    .24     3.6   .68     26    (93)             3.4
+    1M, 128 bits, uniform       100 %    1.5   1.2     1.3   1.4     136   (0)              3.6
+    10M, 64 bits                 64 %    254   .01     78    .05     123   (3,944)          2.8
+    10M, 64 bits, linear         87 %    81    .05     27    .13     332   (230)            3.5
+    10M, 64 bits, uniform       100 %    3.4   1.1     2.6   1.4     1159  (0)              3.9
 
 A search within a radius of many answers is bound by writing them down in order, which faiss does not do. Asked one
 query at a time, both sides so, the ratios are .3 to 1.1 of these; 128-bit uniform codes are then slower than faiss
-(.8). Ten million codes are built in 4.5 to 5.7 s. The line of 10 million at 64 % is of a later
-version, on a machine with a load of 9; the version of the others had 185, 62 and 63 times there, with 2.5 of memory.
+(.9). Ten million codes are built in 4.5 to 5.7 s.
 """
 
 from __future__ import annotations
