@@ -33,7 +33,7 @@ Result (Python 3.11, faiss 1.15.1, x86-64 with AVX2, one thread). Times faster t
 
 A search within a radius of many answers is bound by writing them down in order, which faiss does not do. Asked one
 query at a time, both sides so, the ratios are .3 to 1.1 of these; 128-bit uniform codes are then slower than faiss
-(.9). Ten million codes are built in 4.5 to 5.7 s.
+(.9). Ten million codes are built in 6.6 to 10.5 s.
 """
 
 from __future__ import annotations
