@@ -72,7 +72,11 @@ def test_the_hash_tells_every_setting_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_chosen_settings_come_between_the_run_and_the_variant(tmp_path: Path) -> None:
-    chosen = {"andsh": {"settings": {"hidden": 0, "epochs": 7, "loss": {"gamma": 1.0, "beta": 0.5}}}}
+    chosen = {
+        "andsh": {
+            "settings": {"method": "andsh", "hidden": 0, "epochs": 7, "loss": {"gamma": 1.0, "beta": 0.5}}
+        }
+    }
     (tmp_path / "tuned.json").write_text(json.dumps({"chosen": chosen}))
     text = """
     data = "digits"
@@ -115,8 +119,14 @@ def test_a_variant_may_take_the_chosen_settings_of_another_row(tmp_path: Path) -
         ('variants = [{ name = "itq", method = "itq" }]', "two variants are called 'itq'"),
         ("variants = [{ bits = [8] }]", "a variant needs a name"),
         ("settings = { epoch = 3 }", "unknown setting 'epoch'; did you mean 'epochs'"),
-        ('variants = [{ name = "a", loss = { gama = 1 } }]', "unknown option of the method andsh 'gama'"),
-        ('variants = [{ name = "a", preset = "papper" }]', "unknown preset of andsh 'papper'"),
+        (
+            'variants = [{ name = "a", method = "andsh", loss = { gama = 1 } }]',
+            "unknown option of the method andsh 'gama'",
+        ),
+        (
+            'variants = [{ name = "a", method = "andsh", preset = "papper" }]',
+            "unknown preset of andsh 'papper'",
+        ),
         ('tuned = "absent.json"', "absent.json is not a file of chosen settings"),
         ('examples = { variants = ["csq"] }', "unknown variant of the examples 'csq'"),
         ("examples = { querys = 3 }", "unknown key of the examples 'querys'; did you mean 'queries'"),

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDE, NARROW = (1280, 900), (390, 844)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # it runs an event loop, which tests elsewhere must not find
 def browser() -> Iterator[Browser]:
     sync_api = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
     names = ["chromium", "chromium-browser", "google-chrome"]
