@@ -11,7 +11,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -30,11 +30,10 @@ from anglehash.search.remote.target import Target
 from anglehash.search.remote.view import connect
 from anglehash.search.remote.wanted import ALL
 from anglehash.search.store.database import State
-from anglehash.search.store.database import connect as connect_database
 from anglehash.search.store.items import Item
-from anglehash.search.store.layout import KIND, Store, read_receipt
+from anglehash.search.store.layout import KIND, Store
 from anglehash.search.store.opening import attach, make_store, open_writer
-from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.sources import sources_of, write_source
 from anglehash.search.store.writer import CHUNK, Changes
 
 BATCH = 5000
@@ -127,7 +126,7 @@ def _push(
     entry = Entry(
         collection=staging, bits=gallery.bits, model=gallery.model_id, root=gallery.root, created_by=us(),
         generation=(old.generation if old else 0) + 1, last_row=count, live=count, checksum=digest,
-        sources=_sources(gallery.path),
+        sources=tuple(sources_of(gallery.path).items()),
     )  # fmt: skip
     engine.set_entry(target.name, entry.text())
     _clean(engine, target.name, staging)
@@ -145,13 +144,6 @@ def _refuse_others(old: Entry, gallery: Gallery, target: Target) -> None:
 def _rows(gallery: Gallery) -> Iterator[Row]:
     """The rows of a gallery, numbered from 1 in its order."""
     return (row_of(stored.item, number) for number, stored in enumerate(gallery, 1))
-
-
-def _sources(path: Path) -> tuple[tuple[int, Source], ...]:
-    """Where the items of a gallery come from."""
-    store, _ = read_receipt(path)
-    with closing(connect_database(store.database)) as connection:
-        return tuple(read_sources(connection, store.database).items())
 
 
 def _batches(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -12,7 +12,7 @@ from anglehash.search.remote.rows import key_of, row_of
 from anglehash.search.remote.view import View, read_entry
 from anglehash.search.store.commits import Applied, Changes, codes_of
 from anglehash.search.store.items import Seen, Stored
-from anglehash.search.store.sources import Source
+from anglehash.search.store.sources import Source, number_of
 
 
 class RemoteWriter:
@@ -72,11 +72,10 @@ class RemoteWriter:
         view = self._view
         with view.engine.exclusive(view.target.name):
             entry = read_entry(view.engine, view.target)
-            for number, old in entry.sources:
-                if old == source:
-                    return number
-            number = max((number for number, _ in entry.sources), default=0) + 1
-            self._note(replace(entry, sources=(*entry.sources, (number, source))))
+            known = dict(entry.sources)
+            number = number_of(source, known)
+            if number not in known:
+                self._note(replace(entry, sources=(*entry.sources, (number, source))))
         return number
 
     def items(self, names: Sequence[str]) -> dict[str, Stored]:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import sqlite3
 import zlib
+from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from anglehash.errors import ModelError
+from anglehash.search.store.database import connect
+from anglehash.search.store.layout import read_receipt
 from anglehash.search.store.sqlite import sqlite_errors
 
 if TYPE_CHECKING:
@@ -107,6 +111,27 @@ def read_sources(connection: sqlite3.Connection, path: Path, root: str = "") -> 
     if root:
         found.setdefault(0, Source(root))
     return found
+
+
+def sources_of(path: Path, root: str = "") -> dict[int, Source]:
+    """All sources of the gallery in a folder, by their numbers; ``root`` as for :func:`read_sources`.
+
+    Raises:
+        ModelError: there is no gallery, or a source is damaged.
+    """
+    store, _ = read_receipt(path)
+    with closing(connect(store.database)) as connection:
+        return read_sources(connection, store.database, root)
+
+
+def number_of(source: Source, known: Mapping[int, Source]) -> int:
+    """The number of a source among those known, or, where it is new, the next one.
+
+    >>> number_of(Source("/b"), {1: Source("/a"), 4: Source("/b")}), number_of(Source("/c"), {4: Source("/b")})
+    (4, 5)
+    """
+    new = max(known, default=0) + 1
+    return next((number for number, old in known.items() if old == source), new)
 
 
 def write_source(connection: sqlite3.Connection, number: int, source: Source) -> None:

@@ -23,7 +23,7 @@ from anglehash.search.store.items import COLUMNS, Item, Seen, Stored, name_bytes
 from anglehash.search.store.layout import Receipt, Store, acknowledge, write_receipt
 from anglehash.search.store.reader import SMALL, Part, read_part
 from anglehash.search.store.segments import Segment, write_segment
-from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.sources import Source, number_of, read_sources, write_source
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 __all__ = ["CHUNK", "LONG_TAIL", "TAIL", "Applied", "Changes", "Writer"]
@@ -144,12 +144,10 @@ class Writer:
     def add_source(self, source: Source) -> int:
         """The number of a source; a new one is noted."""
         known = read_sources(self.connection, self._file)
-        for number, old in known.items():
-            if old == source:
-                return number
-        number = max(known, default=0) + 1
-        with transaction(self.connection, self._file, write=True):
-            write_source(self.connection, number, source)
+        number = number_of(source, known)
+        if number not in known:
+            with transaction(self.connection, self._file, write=True):
+                write_source(self.connection, number, source)
         return number
 
     @property

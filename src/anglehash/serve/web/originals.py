@@ -14,10 +14,8 @@ from anglehash.data.images import read_file
 from anglehash.errors import AnglehashError, ImageError
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.store.database import connect
 from anglehash.search.store.items import Item
-from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.sources import Source, read_sources
+from anglehash.search.store.sources import Source, sources_of
 from anglehash.serve.web.collection import Searchable
 from anglehash.serve.web.problems import RefusalError
 
@@ -71,12 +69,7 @@ class Originals:
     def _read_sources(self) -> dict[int, Source]:
         gallery = self._gallery
         if isinstance(gallery, Gallery):
-            store, _ = read_receipt(gallery.path)
-            connection = connect(store.database)
-            try:
-                return read_sources(connection, store.database, gallery.root)
-            finally:
-                connection.close()
+            return sources_of(gallery.path, gallery.root)
         if isinstance(gallery, RemoteGallery):
             return gallery.sources
         return {0: Source(gallery.root)} if gallery.root else {}
