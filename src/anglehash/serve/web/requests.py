@@ -92,31 +92,6 @@ class FilterRequest(_Request):
         )
 
 
-class SearchRequest(_Request):
-    """A search by an item of the gallery, or by a code."""
-
-    id: Name | None = None
-    code: Code | None = None
-    k: K = 20
-    max_distance: Distance | None = None
-    filter: FilterRequest | None = None
-    cursor: Cursor | None = None
-
-    @model_validator(mode="after")
-    def _one_query(self) -> Self:
-        if (self.id is None) == (self.code is None):
-            raise ValueError("give id or code, and not both")
-        return self
-
-
-class ImageFields(_Request):
-    """What may stand beside the image in a form."""
-
-    k: K = 20
-    max_distance: Distance | None = None
-    filter: FilterRequest | None = None
-
-
 class BatchQuery(_Request):
     """One of several queries."""
 
@@ -128,6 +103,23 @@ class BatchQuery(_Request):
         if (self.id is None) == (self.code is None):
             raise ValueError("give id or code, and not both")
         return self
+
+
+class SearchRequest(BatchQuery):
+    """A search by an item of the gallery, or by a code."""
+
+    k: K = 20
+    max_distance: Distance | None = None
+    filter: FilterRequest | None = None
+    cursor: Cursor | None = None
+
+
+class ImageFields(_Request):
+    """What may stand beside the image in a form."""
+
+    k: K = 20
+    max_distance: Distance | None = None
+    filter: FilterRequest | None = None
 
 
 class BatchRequest(_Request):
