@@ -66,6 +66,20 @@ def kind_of(name: str) -> str:
     return "shallow" if is_shallow(name) and name not in _NETWORKS else "deep"
 
 
+def is_frozen(config: TrainConfig) -> bool:
+    """Whether a run leaves its backbone as it is and learns from its features alone, by no loss of batches.
+
+    What is said of epochs, rates and the like then means nothing.
+
+    Raises:
+        ConfigError: there is no such method.
+
+    >>> [is_frozen(TrainConfig(method=name)) for name in ("posterior", "itq", "andsh")]
+    [True, True, False]
+    """
+    return is_shallow(config.method) and not config.fine_tune
+
+
 def settled(config: TrainConfig) -> TrainConfig:
     """The config with every open setting taken from its method's preset, else from :data:`COMMON`.
 

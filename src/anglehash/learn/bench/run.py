@@ -16,7 +16,7 @@ from anglehash.errors import ConfigError, unknown
 from anglehash.evaluation.rivals import LEAST_BYTES, RIVALS
 from anglehash.files import sha256_json
 from anglehash.learn.bench.checks import check_examples, check_kind, check_layers, check_once, read_tuned
-from anglehash.learn.methods import default_options, is_shallow, kind_of, settled
+from anglehash.learn.methods import default_options, is_frozen, kind_of, settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ def telling_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that are not at their default and mean something, for people."""
     usual = TrainConfig().to_dict()
     telling = {name: value for name, value in config.to_dict().items() if value != usual[name]}
-    if is_shallow(config.method) and not config.fine_tune:
+    if is_frozen(config):
         return {name: value for name, value in telling.items() if name in _OF_FEATURES}
     return telling
 
@@ -303,7 +303,7 @@ def _decisive(config: TrainConfig) -> dict[str, Any]:
     """
     own, usual = config.to_dict(), TrainConfig().to_dict()
     own["loss"] = {**default_options(config.method), **config.loss}
-    if is_shallow(config.method) and not config.fine_tune:
+    if is_frozen(config):
         return {name: own[name] for name in _OF_FEATURES}
     del own["preset"]  # its values are among the others
     return {name: value for name, value in own.items() if name in _OF_ALL or value != usual[name]}

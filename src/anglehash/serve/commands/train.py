@@ -80,7 +80,7 @@ def command(
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir, refuse_existing
     from anglehash.learn.fitting import fit
-    from anglehash.learn.methods import is_shallow
+    from anglehash.learn.methods import is_frozen, is_shallow
     from anglehash.learn.ranks import ranks_of_this_run
     from anglehash.learn.workfolder import working_folder
     from anglehash.manifest import is_a
@@ -103,12 +103,7 @@ def command(
                 f"{settings.bits} bits (--bits), {which}",
                 err=True,
             )
-            if (
-                settings.epochs
-                and is_shallow(settings.method)
-                and not settings.fine_tune
-                and settings.backbone != "tiny"
-            ):
+            if settings.epochs and is_frozen(settings) and settings.backbone != "tiny":
                 click.echo(
                     f"{settings.method} learns from the features of a frozen backbone, where epochs have no effect; "
                     "its own options stand in [loss] of --config",
