@@ -72,7 +72,7 @@ from anglehash.learn.on_features import Labelled, learn_head, map_of_logits
 from anglehash.learn.training import logits_of
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.charts import Axis, Line, Look, Point, Size, line_chart
-from anglehash.serve.report.parts import style
+from anglehash.serve.report.parts import standing_alone
 from anglehash.serve.report.scales import listed, logarithmic
 
 HERE = Path(__file__).parent
@@ -342,18 +342,9 @@ def drawing(columns: Sequence[Cell]) -> Markup:
     panels = [panel(columns, *row, y=number * PANEL.height) for number, row in enumerate(PANELS)]
     words = "Solid: pairs. Dotted: triplets. Dashed: class-wise. Grey dots: in proportion to the images."
     height = PANEL.height * len(PANELS) + 30
-    return tag(
-        "svg",
-        tag("title", "What training costs as images and classes grow"),
-        tag("style", style("alone.css"), style("charts.css")),
-        tag("rect", x=-8, width="100%", height="100%", rx=10),
-        *panels,
-        tag("text", words, x=PANEL.left, y=height - 14),
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"-8 0 {PANEL.width + 8:g} {height:g}",
-        role="img",
-        class_="chart",
-    )
+    note = tag("text", words, x=PANEL.left, y=height - 14)
+    title = "What training costs as images and classes grow"
+    return standing_alone(title, *panels, note, width=PANEL.width + 8, height=height, left=-8)
 
 
 def panel(columns: Sequence[Cell], sweep: str, key: str, unit: str, title: str, *, y: float) -> Markup:

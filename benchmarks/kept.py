@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from anglehash.serve.markup import tag
 from anglehash.serve.report.charts import Axis, Line, Look, Point, Size, line_chart
-from anglehash.serve.report.parts import style
+from anglehash.serve.report.parts import standing_alone
 from anglehash.serve.report.scales import Scale
 
 RESULTS = Path(__file__).parents[1] / "results"
+SIZE = Size()
 SHARES = {"kept 0": 0.0, "kept 1/4": 0.25, "kept 1/2": 0.5, "kept 3/4": 0.75}
 
 
@@ -34,19 +34,9 @@ def main() -> None:
     across = Scale(-0.03, 1.03, [(x, f"{x:g}") for x in (0, 0.25, 0.5, 0.75, 1)])
     up = Scale(0.35, 0.85, [(y, f"{y:g}") for y in (0.4, 0.5, 0.6, 0.7, 0.8)])
     title = "mAP at 64 bits by the share of bits that keep the features; 1 is ITQ"
-    chart = line_chart(
-        title, lines, Axis("share of the bits that are ITQ's", across), Axis("mAP", up), size=Size()
-    )
-    picture = tag(
-        "svg",
-        tag("style", style("alone.css"), style("charts.css")),
-        tag("rect", width="100%", height="100%", rx=10),
-        chart,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox="0 0 420 300",
-        role="img",
-        class_="chart",
-    )
+    axes = Axis("share of the bits that are ITQ's", across), Axis("mAP", up)
+    chart = line_chart(title, lines, *axes, size=SIZE)
+    picture = standing_alone(title, chart, width=SIZE.width, height=SIZE.height)
     arguments.out.write_text(picture, encoding="utf-8")
 
 
