@@ -17,7 +17,7 @@ SOURCE = Path(anglehash.__file__).parent
 FLOORS = [  # a room may import from lower floors only; rooms on one floor are strangers
     {"errors"},
     {"codes", "files", "registry", "progress"},
-    {"config", "manifest", "sealed"},
+    {"asymmetric", "config", "manifest", "sealed"},
     {"data"},
     {"evaluation", "encode"},
     {"learn", "search"},

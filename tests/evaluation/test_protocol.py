@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from anglehash.asymmetric import asymmetric_distances, bit_weights
 from anglehash.codes import hamming, pack
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
 from anglehash.evaluation.graded import weighted_average_precision
@@ -91,6 +92,7 @@ def test_perfect_codes_score_1() -> None:
         report.map,
         report.map_convention,
         report.map_features,
+        report.map_asymmetric,
         report.ceiling,
         report.class_id_map,
     ):
@@ -98,6 +100,16 @@ def test_perfect_codes_score_1() -> None:
     assert report.precision_radius_2 == {"value": pytest.approx(1), "empty_balls": 0}
     assert report.map_within_radius_2 == pytest.approx(1)
     assert report.unique_codes == 4
+
+
+def test_real_valued_queries_rank_the_codes_of_the_database() -> None:
+    assert QUERY.features is not None
+    distances = asymmetric_distances(bit_weights(QUERY.features), DATABASE.codes)
+    relevant = relevance(QUERY, DATABASE) > 0
+    assert run(rank_cut=30).map_asymmetric == pytest.approx(mean_average_precision(distances, relevant, k=30))
+    report = run(map_features=False, map_asymmetric=False)
+    assert (report.map_features, report.map_asymmetric) == (None, None)
+    assert run(QUERY, replace(DATABASE, features=None)).map_asymmetric == run().map_asymmetric
 
 
 def test_ranks_end_with_the_database() -> None:
@@ -127,15 +139,14 @@ def test_the_report_is_strict_json_with_the_promised_keys() -> None:
     for report in (run(), run(MANY_QUERY, MANY_DATABASE), run(replace(QUERY, posterior=None, features=None))):
         values = report.to_dict()
         assert json.loads(json.dumps(values, allow_nan=False)) == values
-        promised = (
-            "bits map map_convention map_features ceiling class_id_map precision_at per_class unique_codes"
-        )
-        assert {*promised.split(), "queries", "database", "seconds"} <= values.keys()
+        promised = "bits map map_convention map_features map_asymmetric ceiling class_id_map precision_at per_class"
+        assert {*promised.split(), "unique_codes", "queries", "database", "seconds"} <= values.keys()
 
 
 def test_what_is_not_there_is_null() -> None:
     report = run(replace(QUERY, posterior=None, features=None))
-    assert (report.map_features, report.ceiling, report.class_id_map) == (None, None, None)
+    assert (report.map_features, report.map_asymmetric) == (None, None)
+    assert (report.ceiling, report.class_id_map) == (None, None)
     assert run(QUERY, replace(DATABASE, posterior=None)).ceiling is None
 
 

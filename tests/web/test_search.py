@@ -18,7 +18,7 @@ from anglehash.search.passing import passing
 from anglehash.search.store.database import connect
 from anglehash.search.store.layout import Store
 from anglehash.search.view import NAMED
-from anglehash.serve.searching import code_of
+from anglehash.serve.searching import encoding_of
 from anglehash.serve.web.collection import key_of
 from anglehash.serve.web.facts import health, summary_of
 from tests.web.conftest import Client, Running, picture, serving, until
@@ -37,10 +37,10 @@ def test_a_search_by_image_finds_what_the_command_finds(
 ) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="5").json
-    expected = opened.search(code_of(opened, path), 5)[0]
+    expected = opened.search(encoding_of(opened, path).codes, 5)[0]
     assert found(answer) == [(hit.id, hit.distance) for hit in expected]
     assert answer["model"] == opened.model_id
-    assert answer["query"] == {"code": code_of(opened, path).tobytes().hex(), "bits": 16}
+    assert answer["query"] == {"code": encoding_of(opened, path).codes.tobytes().hex(), "bits": 16}
 
 
 def test_a_search_by_code_tells_all_of_each_answer(client: Client, opened: Gallery) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.asymmetric import bit_weights
 from anglehash.codes import Codes, check_bits, check_codes
 from anglehash.errors import DataError
 from anglehash.evaluation import metrics
@@ -19,6 +20,7 @@ from anglehash.evaluation.graded import SHUFFLES, average_cumulative_gain, ndcg
 from anglehash.evaluation.ranking import average_precision_of_codes, rank_tables, shuffled_average_precision
 from anglehash.evaluation.report import Report
 from anglehash.evaluation.scores import (
+    asymmetric_nearness,
     cosine,
     mean_average_precision_of_scores,
     posterior_agreement,
@@ -69,6 +71,8 @@ def evaluate(
     rank_cut: int | None = None,
     extra_cuts: Iterable[int | None] = (),
     precision_at: Iterable[int] = (1, 10, 100, 1000),
+    map_features: bool = True,
+    map_asymmetric: bool = True,
 ) -> Report:
     """Rank the database for every query and report what the ranking is worth.
 
@@ -80,6 +84,8 @@ def evaluate(
         rank_cut: ranks that count; ``None`` ranks the whole database.
         extra_cuts: further rank cuts for ``map_at``.
         precision_at: N of P@N, R@N, ACG@N and NDCG@N; those past the database are left out.
+        map_features: rank by the features of both parts too, if there are any: as many sorts as queries.
+        map_asymmetric: rank by the features of the queries and the codes of the database too; likewise.
 
     Raises:
         CodeMismatchError: codes are not ``bits`` long.
@@ -97,6 +103,7 @@ def evaluate(
         rank_cut=rank_cut,
         **_exact(measured, cuts, ns, several=several),
         **_with_shuffled_ties(query, database, rank_cut, several=several),
+        **_by_features(query, database, rank_cut, both=map_features, asymmetric=map_asymmetric),
         **_references(query, database, rank_cut, several=several),
         per_class=_per_class(measured["average_precision"][:, 0], query.labels, class_names),
         **_code_statistics(database.codes, bits),
@@ -193,19 +200,35 @@ def _with_shuffled_ties(
     }
 
 
-def _references(query: Outputs, database: Outputs, rank_cut: int | None, *, several: bool) -> dict[str, Any]:
-    """What the codes are held against: the features before binarising, and the classifier."""
+def _by_features(
+    query: Outputs, database: Outputs, rank_cut: int | None, *, both: bool, asymmetric: bool
+) -> dict[str, Any]:
+    """What the features before binarising are worth: of queries and database, and of queries alone."""
     labels = query.labels, database.labels
-    found: dict[str, Any] = {"map_features": None, "ceiling": None, "class_id_map": None}
-    if query.features is not None and database.features is not None:
+    found: dict[str, Any] = {"map_features": None, "map_asymmetric": None}
+    if both and query.features is not None and database.features is not None:
         found["map_features"] = mean_average_precision_of_scores(
             query.features, database.features, *labels, similarity=cosine, k=rank_cut
         )
-    if query.posterior is not None and database.posterior is not None:
-        found |= posterior_references(
-            query.posterior, database.posterior, *labels, several=several, rank_cut=rank_cut
+    if asymmetric and query.features is not None:
+        found["map_asymmetric"] = mean_average_precision_of_scores(
+            bit_weights(query.features), database.codes, *labels, similarity=asymmetric_nearness, k=rank_cut
         )
     return found
+
+
+def _references(query: Outputs, database: Outputs, rank_cut: int | None, *, several: bool) -> dict[str, Any]:
+    """What the codes are held against: the classifier."""
+    if query.posterior is None or database.posterior is None:
+        return {"ceiling": None, "class_id_map": None}
+    return posterior_references(
+        query.posterior,
+        database.posterior,
+        query.labels,
+        database.labels,
+        several=several,
+        rank_cut=rank_cut,
+    )
 
 
 def posterior_references(

@@ -16,11 +16,13 @@ class Report:
 
     Attributes:
         bits: length of a code.
-        rank_cut: ranks that count for ``map``, ``map_convention``, ``map_features``, ``ceiling``,
-            ``class_id_map``, ``wap`` and ``per_class``; ``None`` is all.
+        rank_cut: ranks that count for ``map``, ``map_convention``, ``map_features``, ``map_asymmetric``,
+            ``ceiling``, ``class_id_map``, ``wap`` and ``per_class``; ``None`` is all.
         map: mAP of the codes, exact under ties, divided by all relevant items (``min(T, k)`` at a cut).
         map_convention: the papers': hits in the first k as denominator, seeded shuffle on ties.
         map_features: mAP of the real-valued logits by cosine; the gap to ``map`` is the quantization error.
+        map_asymmetric: mAP of the queries' real-valued codes against the database's codes, by
+            :func:`~anglehash.asymmetric.asymmetric_distances`.
         ceiling: mAP of the posterior agreement, of at least one shared label where images have several.
         class_id_map: mAP of the one-hot answer of the classifier, used as a code.
         map_at: ``map`` by rank cut, ``"all"`` or a number.
@@ -47,6 +49,7 @@ class Report:
     map: float
     map_convention: float
     map_features: float | None
+    map_asymmetric: float | None
     ceiling: float | None
     class_id_map: float | None
     map_at: dict[str, float]

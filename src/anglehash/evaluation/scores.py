@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.asymmetric import asymmetric_distances
 from anglehash.codes import pack
 from anglehash.errors import DataError
 from anglehash.evaluation.codebook import distinct
@@ -51,6 +52,11 @@ def shared_label_agreement(queries: NDArray[Any], database: NDArray[Any]) -> NDA
         for q, d in zip(probabilities, by_class, strict=True):
             row *= 1 - q * d
     return -miss
+
+
+def asymmetric_nearness(queries: NDArray[Any], database: NDArray[Any]) -> NDArray[Any]:
+    """Ranks by :func:`~anglehash.asymmetric.asymmetric_distances`: weights of queries and codes of the database."""
+    return -asymmetric_distances(queries, database)
 
 
 def score_blocks(

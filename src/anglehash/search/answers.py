@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from itertools import pairwise
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.asymmetric import SURE, Weights, bit_weights, check_weights
 from anglehash.codes import Codes
 from anglehash.errors import ConfigError
+from anglehash.search.asymmetric import nearest
 from anglehash.search.engines import check_k, check_radius
 from anglehash.search.filters import Filter
 from anglehash.search.paging import Cursor, search_key
@@ -25,7 +27,7 @@ class Hit(NamedTuple):
     Attributes:
         rank: 1 for the nearest.
         id: the item's id.
-        distance: Hamming distance to the query, in bits.
+        distance: Hamming distance to the query, in bits; of a real-valued query the asymmetric one, a fraction.
         labels: the item's labels; empty where it has none.
         metadata: its further columns.
         code: its packed code.
@@ -33,7 +35,7 @@ class Hit(NamedTuple):
 
     rank: int
     id: str
-    distance: int
+    distance: float
     labels: tuple[str, ...]
     metadata: Metadata = MappingProxyType({})
     code: bytes = b""
@@ -67,35 +69,45 @@ class Ask(NamedTuple):
     where: Filter
 
 
+Queries = Codes | NDArray[np.floating]
+"""Packed codes, or logits ``(q, bits)`` of a real type: those are asked with asymmetrically."""
+
+
+class Real(NamedTuple):
+    """Real-valued queries: ``(q, bits)``, what each bit of theirs weighs."""
+
+    weights: Weights
+
+
 class Found(NamedTuple):
-    """Answers to one query, nearest first: distances in bits, and rows of the store."""
+    """Answers to one query, nearest first: distances, in bits or parts of one, and rows of the store."""
 
     distances: NDArray[np.int32]
     rows: NDArray[np.integer]
 
 
-def search(view: View, codes: Codes, ask: Ask) -> list[list[Hit]]:
+def search(view: View, queries: Queries, ask: Ask) -> list[list[Hit]]:
     """The hits of every query.
 
     Raises:
         PurgedError: an item is gone for good since this generation.
     """
-    return [_hits(view, found) for found in _find(view, codes, ask)]
+    asked = _asked(queries, view.bits)
+    return [_hits(view, found, asked) for found in _find(view, asked, ask)]
 
 
-def page(view: View, code: Codes, ask: Ask, cursor: str | None) -> Page:
+def page(view: View, query: Queries, ask: Ask, cursor: str | None) -> Page:
     """``ask.k`` hits of one query after those that the cursor stands for.
 
     Raises:
         ConfigError: the cursor is of another search, or none.
         PurgedError: an item is gone for good since this generation.
     """
-    size = check_k(ask.k or 0)
-    key = search_key(
-        np.asarray(code).tobytes().hex(), ask.radius, ask.where.facts(), view.snapshot.state.model
-    )
-    shown = window(lambda k: _find(view, code, ask._replace(k=k))[0], size, key, cursor)
-    return Page(_hits(view, shown.found, first=shown.first), shown.cursor)
+    size, asked = check_k(ask.k or 0), _asked(query, view.bits)
+    own = asked.weights if isinstance(asked, Real) else asked
+    key = search_key(own.tobytes().hex(), ask.radius, ask.where.facts(), view.snapshot.state.model)
+    shown = window(lambda k: _find(view, asked, ask._replace(k=k))[0], size, key, cursor)
+    return Page(_hits(view, shown.found, asked, first=shown.first), shown.cursor)
 
 
 class Window(NamedTuple):
@@ -147,24 +159,40 @@ def others(hits: list[Hit], name: str, k: int) -> list[Hit]:
     return [hit._replace(rank=rank) for rank, hit in enumerate(kept, start=1)]
 
 
-def _find(view: View, codes: Codes, ask: Ask) -> list[Found]:
+def _asked(queries: Queries, bits: int) -> Codes | Real:
+    """Packed codes as they are; what logits say of each bit."""
+    given: NDArray[Any] = np.asarray(queries)
+    return Real(check_weights(bit_weights(given), bits)) if np.issubdtype(given.dtype, np.floating) else given
+
+
+def _find(view: View, asked: Codes | Real, ask: Ask) -> list[Found]:
     """Distances and rows of the answers to every query."""
     if ask.k is None and ask.radius is None:
         raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
-    if ask.radius is None:
-        k = check_k(ask.k or 0)
-        with view.index(ask.engine, ask.where) as (built, within):
-            distances, found = built.index.search(codes, k, within=within)
-            return [Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
-    radius = check_radius(ask.radius, view.bits)
+    k = None if ask.k is None else check_k(ask.k)
+    radius = None if ask.radius is None else check_radius(ask.radius, view.bits)
+    if isinstance(asked, Real):
+        return _find_real(view, asked, k, radius, ask.where)
     with view.index(ask.engine, ask.where) as (built, within):
-        lims, near, found = built.index.search_radius(codes, radius, k=ask.k, within=within)
+        if radius is None:
+            distances, found = built.index.search(asked, check_k(k or 0), within=within)
+            return [Found(d, built.rows[f]) for d, f in zip(distances, found, strict=True)]
+        lims, near, found = built.index.search_radius(asked, radius, k=k, within=within)
         return [Found(near[a:b], built.rows[found[a:b]]) for a, b in pairwise(lims)]
 
 
-def _hits(view: View, found: Found, *, first: int = 1) -> list[Hit]:
+def _find_real(view: View, asked: Real, k: int | None, radius: int | None, where: Filter) -> list[Found]:
+    """The answers to real-valued queries: distances in parts of a bit."""
+    parts, within = [part.codes for part in view.snapshot.parts], view.passing(where)
+    reach = None if radius is None else radius * SURE
+    near = [nearest(own, parts, k=k, reach=reach, within=within) for own in asked.weights]
+    return [Found(distances, view.rows[places]) for distances, places in near]
+
+
+def _hits(view: View, found: Found, asked: Codes | Real, *, first: int = 1) -> list[Hit]:
     items = [stored.item for stored in view.items(found.rows.tolist())]
-    ranked = zip(found.distances.tolist(), items, strict=True)
+    distances = found.distances / SURE if isinstance(asked, Real) else found.distances
+    ranked = zip(distances.tolist(), items, strict=True)
     return [
         Hit(rank, item.id, distance, item.labels, item.metadata, item.code)
         for rank, (distance, item) in enumerate(ranked, start=first)

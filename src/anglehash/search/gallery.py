@@ -21,7 +21,7 @@ from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder
 from anglehash.manifest import is_a
 from anglehash.search import answers
-from anglehash.search.answers import Ask, Hit, Page
+from anglehash.search.answers import Ask, Hit, Page, Queries
 from anglehash.search.engines import DEFAULT, check_k
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import State
@@ -248,7 +248,7 @@ class Gallery:
 
     def search(
         self,
-        codes: Codes,
+        codes: Queries,
         k: int | None = None,
         *,
         radius: int | None = None,
@@ -258,7 +258,9 @@ class Gallery:
         """The nearest items of every query, nearest first, equally distant ones in the gallery's order.
 
         Args:
-            codes: ``(q, ceil(bits / 8))`` packed codes of the queries.
+            codes: ``(q, ceil(bits / 8))`` packed codes of the queries, or their ``(q, bits)`` float logits
+                (:meth:`anglehash.Hasher.logits`): then a bit that differs counts as much as the query is sure
+                of it (:mod:`anglehash.asymmetric`), and all codes are scanned, whatever the engine.
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: a name out of :data:`anglehash.search.engines.ENGINES`.
@@ -277,7 +279,7 @@ class Gallery:
 
     def page(
         self,
-        code: Codes,
+        code: Queries,
         size: int,
         *,
         cursor: str | None = None,

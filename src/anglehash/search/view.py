@@ -134,7 +134,7 @@ class View:
     @contextmanager
     def index(self, engine: str, where: Filter) -> Iterator[tuple[Built, Subset | None]]:
         """An index of all items, and the rows of it that pass a filter; a refresh waits until it is given back."""
-        passing = self._subsets.of(where) if where else None  # before the lock: others search meanwhile
+        passing = self.passing(where)  # before the lock: others search meanwhile
         with ExitStack() as use:
             with self._lock:
                 if engine not in self._built:  # built at the first search: opening stays quick
@@ -142,6 +142,10 @@ class View:
                 built = self._built[engine]
                 use.enter_context(built.in_use())
             yield built, None if passing is None else self._within(built, passing)
+
+    def passing(self, where: Filter) -> Subset | None:
+        """The positions of the items that pass a filter; ``None`` for all."""
+        return self._subsets.of(where) if where else None
 
     def _within(self, built: Built, passing: Subset) -> Subset:
         """The rows of an index of these items."""
@@ -180,7 +184,8 @@ class View:
 
     def listed(self, where: Filter, limit: int | None, after_row: int) -> tuple[list[Item], int | None]:
         """Items that pass, in order, and the last one's row where there are more."""
-        positions = self._subsets.of(where) if where else np.arange(len(self.rows))
+        passing = self.passing(where)
+        positions = np.arange(len(self.rows)) if passing is None else passing
         positions = positions[self.rows[positions] > after_row]
         shown = positions[:limit]
         rows = self.rows[shown].tolist()

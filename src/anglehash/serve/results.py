@@ -30,6 +30,7 @@ def summary(result: dict[str, Any]) -> str:
     names = {
         "map": "codes (Hamming, exact under ties)",
         "map_convention": "codes (the papers' convention)",
+        "map_asymmetric": "real-valued queries, codes in the database",
         "map_features": "real-valued codes (cosine)",
         "class_id_map": "class-id code (a classifier's answer)",
         "ceiling": "posterior agreement (the reference)",

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
-
-from anglehash.codes import Codes
-from anglehash.encode.encoding import Encoder
+from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
 from anglehash.search.filters import Filter
+from anglehash.search.gallery import Gallery
 from anglehash.search.remote.opening import AnyGallery, open_any
 from anglehash.serve.encoders import OWN, Using
 
@@ -27,6 +25,7 @@ class Question(NamedTuple):
         cursor: where an earlier answer ended.
         engine: who searches.
         where: look only at items that pass.
+        asymmetric: ask with the image's real-valued code.
     """
 
     query: Path | None
@@ -36,6 +35,7 @@ class Question(NamedTuple):
     cursor: str | None
     engine: str
     where: Filter
+    asymmetric: bool = False
 
     @property
     def size(self) -> int | None:
@@ -54,6 +54,10 @@ def ask(name: str, question: Question, using: Using = OWN) -> tuple[list[Hit], s
         RemoteError: the engine that keeps it is down.
     """
     with open_any(name) as gallery:
+        if question.asymmetric and not isinstance(gallery, Gallery):
+            raise ConfigError(
+                f"{name} is kept by an engine, which compares codes alone: leave out --asymmetric"
+            )
         return _answers(gallery, question, using)
 
 
@@ -66,7 +70,8 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[lis
             question.like, size or len(gallery), radius=radius, engine=engine, where=where
         ), None
     assert question.query is not None, "the command has seen to it"
-    codes = code_of(gallery, question.query, using)
+    found = encoding_of(gallery, question.query, using)
+    codes: Any = found.logits if question.asymmetric else found.codes
     if size is None:
         return gallery.search(codes, radius=radius, engine=engine, where=where)[0], None
     page = gallery.page(codes, size, cursor=question.cursor, radius=radius, engine=engine, where=where)
@@ -83,8 +88,8 @@ def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
     return using.open(gallery)
 
 
-def code_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Codes:
-    """The code of an image file, by the gallery's own model.
+def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Encoding:
+    """The code of an image file, and its logits, by the gallery's own model.
 
     Raises:
         ImageError: it cannot be used; the message names it.
@@ -101,4 +106,4 @@ def code_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Codes:
     if found.problems:
         _, reason, detail = found.problems[0]
         raise ImageError(reason, f"{query}: {detail}")
-    return np.ascontiguousarray(found.codes)
+    return found

@@ -25,8 +25,8 @@ from anglehash.learn.fitting import fit
 from anglehash.learn.on_features import learn_head, map_of_logits
 
 KEPT = (
-    "map", "map_at", "map_convention", "map_features", "precision_radius_2", "unique_codes", "precision_at", "ndcg",
-    "acg", "wap", "queries_without_relevant",
+    "map", "map_at", "map_convention", "map_features", "map_asymmetric", "precision_radius_2", "unique_codes",
+    "precision_at", "ndcg", "acg", "wap", "queries_without_relevant",
 )  # fmt: skip
 DETAILS = ("precision_recall", "recall_at", "per_class")  # of the first seed: they are long
 
@@ -36,12 +36,14 @@ class Wanted(NamedTuple):
 
     Attributes:
         map_features: also rank by the real-valued logits.
+        map_asymmetric: also rank by those of the queries alone.
         details: keep curves and classes.
         queries: so many queries show what they retrieve.
         answers: so many images each.
     """
 
     map_features: bool = True
+    map_asymmetric: bool = False
     details: bool = True
     queries: int = 0
     answers: int = 0
@@ -110,7 +112,7 @@ def _measured(
     config = cell.config
     labels = {name: bed.labels[at] for name, at in bed.parts.items()}
     outputs = [
-        Outputs(codes=pack(values), features=values if wanted.map_features else None, labels=labels[name])
+        Outputs(codes=pack(values), features=values, labels=labels[name])
         for name, values in (("query", logits.query), ("database", logits.database))
     ]
     report = evaluate(
@@ -119,6 +121,8 @@ def _measured(
         class_names=bed.class_names,
         rank_cut=bed.rank_cuts[0],
         extra_cuts=bed.rank_cuts[1:],
+        map_features=wanted.map_features,
+        map_asymmetric=wanted.map_asymmetric,
     ).to_dict()
     checked = len(logits.validation) > 0
     return _rounded_table(

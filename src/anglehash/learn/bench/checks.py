@@ -68,7 +68,7 @@ _LISTS = {
 }  # fmt: skip
 _SINGLE = {
     "data": str, "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
-    "options": dict, "settings": dict, "override": dict, "examples": dict,
+    "map_asymmetric": bool, "options": dict, "settings": dict, "override": dict, "examples": dict,
 }  # fmt: skip
 _WORDS = {int: "whole number", str: "text", dict: "table", bool: "true or false"}
 

@@ -98,6 +98,7 @@ def wanted_of(run: Run, place: Place, cell: Cell) -> Wanted:
     first = place == run.places()[0] and cell.seed == run.seeds[0]
     return Wanted(
         map_features=run.map_features,
+        map_asymmetric=run.map_asymmetric,
         details=first,
         queries=run.examples.get("queries", 6) if first and run.examples else 0,
         answers=run.examples.get("answers", 8),

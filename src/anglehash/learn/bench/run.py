@@ -92,6 +92,7 @@ class Run:
         rivals: names of untrained rivals (:data:`~anglehash.evaluation.rivals.RIVALS`).
         rival_bytes: sizes of an item that rivals are given, those that are too small for one left out.
         map_features: also rank by the real-valued logits; off where there are too many pairs to sort.
+        map_asymmetric: also rank by those of the queries, against codes; likewise.
         examples: table ``variants`` (two names), ``bits``, ``queries``, ``answers``: retrieved images to show.
         published: tables ``method``, ``bits``, ``map``, ``features``, ``source``: figures of others.
     """
@@ -117,6 +118,7 @@ class Run:
     rivals: Sequence[str] = ()
     rival_bytes: Sequence[int] = ()
     map_features: bool = True
+    map_asymmetric: bool = False
     examples: Mapping[str, Any] = field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

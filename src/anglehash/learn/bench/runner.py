@@ -136,6 +136,7 @@ def _is_kept(store: Store, run: Run, place: Place, cell: Cell, split_hash: str) 
         (wanted.details and "precision_recall" not in kept)
         or (wanted.queries and "answers" not in kept)
         or (wanted.map_features and kept.get("map_features") is None)
+        or (wanted.map_asymmetric and kept.get("map_asymmetric") is None)
     )
     return cell.kind == "rival" or not lacks
 

@@ -21,6 +21,11 @@ from anglehash.serve.options import filter_options
 @click.option("-k", type=int, help="At most so many answers.  [default: 10, without --radius]")
 @click.option("--radius", "--max-distance", "radius", type=int, help="Answers within so many bits.")
 @click.option("--cursor", help="The next -k answers, after those that gave this cursor.")
+@click.option(
+    "--asymmetric",
+    is_flag=True,
+    help="Ask with QUERY's real-valued code: ranks better, scans all codes; distances are fractions of bits.",
+)
 @click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @filter_options
 @encoder_options
@@ -32,6 +37,7 @@ def command(
     k: int | None,
     radius: int | None,
     cursor: str | None,
+    asymmetric: bool,
     engine: str,
     passing: Filter,
     model: Path | None,
@@ -52,13 +58,16 @@ def command(
         raise click.UsageError(f"-k must be at least 1, got {k}")
     if (query is None) == (like is None):
         raise click.UsageError("give QUERY or --like, and not both")
-    question = Question(query, like, k, radius, cursor, engine, passing)
+    if asymmetric and like is not None:
+        raise click.UsageError("--asymmetric wants an image as QUERY: an item has its bits alone")
+    question = Question(query, like, k, radius, cursor, engine, passing, asymmetric)
     hits, following = ask(gallery, question, Using(model, strict))
     answer: dict[str, Any] = {
         "query": str(query) if query else None,
         "like": like,
         "k": question.size,
         "radius": radius,
+        "asymmetric": asymmetric,
         "cursor": following,
         "results": [
             hit._asdict()
@@ -66,5 +75,5 @@ def command(
             for hit in hits
         ],
     }
-    rows = [[str(h.rank), str(h.distance), printable("|".join(h.labels)), printable(h.id)] for h in hits]
+    rows = [[str(h.rank), f"{h.distance:.4g}", printable("|".join(h.labels)), printable(h.id)] for h in hits]
     show(answer, as_json=as_json, text=lambda: table([["rank", "distance", "labels", "id"], *rows]))

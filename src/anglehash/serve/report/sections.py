@@ -28,6 +28,7 @@ Result = Mapping[str, Any]
 _LADDER = {
     "map": ("codes", "mean over all orders of tied items"),
     "map_convention": ("codes, the papers’ way", "tied items in one random order"),
+    "map_asymmetric": ("real-valued queries", "a bit counts as much as the query is sure of it"),
     "map_features": ("real-valued codes", "before they become bits, by cosine"),
     "class_id_map": ("class-id code", "a classifier’s answer alone"),
     "ceiling": ("posterior agreement", "a calibrated classifier’s probabilities"),

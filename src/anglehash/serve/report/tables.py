@@ -114,6 +114,7 @@ def _reference_rows(result: Result, width: int) -> list[Markup]:
 
 _MEASURES = {
     "mAP": "map", "the papers’ way": "map_convention", "real-valued": "map_features",
+    "real-valued queries": "map_asymmetric",
     "validation": "validation_map", "P within 2 bits": ("precision_radius_2", "value"),
     "empty balls": ("precision_radius_2", "empty_balls"), "P@100": ("precision_at", "100"),
     "NDCG@100": ("ndcg", "100"), "ACG@100": ("acg", "100"), "WAP": "wap", "distinct codes": "unique_codes",
