@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from anglehash.errors import ConfigError
+from anglehash.learn.hasher import Hasher
 from anglehash.learn.model import Model
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.opening import open_writer
@@ -403,3 +404,23 @@ def test_memory_bounds_the_batch(photos: Path, gallery: Path, anglehash: Any) ->
     assert anglehash("add", gallery, photos, "--memory", "1G").code == 0
     assert "is needed" in anglehash("add", gallery, photos, "--memory", "100M").err
     assert anglehash("add", gallery, photos, "--memory", "much").code == 2
+
+
+def test_a_real_valued_query(gallery: Path, photos: Path, models: list[Path], anglehash: Any) -> None:
+    query = photos / "cat" / "0.png"
+    done = anglehash("search", gallery, query, "-k", 16, "--asymmetric", "--json")
+    with Gallery.open(gallery) as opened:
+        logits = Hasher.load(models[0]).logits([str(query)])
+        expected = opened.search(logits, 16)[0]
+    assert [(hit["id"], hit["distance"]) for hit in done.json["results"]] == [
+        (h.id, h.distance) for h in expected
+    ]
+    assert done.json["asymmetric"]
+    assert done.json["results"][0]["distance"] == 0  # an equal code has no bit that differs
+    page = anglehash("search", gallery, query, "-k", 5, "--asymmetric", "--json").json
+    more = anglehash(
+        "search", gallery, query, "-k", 5, "--asymmetric", "--cursor", page["cursor"], "--json"
+    ).json
+    assert page["results"] + more["results"] == done.json["results"][:10]
+    assert "belongs to another search" in anglehash("search", gallery, query, "--cursor", page["cursor"]).err
+    assert "an item has its bits alone" in anglehash("search", gallery, "--like", "x", "--asymmetric").err

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import platform
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -21,18 +21,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anglehash.codes import pack
+from anglehash.codes import check_bits, pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
 from anglehash.encode.encoding import MODEL_VERSION, Encoding, refuse_file
-from anglehash.errors import ModelError
+from anglehash.errors import ConfigError, ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
-from anglehash.learn.shallow.heads import restore_head
+from anglehash.learn.shallow.heads import PosteriorHead, restore_head
 from anglehash.learn.training import logits_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
@@ -123,6 +123,24 @@ class Model:
     def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Class probabilities of images by their features, ``(n, classes)``."""
         return self.classifier.posterior(features)
+
+    def shortened(self, bits: int) -> Model:
+        """A model of the first bits of nested codes; nothing is trained again.
+
+        Args:
+            bits: length of its codes.
+
+        Raises:
+            ConfigError: the codes are not nested, or have no more bits than that.
+        """
+        if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead):
+            raise ConfigError(
+                "only nested codes can be shortened, and this model's are not: train one with --method posterior "
+                "and nested = 128, say, under [loss] of --config"
+            )
+        if check_bits(bits) >= self.bits:
+            raise ConfigError(f"the model has {self.bits} bits: --bits must be less, got {bits}")
+        return replace(self, config=replace(self.config, bits=bits), head=self.head.shortened(bits))
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.

@@ -234,6 +234,11 @@ class PosteriorHead(nn.Module):
             _buffer(self, "kept_bias", kept_bias, len(kept_bias))
         self.eval()
 
+    def shortened(self, bits: int) -> PosteriorHead:
+        """The head of the first bits alone."""
+        state = self.state_dict()
+        return PosteriorHead(**(state | {name: state[name][:bits] for name in ("weight", "bias")}))
+
     def log_odds(self, features: Tensor) -> Tensor:
         """What each classifier makes of a batch, ``(classifiers, batch, classes)``."""
         hidden = torch.relu(
