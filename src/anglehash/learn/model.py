@@ -32,7 +32,8 @@ from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
-from anglehash.learn.shallow.heads import PosteriorHead, restore_head
+from anglehash.learn.shallow.heads import restore_head
+from anglehash.learn.shallow.posterior_head import PosteriorHead
 from anglehash.learn.training import logits_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent

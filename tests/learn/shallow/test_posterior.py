@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from anglehash.errors import ConfigError, ModelError
-from anglehash.learn.shallow.heads import PosteriorHead
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
 from anglehash.learn.shallow.posterior import CodeRecipe, learn_code, pair_loss, posterior, rank_loss
+from anglehash.learn.shallow.posterior_head import PosteriorHead
 from anglehash.learn.training import logits_of
 
 SHORT = CodeRecipe(bits=12, sharpness=1.6, hidden=32, epochs=3)

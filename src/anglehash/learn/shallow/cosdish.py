@@ -8,8 +8,9 @@ from torch import nn
 
 from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
+from anglehash.learn.shallow.buffers import tensors
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.heads import LinearHead, tensors
+from anglehash.learn.shallow.heads import LinearHead
 from anglehash.learn.shallow.pairs import similarity_between
 from anglehash.learn.shallow.scaling import Matrix, cross, ridge, scaling_of, signs, squares
 from anglehash.progress import Report, silent

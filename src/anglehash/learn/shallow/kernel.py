@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from anglehash.learn.shallow.buffers import tensors
 from anglehash.learn.shallow.checks import Features
-from anglehash.learn.shallow.heads import KernelHead, rbf, tensors
+from anglehash.learn.shallow.heads import KernelHead, rbf
 from anglehash.learn.shallow.scaling import Matrix, Scaling
 
 ROWS_FOR_WIDTH = 2000  # rows whose distances to the anchors give the width of the kernel

@@ -14,9 +14,9 @@ from anglehash.errors import ConfigError
 from anglehash.learn.checks import check_positive, check_weight, check_whole, is_number
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.heads import PosteriorHead, reading
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
+from anglehash.learn.shallow.posterior_head import PosteriorHead, reading
 from anglehash.progress import Report, silent
 
 PAIRS = 512  # images whose pairs make one step of the code

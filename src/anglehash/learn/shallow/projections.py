@@ -6,8 +6,9 @@ import numpy as np
 from torch import nn
 
 from anglehash.learn.shallow import SHALLOW
+from anglehash.learn.shallow.buffers import tensors
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.heads import LinearHead, tensors
+from anglehash.learn.shallow.heads import LinearHead
 from anglehash.learn.shallow.principal import enough_axes
 from anglehash.learn.shallow.scaling import scaling_of
 from anglehash.progress import Report, silent

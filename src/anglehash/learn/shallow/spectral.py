@@ -10,8 +10,9 @@ from torch import nn
 
 from anglehash.learn.checks import check_whole
 from anglehash.learn.shallow import SHALLOW
+from anglehash.learn.shallow.buffers import tensors
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.heads import SpectralHead, tensors
+from anglehash.learn.shallow.heads import SpectralHead
 from anglehash.learn.shallow.principal import principal_axes
 from anglehash.learn.shallow.scaling import Matrix, scaling_of
 from anglehash.progress import Report, silent
