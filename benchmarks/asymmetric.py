@@ -22,8 +22,8 @@ import numpy as np
 
 from anglehash.asymmetric import bit_weights
 from anglehash.codes import pack, unpack
-from anglehash.search.asymmetric import nearest
 from anglehash.search.engines import make_index
+from anglehash.search.weighted import nearest
 
 
 def main() -> None:

@@ -51,10 +51,22 @@ def test_distances_and_lookups_add_up_the_weights_of_differing_bits(logits: np.n
             assert distance == differing == sum(table[byte, value] for byte, value in enumerate(code))
 
 
-@pytest.mark.parametrize("logits", [np.zeros(4), np.array([[1.0, np.nan]]), np.array([[1.0, np.inf]])])
-def test_what_is_no_logit_is_refused(logits: np.ndarray) -> None:
-    with pytest.raises(DataError, match=r"logits must be finite, of the shape \(queries, bits\), got"):
+@pytest.mark.parametrize("logits", [np.zeros(4), np.zeros((2, 0))])
+def test_another_shape_is_refused(logits: np.ndarray) -> None:
+    with pytest.raises(DataError, match=r"logits must have the shape \(queries, bits\), got"):
         bit_weights(logits)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_finite_is_refused(value: float) -> None:
+    with pytest.raises(DataError, match="1 of 2 rows of logits hold a NaN or an infinite value"):
+        bit_weights(np.array([[1.0, 2.0], [1.0, value]]))
+
+
+def test_the_greatest_numbers_have_weights_too() -> None:
+    assert (
+        bit_weights(np.array([[1.5e308, -0.5e308]])).tolist() == bit_weights(np.array([[3.0, -1.0]])).tolist()
+    )
 
 
 def test_weights_of_another_length_are_refused() -> None:

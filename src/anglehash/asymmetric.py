@@ -39,7 +39,7 @@ def bit_weights(logits: NDArray[Any]) -> Weights:
         ``(q, bits)`` in -255..255.
 
     Raises:
-        DataError: not two-dimensional, or not finite.
+        DataError: not two-dimensional, without a bit, or not finite.
 
     Source:
         Gordo, Perronnin, Gong and Lazebnik, "Asymmetric Distances for Binary Embeddings", TPAMI 36, 2014, which
@@ -49,9 +49,15 @@ def bit_weights(logits: NDArray[Any]) -> Weights:
     [[231, -231, 0, 254]]
     """
     logits = np.asarray(logits)
-    if logits.ndim != 2 or not np.isfinite(logits).all():
-        raise DataError(f"logits must be finite, of the shape (queries, bits), got {logits.shape}")
-    values = logits.astype(np.float64)
+    if logits.ndim != 2 or not logits.shape[1]:
+        raise DataError(f"logits must have the shape (queries, bits), got {logits.shape}")
+    lost = ~np.isfinite(logits).all(axis=1)
+    if lost.any():
+        raise DataError(f"{int(lost.sum())} of {len(logits)} rows of logits hold a NaN or an infinite value")
+    greatest = np.abs(logits).max(axis=1, keepdims=True).astype(np.float64)
+    values = np.divide(
+        logits, greatest, out=np.zeros(logits.shape), where=greatest > 0
+    )  # their sum stays finite
     size = np.abs(values).mean(axis=1, keepdims=True)
     steep = STEEP * np.divide(values, size, out=np.zeros_like(values), where=size > 0)
     weights: Weights = np.rint(SURE * np.tanh(steep)).astype(np.int32)
@@ -67,6 +73,15 @@ def check_weights(weights: NDArray[Any], bits: int) -> Weights:
     if weights.ndim != 2 or weights.shape[1] != bits:
         raise CodeMismatchError(f"{bits}-bit codes have logits of shape (n, {bits}), got {weights.shape}")
     return weights
+
+
+def signs(codes: Codes, bits: int) -> NDArray[np.float32]:
+    """The bits of packed codes as -1 and 1, ``(n, bits)``, for :func:`distances_to_signs`.
+
+    Raises:
+        CodeMismatchError: the codes have another length.
+    """
+    return 2 * unpack(codes, bits).astype(np.float32) - 1
 
 
 def asymmetric_distances(weights: Weights, codes: Codes) -> NDArray[np.int32]:
@@ -88,10 +103,16 @@ def asymmetric_distances(weights: Weights, codes: Codes) -> NDArray[np.int32]:
     >>> asymmetric_distances(weights, np.array([[0b10110000], [0b10010000], [0b11110000]], np.uint8)).tolist()
     [[0, 37, 229]]
     """
-    signs = 2 * unpack(codes, weights.shape[1]).astype(np.float32) - 1
-    agreement = weights.astype(np.float32) @ signs.T  # whole numbers below 2^24: exact
-    distances: NDArray[np.int32] = (np.abs(weights).sum(axis=1, keepdims=True) - agreement) / 2
-    return distances.astype(np.int32)
+    return distances_to_signs(weights, signs(codes, weights.shape[1]))
+
+
+def distances_to_signs(weights: Weights, items: NDArray[np.float32]) -> NDArray[np.int32]:
+    """:func:`asymmetric_distances` to items of which the signs are there already."""
+    agreement = (weights.astype(np.float32) @ items.T).astype(np.int32)  # whole numbers below 2^24: exact
+    distances: NDArray[np.int32] = (
+        np.abs(weights).sum(axis=1, keepdims=True, dtype=np.int32) - agreement
+    ) // 2
+    return distances
 
 
 def lookups(weights: Weights) -> NDArray[np.int32]:

@@ -112,6 +112,15 @@ def test_real_valued_queries_rank_the_codes_of_the_database() -> None:
     assert run(QUERY, replace(DATABASE, features=None)).map_asymmetric == run().map_asymmetric
 
 
+def test_features_of_another_width_are_no_logits_of_these_codes() -> None:
+    wide = [replace(part, features=np.tile(part.features, (1, 2))) for part in (QUERY, DATABASE)]  # type: ignore[arg-type]
+    with pytest.raises(
+        CodeMismatchError, match=r"16-bit codes have logits of shape \(n, 16\), got \(30, 32\)"
+    ):
+        run(*wide)
+    assert run(*wide, map_asymmetric=False).map_features == pytest.approx(run().map_features)
+
+
 def test_ranks_end_with_the_database() -> None:
     report = run()
     assert list(report.precision_at) == list(report.recall_at) == ["1", "10", "100"]

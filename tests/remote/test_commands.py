@@ -17,9 +17,10 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from anglehash import Hasher
 from anglehash.codes import hamming, pack
-from anglehash.errors import ConfigError
+from anglehash.errors import CodeMismatchError, ConfigError
 from anglehash.search.export import export_codes
 from anglehash.search.gallery import Gallery
+from anglehash.search.remote.opening import open_any
 from anglehash.serve.cli import cli
 
 BITS = 12
@@ -52,6 +53,21 @@ def test_push_search_list_pull(tmp_path: Path, target: str, gallery: Gallery) ->
         assert np.array_equal(found["codes"], gallery.codes)
     run("pull", target, "-o", tmp_path / "back")
     assert Gallery.open(tmp_path / "back").ids == gallery.ids
+
+
+def test_real_valued_queries_are_of_galleries_in_folders(
+    tmp_path: Path, target: str, gallery: Gallery
+) -> None:
+    run("push", gallery.path, target)
+    logits: Any = np.ones((1, gallery.bits), dtype=np.float32)
+    with open_any(target) as opened:
+        for ask in (opened.search, opened.page):
+            with pytest.raises(CodeMismatchError, match="kept by an engine, which compares codes alone"):
+                ask(logits, 1)
+    (tmp_path / "q.png").write_bytes(b"")
+    found = CliRunner().invoke(cli, ["search", target, str(tmp_path / "q.png"), "--asymmetric"])
+    assert found.exit_code == 1
+    assert "compares codes alone: leave out --asymmetric" in str(found.exception)
 
 
 def test_errors_are_one_line(gallery: Gallery) -> None:

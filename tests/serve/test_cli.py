@@ -77,8 +77,8 @@ def test_train_evaluate_index_search(photos: Path, trained: Path, tmp_path: Path
     assert done.code == 0, done.err
     wanted = {
         "method", "bits", "protocol", "split_hash", "split_seed", "seed", "backbone", "size", "map",
-        "map_convention", "map_features", "ceiling", "class_id_map", "precision_at", "per_class", "unique_codes",
-        "queries", "database", "dropped_queries", "seconds",
+        "map_convention", "map_features", "map_asymmetric", "ceiling", "class_id_map", "precision_at", "per_class",
+        "unique_codes", "queries", "database", "dropped_queries", "seconds",
     }  # fmt: skip
     assert wanted <= done.json.keys()
     assert done.json["map"] > 0.6

@@ -36,6 +36,8 @@ def test_a_short_model_gives_the_first_bits(
     short = Hasher.load(tmp_path / "short")
     assert short.bits == 12
     assert np.array_equal(short.transform(list(PIXELS)), long.transform(list(PIXELS))[:, :12])
+    assert any("validation_map" in record for record in long.model_.log)
+    assert not any("validation_map" in record for record in short.model_.log)  # that is of the whole code
     assert done.json["id"] == short.model_.id != long.model_.id
     Image.fromarray(PIXELS[0]).save(tmp_path / "0.png")
     (tmp_path / "photos").mkdir()
@@ -49,8 +51,9 @@ def test_what_cannot_be_shortened_is_refused(
 ) -> None:
     path, out = nested[0], tmp_path / "out"
     done = anglehash("shorten", path, "--bits", 32, "-o", out)
-    assert (done.code, done.err) == (1, "Error: the model has 32 bits: --bits must be less, got 32\n")
+    assert (done.code, done.err) == (1, "Error: the model has 32 bits: bits must be in 8..31, got 32\n")
     assert "bits must be a whole number in 4..1024" in anglehash("shorten", path, "--bits", 3, "-o", out).err
+    assert "bits must be in 8..31, got 7" in anglehash("shorten", path, "--bits", 7, "-o", out).err
     trained(tmp_path / "plain")
     done = anglehash("shorten", tmp_path / "plain", "--bits", 8, "-o", out)
     assert "only nested codes can be shortened" in done.err

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.asymmetric import bit_weights
+from anglehash.asymmetric import bit_weights, check_weights, signs
 from anglehash.codes import Codes, check_bits, check_codes
 from anglehash.errors import DataError
 from anglehash.evaluation import metrics
@@ -40,7 +40,7 @@ class Outputs:
     Attributes:
         codes: ``(n, ceil(bits / 8))`` packed.
         labels: ``(n, classes)`` bool, multi-hot.
-        features: ``(n, width)`` the real-valued logits that the codes come from; ``None`` if there are none.
+        features: ``(n, bits)`` the real-valued logits that the codes come from; ``None`` if there are none.
         posterior: ``(n, c)`` class probabilities of the calibrated classifier; ``None`` where it does not
             know the classes.
     """
@@ -88,7 +88,7 @@ def evaluate(
         map_asymmetric: rank by the features of the queries and the codes of the database too; likewise.
 
     Raises:
-        CodeMismatchError: codes are not ``bits`` long.
+        CodeMismatchError: codes are not ``bits`` long, or the features of the queries not ``bits`` wide.
         DataError: the two parts do not fit together.
         ConfigError: ``bits`` is no code length, or a cut is not a positive integer.
     """
@@ -103,7 +103,7 @@ def evaluate(
         rank_cut=rank_cut,
         **_exact(measured, cuts, ns, several=several),
         **_with_shuffled_ties(query, database, rank_cut, several=several),
-        **_by_features(query, database, rank_cut, both=map_features, asymmetric=map_asymmetric),
+        **_by_features(query, database, bits, rank_cut, both=map_features, asymmetric=map_asymmetric),
         **_references(query, database, rank_cut, several=several),
         per_class=_per_class(measured["average_precision"][:, 0], query.labels, class_names),
         **_code_statistics(database.codes, bits),
@@ -201,7 +201,7 @@ def _with_shuffled_ties(
 
 
 def _by_features(
-    query: Outputs, database: Outputs, rank_cut: int | None, *, both: bool, asymmetric: bool
+    query: Outputs, database: Outputs, bits: int, rank_cut: int | None, *, both: bool, asymmetric: bool
 ) -> dict[str, Any]:
     """What the features before binarising are worth: of queries and database, and of queries alone."""
     labels = query.labels, database.labels
@@ -212,7 +212,11 @@ def _by_features(
         )
     if asymmetric and query.features is not None:
         found["map_asymmetric"] = mean_average_precision_of_scores(
-            bit_weights(query.features), database.codes, *labels, similarity=asymmetric_nearness, k=rank_cut
+            check_weights(bit_weights(query.features), bits),
+            signs(database.codes, bits),
+            *labels,
+            similarity=asymmetric_nearness,
+            k=rank_cut,
         )
     return found
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.asymmetric import asymmetric_distances
+from anglehash.asymmetric import distances_to_signs
 from anglehash.codes import pack
 from anglehash.errors import DataError
 from anglehash.evaluation.codebook import distinct
@@ -54,9 +54,9 @@ def shared_label_agreement(queries: NDArray[Any], database: NDArray[Any]) -> NDA
     return -miss
 
 
-def asymmetric_nearness(queries: NDArray[Any], database: NDArray[Any]) -> NDArray[Any]:
-    """Ranks by :func:`~anglehash.asymmetric.asymmetric_distances`: weights of queries and codes of the database."""
-    return -asymmetric_distances(queries, database)
+def asymmetric_nearness(weights: NDArray[Any], signs: NDArray[Any]) -> NDArray[Any]:
+    """Ranks by :func:`~anglehash.asymmetric.asymmetric_distances`: weights of queries, signs of the database."""
+    return -distances_to_signs(weights, signs)
 
 
 def score_blocks(

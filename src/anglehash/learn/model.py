@@ -33,7 +33,7 @@ from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.shallow.heads import restore_head
-from anglehash.learn.shallow.posterior_head import PosteriorHead
+from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead
 from anglehash.learn.training import logits_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
@@ -129,19 +129,24 @@ class Model:
         """A model of the first bits of nested codes; nothing is trained again.
 
         Args:
-            bits: length of its codes.
+            bits: length of its codes: 8, 16, 32, ... are those that were learned as codes of their own.
 
         Raises:
-            ConfigError: the codes are not nested, or have no more bits than that.
+            ConfigError: the codes are not nested, have no more bits than that, or the first of them that were
+                learned are longer.
         """
         if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead):
             raise ConfigError(
                 "only nested codes can be shortened, and this model's are not: train one with --method posterior "
                 "and nested = 128, say, under [loss] of --config"
             )
-        if check_bits(bits) >= self.bits:
-            raise ConfigError(f"the model has {self.bits} bits: --bits must be less, got {bits}")
-        return replace(self, config=replace(self.config, bits=bits), head=self.head.shortened(bits))
+        if not SHORTEST <= check_bits(bits) < self.bits:
+            raise ConfigError(
+                f"the model has {self.bits} bits: bits must be in {SHORTEST}..{self.bits - 1}, got {bits}"
+            )
+        log = [{k: v for k, v in record.items() if k != "validation_map"} for record in self.log]
+        config = replace(self.config, bits=bits)
+        return replace(self, config=config, head=self.head.shortened(bits), log=log)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.

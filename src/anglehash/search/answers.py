@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from anglehash.asymmetric import SURE, Weights, bit_weights, check_weights
 from anglehash.codes import Codes
-from anglehash.errors import ConfigError
-from anglehash.search.asymmetric import nearest
-from anglehash.search.engines import check_k, check_radius
+from anglehash.errors import CodeMismatchError, ConfigError, DataError
+from anglehash.search.engines import ENGINES, check_k, check_radius
 from anglehash.search.filters import Filter
 from anglehash.search.paging import Cursor, search_key
 from anglehash.search.store.items import Metadata
 from anglehash.search.view import View
+from anglehash.search.weighted import nearest
 
 
 class Hit(NamedTuple):
@@ -104,6 +104,8 @@ def page(view: View, query: Queries, ask: Ask, cursor: str | None) -> Page:
         PurgedError: an item is gone for good since this generation.
     """
     size, asked = check_k(ask.k or 0), _asked(query, view.bits)
+    if (count := len(asked.weights if isinstance(asked, Real) else asked)) != 1:
+        raise DataError(f"a page has the answers to one query, got {count}: use search for several")
     own = asked.weights if isinstance(asked, Real) else asked
     key = search_key(own.tobytes().hex(), ask.radius, ask.where.facts(), view.snapshot.state.model)
     shown = window(lambda k: _find(view, asked, ask._replace(k=k))[0], size, key, cursor)
@@ -162,7 +164,14 @@ def others(hits: list[Hit], name: str, k: int) -> list[Hit]:
 def _asked(queries: Queries, bits: int) -> Codes | Real:
     """Packed codes as they are; what logits say of each bit."""
     given: NDArray[Any] = np.asarray(queries)
-    return Real(check_weights(bit_weights(given), bits)) if np.issubdtype(given.dtype, np.floating) else given
+    if np.issubdtype(given.dtype, np.floating):
+        return Real(check_weights(bit_weights(given), bits))
+    if given.ndim == 2 and given.shape[1] == bits:  # packed codes are shorter
+        raise CodeMismatchError(
+            f"queries are packed codes or float logits, got {given.dtype} of the shape {given.shape}: "
+            "pack them (anglehash.codes.pack), or give the logits as floats"
+        )
+    return given
 
 
 def _find(view: View, asked: Codes | Real, ask: Ask) -> list[Found]:
@@ -172,6 +181,7 @@ def _find(view: View, asked: Codes | Real, ask: Ask) -> list[Found]:
     k = None if ask.k is None else check_k(ask.k)
     radius = None if ask.radius is None else check_radius(ask.radius, view.bits)
     if isinstance(asked, Real):
+        ENGINES[ask.engine]  # unknown names are refused, though none is asked
         return _find_real(view, asked, k, radius, ask.where)
     with view.index(ask.engine, ask.where) as (built, within):
         if radius is None:

@@ -260,7 +260,8 @@ class Gallery:
         Args:
             codes: ``(q, ceil(bits / 8))`` packed codes of the queries, or their ``(q, bits)`` float logits
                 (:meth:`anglehash.Hasher.logits`): then a bit that differs counts as much as the query is sure
-                of it (:mod:`anglehash.asymmetric`), and all codes are scanned, whatever the engine.
+                of it (:mod:`anglehash.asymmetric`), and all codes are scanned, whatever the engine. Bits as floats of 0
+                and 1 are no logits: a 0 weighs nothing.
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: a name out of :data:`anglehash.search.engines.ENGINES`.
@@ -272,6 +273,7 @@ class Gallery:
         Raises:
             ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, or the engine is unknown.
             CodeMismatchError: the queries are not ``bits`` long.
+            DataError: logits are not finite.
             ModelError: an item that would have been answered is damaged.
         """
         ask = Ask(k, radius, engine, where or Filter())

@@ -196,6 +196,15 @@ def test_a_finished_cell_that_lacks_what_is_wanted_now_is_computed_again(
     assert [cell.get(lost) for cell in cells] == [cell.get(lost) for cell in wanted]
 
 
+def test_real_valued_queries_are_measured_where_that_is_wanted(run: Run, folder: Path, cache: Path) -> None:
+    mine = replace(run, methods=("ce",), bits=(8,), rivals=(), examples={})
+    before = benchmark(mine, folder, cache=cache).result["cells"]
+    assert [cell["map_asymmetric"] for cell in before] == [None, None]
+    after = benchmark(replace(mine, map_asymmetric=True), folder, cache=cache).result["cells"]
+    assert [cell["map"] for cell in after] == [cell["map"] for cell in before]
+    assert all(cell["map"] < cell["map_asymmetric"] <= 1 for cell in after)
+
+
 def test_references_of_another_backbone_or_size_are_not_taken(run: Run, folder: Path, cache: Path) -> None:
     before = json.loads((folder / "result.json").read_text())["splits"][0]
     mine = replace(run, settings={**run.settings, "size": 48}, methods=("itq",), bits=(8,))

@@ -111,8 +111,9 @@ def _measured(
     started = time.perf_counter()
     config = cell.config
     labels = {name: bed.labels[at] for name, at in bed.parts.items()}
+    ranks_features = wanted.map_features or wanted.map_asymmetric
     outputs = [
-        Outputs(codes=pack(values), features=values, labels=labels[name])
+        Outputs(codes=pack(values), features=values if ranks_features else None, labels=labels[name])
         for name, values in (("query", logits.query), ("database", logits.database))
     ]
     report = evaluate(

@@ -16,13 +16,12 @@ from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
-from anglehash.learn.shallow.posterior_head import PosteriorHead, reading
+from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead, reading
 from anglehash.progress import Report, silent
 
 PAIRS = 512  # images whose pairs make one step of the code
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
-SHORTEST = 8  # bits of the first prefix of nested codes
 HIDDEN = {False: 128, True: 512}  # units of a classifier: of images with one label, with several
 
 

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from anglehash.errors import ModelError
 from anglehash.learn.shallow.buffers import buffer
 
+SHORTEST = 8
+"""Bits of the first prefix of nested codes."""
+
 
 class PosteriorHead(nn.Module):
     r"""What several classifiers make of the features, each turned into logits of the code, and their mean.
@@ -92,8 +95,8 @@ class PosteriorHead(nn.Module):
         self.eval()
 
     def shortened(self, bits: int) -> PosteriorHead:
-        """The head of the first bits alone."""
-        state = self.state_dict()
+        """The head of the first bits alone, out of those of the posteriors."""
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith("kept_")}
         return PosteriorHead(**(state | {name: state[name][:bits] for name in ("weight", "bias")}))
 
     def log_odds(self, features: Tensor) -> Tensor:

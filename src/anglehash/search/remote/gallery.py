@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from anglehash.codes import Codes, check_codes, width
-from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
 from anglehash.search.answers import Found, Hit, Page, others, window
 from anglehash.search.engines import check_k, check_radius
 from anglehash.search.filters import Filter
@@ -218,8 +218,21 @@ class RemoteGallery:
         where = where or Filter()
         return [
             self._hits(self.view.near(code.tobytes(), k, radius, engine, where))
-            for code in check_codes(codes, self.bits)
+            for code in self._codes(codes)
         ]
+
+    def _codes(self, queries: Codes) -> Codes:
+        """Checked queries.
+
+        Raises:
+            CodeMismatchError: they are not ``bits`` long, or no codes.
+        """
+        if np.issubdtype(np.asarray(queries).dtype, np.floating):
+            raise CodeMismatchError(
+                f"{self.target} is kept by an engine, which compares codes alone: pack the logits "
+                "(anglehash.codes.pack), or pull the gallery into a folder"
+            )
+        return check_codes(queries, self.bits)
 
     def page(
         self,
@@ -238,7 +251,7 @@ class RemoteGallery:
         """
         size, where = check_k(size), where or Filter()
         radius = None if radius is None else check_radius(radius, self.bits)
-        query = check_codes(code, self.bits)[0].tobytes()
+        query = self._codes(code)[0].tobytes()
         key = search_key(query.hex(), radius, where.facts(), self.model_id)
         near = dict[int, Near]()
 

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from anglehash.asymmetric import SURE, asymmetric_distances, bit_weights
 from anglehash.codes import pack
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
-from anglehash.search import asymmetric
-from anglehash.search.asymmetric import nearest
+from anglehash.search import weighted
 from anglehash.search.filters import Filter
-from anglehash.search.gallery import Gallery
+from anglehash.search.gallery import Gallery, Hit
+from anglehash.search.store.items import Item
 from anglehash.search.store.opening import open_writer
 from anglehash.search.store.writer import Changes
+from anglehash.search.weighted import nearest
 
 BITS = 20
 RNG = np.random.default_rng(0)
@@ -46,12 +47,20 @@ def test_the_nearest_are_those_of_a_full_sort(
         assert list(zip(found.distances.tolist(), found.places.tolist(), strict=True)) == expected[:k]
 
 
-def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
-    codes = pack(np.random.default_rng(1).normal(size=(5000, BITS)))
-    whole = nearest(WEIGHTS[0], [codes], k=20)
-    monkeypatch.setattr(asymmetric, "BLOCK", 64)
-    cut = nearest(WEIGHTS[0], [codes[:70], codes[70:]], k=20)
-    assert (whole.places.tolist(), whole.distances.tolist()) == (cut.places.tolist(), cut.distances.tolist())
+@pytest.mark.parametrize("seed", range(20))
+def test_what_comes_too_late_is_passed_over_and_nothing_else(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Small blocks and few distances: the farthest that may come is tightened all the time, among many ties."""
+    monkeypatch.setattr(weighted, "BLOCK", 8)
+    rng = np.random.default_rng(seed)
+    codes, weights = pack(rng.normal(size=(300, 12))), rng.integers(-3, 4, 12).astype(np.int32)
+    distances = asymmetric_distances(weights[None], codes)[0]
+    for k in (1, 2, 5, 20):
+        order = np.argsort(distances, kind="stable")[:k]
+        found = nearest(weights, [codes[:70], codes[70:]], k=k)
+        assert found.places.tolist() == order.tolist()
+        assert found.distances.tolist() == distances[order].tolist()
 
 
 @pytest.fixture
@@ -99,13 +108,26 @@ def test_removed_items_are_not_found_and_added_ones_are(gallery: Gallery) -> Non
     assert gallery.refresh()
     order = np.argsort(DISTANCES[0], kind="stable")
     assert [hit.id for hit in gallery.search(LOGITS[:1], 3)[0]] == [f"{i:03}.jpg" for i in order[1:4]]
+    with open_writer(gallery.path) as writer:
+        writer.commit(Changes(add=[Item("own.jpg", pack(LOGITS[:1]).tobytes(), ())]))
+    assert gallery.refresh()
+    assert gallery.search(LOGITS[:1], 1)[0][0]._replace(code=b"") == Hit(1, "own.jpg", 0, ())
 
 
 def test_bad_queries_are_refused(gallery: Gallery) -> None:
     with pytest.raises(CodeMismatchError, match="20-bit codes have logits of shape"):
         gallery.search(LOGITS[:, :8], 1)
-    with pytest.raises(DataError, match="logits must be finite"):
+    with pytest.raises(DataError, match="1 of 1 rows of logits hold a NaN"):
         gallery.search(np.full((1, BITS), np.nan), 1)
+    with pytest.raises(
+        CodeMismatchError, match="queries are packed codes or float logits, got int64 of the shape"
+    ):
+        gallery.search(np.ones((1, BITS), np.int64), 1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown engine"):
+        gallery.search(LOGITS, 1, engine="nope")
+    for queries in (LOGITS[:2], pack(LOGITS[:2]), pack(LOGITS[:0])):
+        with pytest.raises(DataError, match="answers to one query, got"):
+            gallery.page(queries, 1)
     with pytest.raises(ConfigError, match="give k, radius, or both"):
         gallery.search(LOGITS)
     with pytest.raises(ConfigError, match="at least 1"):
