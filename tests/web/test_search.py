@@ -43,6 +43,18 @@ def test_a_search_by_image_finds_what_the_command_finds(
     assert answer["query"] == {"code": encoding_of(opened, path).codes.tobytes().hex(), "bits": 16}
 
 
+def test_a_search_by_image_with_its_real_values(client: Client, opened: Gallery, photos: Path) -> None:
+    path = photos / "cat" / "03.jpg"
+    answer = client.image(path.read_bytes(), k="40", asymmetric="true").json
+    expected = opened.search(encoding_of(opened, path).logits, 40)[0]
+    assert found(answer) == [(hit.id, hit.distance) for hit in expected]
+    assert answer["next_cursor"] is None  # a next page would be asked for with the code
+    plain = client.image(path.read_bytes(), k="40", asymmetric="false").json
+    assert plain["results"] == client.image(path.read_bytes(), k="40").json["results"] != answer["results"]
+    refused = client.image(path.read_bytes(), asymmetric="maybe")
+    assert (refused.status, refused.json["detail"]) == (422, "asymmetric: true or false is wanted")
+
+
 def test_a_search_by_code_tells_all_of_each_answer(client: Client, opened: Gallery) -> None:
     query = code(opened, "dog/01.jpg")
     answer = client.post("/v1/search", {"code": query.tobytes().hex(), "k": 4}).json

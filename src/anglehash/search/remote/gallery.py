@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
-from anglehash.search.answers import Found, Hit, Page, others, window
+from anglehash.search.answers import Found, Hit, Page, Queries, others, window
 from anglehash.search.engines import check_k, check_radius
 from anglehash.search.filters import Filter
 from anglehash.search.paging import search_key
@@ -188,7 +189,7 @@ class RemoteGallery:
 
     def search(
         self,
-        codes: Codes,
+        codes: Queries,
         k: int | None = None,
         *,
         radius: int | None = None,
@@ -198,7 +199,7 @@ class RemoteGallery:
         """The nearest items of every query, as :meth:`anglehash.search.gallery.Gallery.search`.
 
         Args:
-            codes: ``(q, ceil(bits / 8))`` packed codes of the queries.
+            codes: ``(q, ceil(bits / 8))`` packed codes of the queries; logits are refused.
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: ``exact``, or an approximate index of the engine. A local engine's name means ``exact``,
@@ -221,22 +222,23 @@ class RemoteGallery:
             for code in self._codes(codes)
         ]
 
-    def _codes(self, queries: Codes) -> Codes:
+    def _codes(self, queries: Queries) -> Codes:
         """Checked queries.
 
         Raises:
             CodeMismatchError: they are not ``bits`` long, or no codes.
         """
-        if np.issubdtype(np.asarray(queries).dtype, np.floating):
+        given: NDArray[Any] = np.asarray(queries)
+        if np.issubdtype(given.dtype, np.floating):
             raise CodeMismatchError(
                 f"{self.target} is kept by an engine, which compares codes alone: pack the logits "
                 "(anglehash.codes.pack), or pull the gallery into a folder"
             )
-        return check_codes(queries, self.bits)
+        return check_codes(given, self.bits)
 
     def page(
         self,
-        code: Codes,
+        code: Queries,
         size: int,
         *,
         cursor: str | None = None,

@@ -11,7 +11,7 @@ class Result(BaseModel):
     """One answer."""
 
     id: str
-    distance: int
+    distance: float
     labels: list[str]
     metadata: dict[str, Any]
     code: str

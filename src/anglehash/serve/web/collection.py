@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
-from anglehash.search.answers import Hit, Page
+from anglehash.search.answers import Hit, Page, Queries
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
@@ -62,7 +63,7 @@ class Searchable(Protocol):
     ) -> list[list[Hit]]: ...
     def page(  # noqa: D102
         self,
-        code: Codes,
+        code: Queries,
         size: int,
         *,
         cursor: str | None = None,
@@ -83,6 +84,7 @@ class Asked(NamedTuple):
         radius: none farther away than so many bits.
         where: look only at items that pass.
         cursor: where an earlier answer ended.
+        logits: the query's real-valued code, where it is asked with that; there is one page of answers then.
     """
 
     code: Codes
@@ -91,6 +93,7 @@ class Asked(NamedTuple):
     radius: int | None
     where: Filter
     cursor: str | None
+    logits: NDArray[np.float32] | None = None
 
 
 class Collection:
@@ -150,7 +153,7 @@ class Collection:
             query["labels"] = list(asked.own.labels)
         return {
             "results": [self._result(hit) for hit in hits],
-            "next_cursor": cursor and self._signed(cursor),
+            "next_cursor": self._signed(cursor) if cursor and asked.logits is None else None,
             "model": self.gallery.model_id,
             "query": query,
         }
@@ -209,8 +212,9 @@ class Collection:
         return others, following
 
     def _hits(self, asked: Asked, size: int, cursor: str | None) -> tuple[list[Hit], str | None]:
+        query = asked.code if asked.logits is None else asked.logits
         page = self.gallery.page(
-            asked.code, size, cursor=cursor, radius=asked.radius, engine=self._engine, where=asked.where
+            query, size, cursor=cursor, radius=asked.radius, engine=self._engine, where=asked.where
         )
         return page.hits, page.cursor
 

@@ -12,10 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes
 from anglehash.data.dataset import Arrays
 from anglehash.data.worker import Function, Worker
-from anglehash.encode.encoding import Encoder
+from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ImageError, ModelError
 from anglehash.serve.web.decoding import network_input, thumbnail_jpeg, to_jpeg
 from anglehash.serve.web.limits import Pool
@@ -58,9 +57,9 @@ class Crew:
 
 
 class Seen(NamedTuple):
-    """The code of an image, and the seconds of decoding and of the network."""
+    """The code of an image with its logits, and the seconds of decoding and of the network."""
 
-    code: Codes
+    found: Encoding
     decode: float
     network: float
 
@@ -128,8 +127,8 @@ class Eyes:
             began = time.perf_counter()
             raw = await self.images.run_in_place(lens.decoders.apply, data)
             decoded = time.perf_counter()
-            code = await self._network.run_in_place(_encode, lens, raw)
-            return Seen(code, decoded - began, time.perf_counter() - decoded)
+            found = await self._network.run_in_place(_encode, lens, raw)
+            return Seen(found, decoded - began, time.perf_counter() - decoded)
 
     def encoder_of(self, model_id: str) -> Encoder:
         """The model, if it is the one of this id.
@@ -179,9 +178,9 @@ class Eyes:
             crew.close()
 
 
-def _encode(lens: _Lens, raw: bytes) -> Codes:
+def _encode(lens: _Lens, raw: bytes) -> Encoding:
     pixels = np.frombuffer(raw, np.uint8).reshape(1, lens.size, lens.size, 3)
     found = lens.model.encode(Arrays(pixels))
     if found.problems:
         raise ImageError(*found.problems[0][1:])
-    return np.ascontiguousarray(found.codes)
+    return found

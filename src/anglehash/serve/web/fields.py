@@ -45,11 +45,11 @@ def values_of(form: Form) -> dict[str, Any]:
         RefusalError: 422, one is not what it should be.
     """
     values: dict[str, Any] = {name: text for name, text in form.fields.items() if text.strip()}
-    for name in values.keys() & {"k", "max_distance", "filter"}:
+    for name in values.keys() & {"k", "max_distance", "filter", "asymmetric"}:
         try:
             value = json.loads(values[name])
         except (ValueError, RecursionError):
-            wanted = "JSON" if name == "filter" else "a number"
+            wanted = {"filter": "JSON", "asymmetric": "true or false"}.get(name, "a number")
             raise RefusalError(422, "invalid", f"{name}: {wanted} is wanted") from None
         values[name] = value
     return values

@@ -120,6 +120,7 @@ class ImageFields(_Request):
     k: K = 20
     max_distance: Distance | None = None
     filter: FilterRequest | None = None
+    asymmetric: bool = False
 
 
 class BatchRequest(_Request):
@@ -211,6 +212,10 @@ def body_of(kind: type, *, image: bool = False) -> dict[str, Any]:
             "k": {"type": "integer", "minimum": 1, "maximum": 1000},
             "max_distance": {"type": "integer", "minimum": 0},
             "filter": {"type": "string", "description": "The filter as JSON."},
+            "asymmetric": {
+                "type": "boolean",
+                "description": "Ask with the image's real-valued code; one page.",
+            },
         }
         content["multipart/form-data"] = {
             "schema": {"type": "object", "properties": fields, "required": ["image"]}
