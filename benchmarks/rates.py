@@ -1,6 +1,6 @@
 """The learning rate when the backbone learns too: validation mAP of methods at some rates, on one seed.
 
-    python benchmarks/rates.py runs/fine-tuned.toml csq=.003 csq=.01 -o results/tuning/fine-tuned.json
+    python benchmarks/rates.py runs/fine-tuned.toml csq=.003 csq=.01 -o results/rates/fine-tuned.json
 
 Settings that were chosen on frozen features were chosen for a head alone and for more epochs. A trial is the cell
 of the run file with its first seed and another rate: it learns on the training part, and is judged by the mAP of

@@ -250,7 +250,7 @@ def test_draws_what_evaluate_returns() -> None:
     result = evaluate(part, part, bits=16, class_names=("cat", "dog", "owl")).to_dict()
     page = Page(render(result))
     bars = [span for span in page.all("span") if span.get("style")]
-    assert len(bars) == 5 + 3  # all of the ladder, and the classes
+    assert len(bars) == 6 + 3  # all of the ladder, and the classes
     assert len(page.all("svg")) == 2
     assert "Balance of the bits" in page.text
     assert "–" not in page.cells
