@@ -71,7 +71,9 @@ def test_a_gallery_of_hostile_names_without_images(browser: Browser, strange: Pa
 def test_a_hostile_address_is_no_harm(visit: Visit) -> None:
     visit.expected = ["404", "422"]
     page = visit.go("#images?within=99999&where=[[]]&where={}&like=..%2F..%2Fx&open=%00&label=")
-    page.wait_for_function("() => document.querySelector('#detail-title').innerText.includes('cannot be shown')")
+    page.wait_for_function(
+        "() => document.querySelector('#detail-title').innerText.includes('cannot be shown')"
+    )
     page.keyboard.press("Escape")
     assert page.inner_text("#title") == "That did not work"
     page.click("#empty >> text=All images")
