@@ -20,8 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import faiss
 import numpy as np
 
-from anglehash.asymmetric import bit_weights
-from anglehash.codes import pack, unpack
+from anglehash.asymmetric import bit_weights, signs
+from anglehash.codes import pack
 from anglehash.search.engines import make_index
 from anglehash.search.weighted import nearest
 
@@ -39,7 +39,7 @@ def main() -> None:
     weights, queries, k = bit_weights(logits), pack(logits), given.k
     floats = faiss.IndexFlatIP(given.bits)
     for start in range(0, given.n, 1 << 16):
-        floats.add(2 * unpack(codes[start : start + (1 << 16)], given.bits).astype(np.float32) - 1)
+        floats.add(signs(codes[start : start + (1 << 16)], given.bits))
     hamming = make_index("multi-index", codes, given.bits)
     hamming.search(np.tile(queries, (100, 1)), k)  # builds it
     ways: dict[str, Callable[[int], object]] = {

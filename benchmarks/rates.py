@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
-from anglehash.data.protocols import make_split
-from anglehash.data.sources import open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.files import cache_dir, write_json
+from anglehash.learn.bench.bed import split_of
 from anglehash.learn.bench.run import Cell, Run
 from anglehash.learn.fitting import fit
 from anglehash.learn.on_features import map_of_logits
+from anglehash.progress import silent
 
 HERE = Path(__file__).parent
 
@@ -41,9 +41,7 @@ def main() -> None:
     run = Run.from_toml(given.run)
     place = run.places()[0]
     cells = {cell.variant: cell for cell in run.cells(place) if cell.seed == run.seeds[0]}
-    split = make_split(
-        open_dataset(run.data), run.protocol, seed=place.split_seed, cache=cache_dir() / "keys"
-    )
+    split = split_of(run, place, cache_dir(), silent)
     found: dict[str, Any] = {"run": given.run.name, "split": split.hash, "seed": run.seeds[0], "trials": {}}
     if given.output.exists():
         found = json.loads(given.output.read_text(encoding="utf-8"))
@@ -61,11 +59,8 @@ def validation_map(cell: Cell, split: RetrievalSplit, rate: float) -> float:
     """Train a cell at a rate, and let its validation images ask for its training images."""
     model = fit(split, replace(cell.config, learning_rate=rate), cache=cache_dir())
     rows = np.concatenate([split.validation, split.train])
-    logits, labels, n = (
-        model.encode(split.dataset.images, rows=rows).logits,
-        split.dataset.labels[rows],
-        len(split.validation),
-    )
+    logits, labels = model.encode(split.dataset.images, rows=rows).logits, split.dataset.labels[rows]
+    n = len(split.validation)
     return float(map_of_logits(logits[:n], logits[n:], labels[:n], labels[n:]))
 
 

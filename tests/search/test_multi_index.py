@@ -20,12 +20,13 @@ from anglehash.evaluation.kernels import kernel
 from anglehash.search.engines import _compiled, _grouping, exact, multi_index
 from anglehash.search.engines._compiled import Built
 from anglehash.search.engines._grouping import grouped, grouped_chunks, joined
-from anglehash.search.engines._groups import ROW, SHIFT, Groups, one_each, places, words_of
+from anglehash.search.engines._groups import Groups, one_each, places, words_of
 from anglehash.search.engines._kernels import bits_between, distances, near, offer
 from anglehash.search.engines._nearest import probe
 from anglehash.search.engines._plain import Chunk
 from anglehash.search.engines._tables import MOST_MASKS, MOST_PARTS, WIDEST, parts_of, rings_of, tables_of
 from anglehash.search.engines.multi_index import Index
+from anglehash.search.keys import ROW, SHIFT
 
 NONE = np.empty(0, dtype=np.bool_)
 

@@ -104,9 +104,9 @@ def page(view: View, query: Queries, ask: Ask, cursor: str | None) -> Page:
         PurgedError: an item is gone for good since this generation.
     """
     size, asked = check_k(ask.k or 0), _asked(query, view.bits)
-    if (count := len(asked.weights if isinstance(asked, Real) else asked)) != 1:
-        raise DataError(f"a page has the answers to one query, got {count}: use search for several")
     own = asked.weights if isinstance(asked, Real) else asked
+    if len(own) != 1:
+        raise DataError(f"a page has the answers to one query, got {len(own)}: use search for several")
     key = search_key(own.tobytes().hex(), ask.radius, ask.where.facts(), view.snapshot.state.model)
     shown = window(lambda k: _find(view, asked, ask._replace(k=k))[0], size, key, cursor)
     return Page(_hits(view, shown.found, asked, first=shown.first), shown.cursor)

@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 from anglehash.asymmetric import Weights, lookups
 from anglehash.codes import Codes
 from anglehash.evaluation.kernels import kernel
+from anglehash.search.keys import ROW, SHIFT, Keys, least
 
 BLOCK = 1 << 15
-SHIFT = 32
-ROW = (1 << SHIFT) - 1
-Keys = NDArray[np.int64]  # distance << 32 | place: their order is that of answers
 
 
 class Near(NamedTuple):
@@ -63,11 +61,11 @@ def nearest(
         waiting.append((away[:count].astype(np.int64) << SHIFT) | places[near[:count]])
         held += count
         if k is not None and held > max(4 * k, BLOCK // 8):
-            best = _least(np.concatenate([best, *waiting]), k)
+            best = least(np.concatenate([best, *waiting]), k)
             waiting, held = [], 0
             if len(best) == k:  # a later one as far away as the k-th comes too late
                 farthest = min(farthest, int(best[-1] >> SHIFT) - 1)
-    keys = _least(np.concatenate([best, *waiting]), k)
+    keys = least(np.concatenate([best, *waiting]), k)
     return Near((keys >> SHIFT).astype(np.int32), keys & ROW)
 
 
@@ -106,10 +104,3 @@ def _scan(
         out[found], distances[found] = item, distance  # written over, if it is too far: no branch to guess
         found += int(distance <= farthest)
     return found
-
-
-def _least(keys: Keys, k: int | None) -> Keys:
-    """The ``k`` least keys, in order; all of them without a ``k``."""
-    if k is not None and len(keys) > k:
-        keys = np.partition(keys, k - 1)[:k]
-    return np.sort(keys)

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import width
-from anglehash.search.engines._groups import MOST_ROWS, SHIFT, Groups, Keys
+from anglehash.search.engines._groups import MOST_ROWS, Groups
 from anglehash.search.engines._nearest import probe, scan
 from anglehash.search.engines._radius import within_radius
 from anglehash.search.engines._tables import NO_TABLES, Tables, tables_of
+from anglehash.search.keys import SHIFT, Keys
 
 TOUCH = 30
 """Codes that a scan passes in the time of one touch (a value looked up or a code met out of order).

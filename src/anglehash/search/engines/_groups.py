@@ -1,8 +1,6 @@
 """Equal codes as one: each distinct code once, with the rows that have it.
 
 Learned codes repeat, so a search of the distinct codes does less than one of the rows, and is as exact.
-
-Answers are kept as keys, ``distance << 32 | row``: their order is the (distance, id) order of answers.
 """
 
 from __future__ import annotations
@@ -14,9 +12,6 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, as_words
 
-SHIFT = 32
-ROW = (1 << SHIFT) - 1
-Keys = NDArray[np.int64]
 MOST_ROWS = np.iinfo(np.int32).max
 
 

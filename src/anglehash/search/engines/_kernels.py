@@ -1,7 +1,7 @@
 """The compiled small steps of a search: bits of a code, distances, the heap of the nearest.
 
-A heap is an array of keys (see :mod:`._groups`) with the greatest first; a full one of a number that no answer
-reaches is an empty one.
+A heap is an array of keys (see :mod:`anglehash.search.keys`) with the greatest first; a full one of a number that no
+answer reaches is an empty one.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel, popcount
-from anglehash.search.engines._groups import SHIFT, Keys
+from anglehash.search.keys import SHIFT, Keys
 
 BLOCK = 2048  # codes that stay in the fastest cache while all queries pass over them
 CHUNK = 128  # codes whose least distance is looked at before each one's

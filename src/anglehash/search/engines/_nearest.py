@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
 from anglehash.search.engines._front import begin, cheapest, gather, go_on, met_before, new_front
-from anglehash.search.engines._groups import Groups, Keys
+from anglehash.search.engines._groups import Groups
 from anglehash.search.engines._kernels import (
     BLOCK,
     CHUNK,
@@ -20,6 +20,7 @@ from anglehash.search.engines._kernels import (
     reach_of,
 )
 from anglehash.search.engines._tables import Tables
+from anglehash.search.keys import Keys
 
 
 @kernel

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.search.engines._groups import SHIFT, Keys
+from anglehash.search.keys import SHIFT, Keys, least
 
 BLOCK = 1 << 16  # codes of a block, and fewer of the first, which has no k-th yet
 Words = NDArray[np.uint64]
@@ -119,7 +119,7 @@ def nearest(queries: Words, chunks: Sequence[Chunk], allowed: NDArray[np.bool_],
                     continue
                 found = _keys(query, chunk, start, end, reach, allowed, room)
                 if len(found):
-                    heaps[number] = _least(np.concatenate([heap, found]), k)
+                    heaps[number] = least(np.concatenate([heap, found]), k)
 
 
 def within_radius(
@@ -173,10 +173,3 @@ def _distances(query: NDArray[np.uint64], codes: Words, room: _Room) -> NDArray[
         np.bitwise_count(np.bitwise_xor(codes[word], query[word], out=unequal), out=counts)
         np.add(sums, counts, out=sums)
     return sums
-
-
-def _least(keys: Keys, k: int) -> Keys:
-    """The ``k`` least keys, in order; there are as many."""
-    if len(keys) > 4 * k:
-        keys = np.partition(keys, k - 1)[:k]
-    return np.sort(keys)[:k]

@@ -29,15 +29,13 @@ from anglehash.search.engines import RadiusResult, Rows, SearchResult, check_k, 
 from anglehash.search.engines._grouping import grouped_chunks, joined
 from anglehash.search.engines._groups import (
     MOST_ROWS,
-    ROW,
-    SHIFT,
     Groups,
-    Keys,
     one_each,
     places,
     words_of,
 )
 from anglehash.search.engines._plain import Chunk, merged, nearest, picked, within_radius
+from anglehash.search.keys import ROW, SHIFT, Keys
 
 if TYPE_CHECKING:
     from anglehash.search.engines._compiled import Built
