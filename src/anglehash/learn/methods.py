@@ -36,7 +36,7 @@ _NO_OPTIONS = {
 """Parameters that a run fills in itself."""
 
 
-_NETWORKS = ("posterior",)
+_NETWORKS = ("posterior", "posterior-dual")
 """Those that learn networks of their own from features alone."""
 
 

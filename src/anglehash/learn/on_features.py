@@ -122,7 +122,7 @@ def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
 
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
     """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
-    own, others = (logits_of(head, part.features) for part in (query, database))
+    own, others = logits_of(head, query.features, asking=True), logits_of(head, database.features)
     return map_of_logits(own, others, query.labels, database.labels)
 
 

@@ -24,7 +24,7 @@ from anglehash.learn.shallow.heads import restore_head
 from anglehash.learn.training import logits_of
 
 Data = tuple[NDArray[np.float32], NDArray[np.bool_]]
-SUPERVISED = {"ksh", "sdh", "cosdish", "posterior"}
+SUPERVISED = {"ksh", "sdh", "cosdish", "posterior", "posterior-dual"}
 ONE_COMPONENT_A_BIT = {"pca-sign", "itq"}
 RANDOM = {"lsh", "itq"} | SUPERVISED
 

@@ -5,31 +5,25 @@ from __future__ import annotations
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from anglehash.errors import ModelError
 from anglehash.learn.shallow.buffers import buffer
+from anglehash.learn.shallow.panel import Panel
 
 SHORTEST = 8
 """Bits of the first prefix of nested codes."""
 
 
-class PosteriorHead(nn.Module):
+class PosteriorHead(Panel):
     r"""What several classifiers make of the features, each turned into logits of the code, and their mean.
 
-    .. math:: z = \frac{1}{M} \sum_m W \max(0, V r(l_m) + u) + b, \qquad
-              l_m = A_m \max(0, H_m x' + h_m) + a_m
+    .. math:: z = \frac{1}{M} \sum_m W \max(0, V r(l_m) + u) + b
 
-    with x' the centred and scaled features, l_m the log-odds of the classes, and r what :func:`reading` makes
-    of them. Further bits may keep the features themselves, :math:`z = F x' + f`.
+    with l_m the log-odds of the classes by the classifier m, and r what :func:`reading` makes of them. Further bits
+    may keep the features themselves, :math:`z = F x' + f`, x' as the classifiers read them.
 
     Args:
-        mean: ``(width,)``, subtracted.
-        scale: ``(width,)``, multiplied.
-        hidden_weight: ``(classifiers, hidden, width)``, H.
-        hidden_bias: ``(classifiers, hidden)``, h.
-        class_weight: ``(classifiers, classes, hidden)``, A.
-        class_bias: ``(classifiers, classes)``, a.
         roots: ``()``, 1 where the code reads the roots of the posteriors, 0 where it reads their log-odds.
         code_weight: ``(code_hidden, classes)``, V.
         code_bias: ``(code_hidden,)``, u.
@@ -37,6 +31,7 @@ class PosteriorHead(nn.Module):
         bias: ``(bits,)``, b.
         kept_weight: ``(kept, width)``, F; ``None`` for no such bits.
         kept_bias: ``(kept,)``, f.
+        panel: the classifiers: see :class:`~anglehash.learn.shallow.panel.Panel`.
 
     Shape:
         - features: ``(batch, width)`` float.
@@ -51,12 +46,6 @@ class PosteriorHead(nn.Module):
     def __init__(
         self,
         *,
-        mean: Tensor,
-        scale: Tensor,
-        hidden_weight: Tensor,
-        hidden_bias: Tensor,
-        class_weight: Tensor,
-        class_bias: Tensor,
         roots: Tensor,
         code_weight: Tensor,
         code_bias: Tensor,
@@ -64,27 +53,16 @@ class PosteriorHead(nn.Module):
         bias: Tensor,
         kept_weight: Tensor | None = None,
         kept_bias: Tensor | None = None,
+        **panel: Tensor,
     ) -> None:
-        super().__init__()
+        super().__init__(**panel)
         if (kept_weight is None) != (kept_bias is None):
             raise ModelError(
                 "the posterior head has one of kept_weight and kept_bias: it needs both or neither"
             )
-        if class_weight.ndim != 3:
-            raise ModelError(
-                "class_weight of the head must have the shape (classifiers, classes, hidden), "
-                f"got {tuple(class_weight.shape)}"
-            )
-        count, classes, hidden = class_weight.shape
-        width, between, bits = len(mean), len(code_bias), len(bias)
-        self.mean = buffer(self, "mean", mean, width)
-        self.scale = buffer(self, "scale", scale, width)
-        self.hidden_weight = buffer(self, "hidden_weight", hidden_weight, count, hidden, width)
-        self.hidden_bias = buffer(self, "hidden_bias", hidden_bias, count, hidden)
-        self.class_weight = buffer(self, "class_weight", class_weight, count, classes, hidden)
-        self.class_bias = buffer(self, "class_bias", class_bias, count, classes)
+        width, between, bits = len(self.mean), len(code_bias), len(bias)
         self.roots = buffer(self, "roots", roots)
-        self.code_weight = buffer(self, "code_weight", code_weight, between, classes)
+        self.code_weight = buffer(self, "code_weight", code_weight, between, self.classes)
         self.code_bias = buffer(self, "code_bias", code_bias, between)
         self.weight = buffer(self, "weight", weight, bits, between)
         self.bias = buffer(self, "bias", bias, bits)
@@ -98,17 +76,6 @@ class PosteriorHead(nn.Module):
         """The head of the first bits alone, out of those of the posteriors."""
         state = {name: value for name, value in self.state_dict().items() if not name.startswith("kept_")}
         return PosteriorHead(**(state | {name: state[name][:bits] for name in ("weight", "bias")}))
-
-    def log_odds(self, features: Tensor) -> Tensor:
-        """What each classifier makes of a batch, ``(classifiers, batch, classes)``."""
-        hidden = torch.relu(
-            torch.baddbmm(
-                self.hidden_bias[:, None],
-                ((features - self.mean) * self.scale).expand(len(self.hidden_bias), -1, -1),
-                self.hidden_weight.transpose(1, 2),
-            )
-        )
-        return torch.baddbmm(self.class_bias[:, None], hidden, self.class_weight.transpose(1, 2))
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of features."""

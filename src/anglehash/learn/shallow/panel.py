@@ -1,0 +1,65 @@
+"""What the heads of posterior codes share: several classifiers that judge an image."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from anglehash.errors import ModelError
+from anglehash.learn.shallow.buffers import buffer
+
+
+class Panel(nn.Module):
+    r"""Several classifiers of one hidden layer, side by side.
+
+    .. math:: l_m = A_m \max(0, H_m x' + h_m) + a_m
+
+    with x' the centred and scaled features.
+
+    Args:
+        mean: ``(width,)``, subtracted.
+        scale: ``(width,)``, multiplied.
+        hidden_weight: ``(classifiers, hidden, width)``, H.
+        hidden_bias: ``(classifiers, hidden)``, h.
+        class_weight: ``(classifiers, classes, hidden)``, A.
+        class_bias: ``(classifiers, classes)``, a.
+
+    Raises:
+        ModelError: the tensors do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        mean: Tensor,
+        scale: Tensor,
+        hidden_weight: Tensor,
+        hidden_bias: Tensor,
+        class_weight: Tensor,
+        class_bias: Tensor,
+    ) -> None:
+        super().__init__()
+        if class_weight.ndim != 3:
+            raise ModelError(
+                "class_weight of the head must have the shape (classifiers, classes, hidden), "
+                f"got {tuple(class_weight.shape)}"
+            )
+        count, self.classes, hidden = class_weight.shape
+        width = len(mean)
+        self.mean = buffer(self, "mean", mean, width)
+        self.scale = buffer(self, "scale", scale, width)
+        self.hidden_weight = buffer(self, "hidden_weight", hidden_weight, count, hidden, width)
+        self.hidden_bias = buffer(self, "hidden_bias", hidden_bias, count, hidden)
+        self.class_weight = buffer(self, "class_weight", class_weight, count, self.classes, hidden)
+        self.class_bias = buffer(self, "class_bias", class_bias, count, self.classes)
+
+    def log_odds(self, features: Tensor) -> Tensor:
+        """What each classifier makes of a batch, ``(classifiers, batch, classes)``."""
+        hidden = torch.relu(
+            torch.baddbmm(
+                self.hidden_bias[:, None],
+                ((features - self.mean) * self.scale).expand(len(self.hidden_bias), -1, -1),
+                self.hidden_weight.transpose(1, 2),
+            )
+        )
+        return torch.baddbmm(self.class_bias[:, None], hidden, self.class_weight.transpose(1, 2))
