@@ -60,6 +60,10 @@ class ModelError(AnglehashError, ValueError):
     """A model or gallery folder is damaged, foreign, or does not match."""
 
 
+class NoModelError(ModelError):
+    """A gallery has no copy of the model that made its codes."""
+
+
 class TrainingError(AnglehashError, RuntimeError):
     """Training cannot go on."""
 

@@ -158,7 +158,8 @@ class Bundle:
             )
         name = str(path / NETWORK)
         check_plain(files[NETWORK], name)
-        network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads)
+        dual = facts.get("dual", False) is True
+        network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads, dual=dual)
         found = compare(network, probes, files) if probe else None
         if found and found.bits_differ:
             _object(path, facts, found, strict=strict)
@@ -227,7 +228,9 @@ def write_bundle(
         )
     check_plain(network, "the network")
     drawn = pictures()
-    running = Network(network, preprocessing, bits=facts["bits"], name="the network")
+    running = Network(
+        network, preprocessing, bits=facts["bits"], name="the network", dual=facts.get("dual", False)
+    )
     probes = [probe._asdict() for probe in record(running, drawn)]
     content = {
         "id": origin.id_of(network),

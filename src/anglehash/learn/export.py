@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,24 @@ from anglehash.data.images import Pixels
 from anglehash.errors import MissingExtraError, ModelError, first_line
 from anglehash.learn.model import Model
 from anglehash.learn.onnx import export, quiet
+from anglehash.learn.shallow.dual_head import DualHead
+from anglehash.learn.training import is_dual
+from anglehash.learn.unrolled import with_descent
 
 CALIBRATION = 256
 """Images that the ranges of the 8-bit network are taken from."""
+
+
+class _Halves(nn.Module):
+    """A dual head up to its descent, which is put behind it: the pull of items' bits, then the logits of queries."""
+
+    def __init__(self, head: DualHead) -> None:
+        super().__init__()
+        self.own = head
+
+    def forward(self, features: Tensor) -> Tensor:
+        """``(n, 2 bits)``."""
+        return torch.cat([self.own.fitting(features)[0], self.own.queries(features)], dim=1)
 
 
 class _Whole(nn.Module):
@@ -29,7 +45,7 @@ class _Whole(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = head
+        self.head = _Halves(head) if isinstance(head, DualHead) else head
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, size, size)`` float, 0 to 255, to logits."""
@@ -38,14 +54,15 @@ class _Whole(nn.Module):
             for name, tensor in self.head.state_dict().items()
         }
         features = self.backbone(images).double()
-        logits: Tensor = torch.func.functional_call(self.head, wide, (features,)).float()
-        return logits
+        logits: Tensor = torch.func.functional_call(self.head, wide, (features,))
+        return logits if isinstance(self.head, _Halves) else logits.float()
 
 
 def whole_network(model: Model) -> bytes:
     """A model's backbone and head in one ONNX model: ``images`` to ``logits``, any number at a time.
 
-    Any head can be expressed: a hash layer, and those of the conventional methods and of ``posterior``.
+    Any head can be expressed: a hash layer, and those of the conventional methods and of ``posterior``; of a dual head
+    the logits of items come first, then those of queries.
 
     Raises:
         ModelError: a weight is NaN or infinite, the backbone is an ONNX file already, or an operation of the
@@ -64,9 +81,14 @@ def whole_network(model: Model) -> bytes:
         )
     whole = _Whole(model.backbone.module, model.head).eval()
     try:
-        return export(whole, model.backbone.size, output="logits")
+        network = export(whole, model.backbone.size, output="halves" if is_dual(model.head) else "logits")
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(f"{model.backbone.name} cannot be exported to ONNX: {first_line(error)}") from error
+    if not isinstance(model.head, DualHead):
+        return network
+    head = copy.deepcopy(model.head).double()
+    _, push = head.fitting(head.mean[None])
+    return with_descent(network, push.numpy())
 
 
 class _Reader:

@@ -131,11 +131,13 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Names of the learned classes."""
         return self._fitted().class_names
 
-    def encode(self, X: Images) -> Codes:
+    def encode(self, X: Images, *, asking: bool = False) -> Codes:
         """Packed codes of images, one row each, in their order.
 
         Args:
             X: a folder or manifest (its images, sorted by id), a dataset, or images as in :meth:`fit`.
+            asking: the codes with which the images ask, where queries have codes of their own
+                (``posterior-dual``): search with these, and keep the others.
 
         Returns:
             ``(n, ceil(bits / 8))`` ``uint8``.
@@ -144,15 +146,17 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: neither ``fit`` nor ``load`` came before.
             DataError: an image cannot be read; the message names it.
         """
-        return self._encode(X).codes
+        found = self._encode(X)
+        return found.query_codes if asking else found.codes
 
     def transform(self, X: Images) -> NDArray[np.uint8]:
         """The codes as 0 and 1, ``(n, bits)`` ``uint8``, for pipelines; otherwise as :meth:`encode`."""
         return unpack(self.encode(X), self._fitted().config.bits)
 
-    def logits(self, X: Images) -> NDArray[np.float32]:
+    def logits(self, X: Images, *, asking: bool = False) -> NDArray[np.float32]:
         """The real-valued codes before binarising, ``(n, bits)``; otherwise as :meth:`encode`."""
-        return self._encode(X).logits
+        found = self._encode(X)
+        return found.query_logits if asking else found.logits
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder; :meth:`load` reads it.

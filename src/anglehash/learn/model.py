@@ -177,6 +177,7 @@ class Model:
             "bits": self.config.bits,
             "method": self.config.method,
             "head": getattr(self.head, "kind", HASH),
+            "dual": is_dual(self.head),
             "config": self.config.to_dict(),
             "classes": list(self.class_names),
             "multi_label": self.multi_label,

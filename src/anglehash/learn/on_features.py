@@ -44,7 +44,7 @@ class Learned(NamedTuple):
 
     Attributes:
         head: features to logits, in evaluation mode.
-        class_vectors: ``(classes, bits)`` float32 of the loss; empty where a method has none.
+        class_vectors: ``(classes, bits)`` float32 of the loss or head; empty where a method has none.
         log: one record an epoch; a single one of a conventional method.
     """
 
@@ -120,6 +120,11 @@ def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
     return np.asarray(vectors.detach().float().cpu().numpy())
 
 
+def class_codes_of(head: nn.Module, bits: int) -> NDArray[np.float32]:
+    """The class codes of a head, ``(classes, bits)``; no row where it has none."""
+    return np.asarray(getattr(head, "class_codes", torch.zeros(0, bits)).numpy(), dtype=np.float32)
+
+
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
     """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
     own, others = logits_of(head, query.features, asking=True), logits_of(head, database.features)
@@ -147,4 +152,4 @@ def _conventional(known: Labelled, config: TrainConfig, held: Labelled | None, r
     record: dict[str, Any] = {"epoch": 1, "seconds": round(time.perf_counter() - started, 3)}
     if held:
         record["validation_map"] = map_among(head, held, known)
-    return Learned(head, np.zeros((0, config.bits), dtype=np.float32), [record])
+    return Learned(head, class_codes_of(head, config.bits), [record])

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes
 from anglehash.data.dataset import Encoded, ImageStore
 from anglehash.data.split import RetrievalSplit
 from anglehash.encode.bundle import KIND, LEARNED, SPLIT, Origin, packed_learned, write_bundle
@@ -24,6 +23,7 @@ from anglehash.files import cache_dir, refuse_existing
 from anglehash.learn.export import CALIBRATION, quantised, whole_network
 from anglehash.learn.measure import refuse_seen
 from anglehash.learn.model import Model
+from anglehash.learn.training import is_dual
 from anglehash.manifest import is_a
 from anglehash.progress import Report, silent
 
@@ -114,7 +114,7 @@ def export_bundle(
     running = _network(model, network)
     same = _probes_agree(model, running)
     parity: dict[str, Any] = {"source": trial.source, "images": len(expected.rows)}
-    parity |= {"model": _score(trial, expected.rows, expected.codes, model.bits)}
+    parity |= {"model": _score(trial, expected, model.bits)}
     parity["fp32"] = _compared(trial, expected, running, report)
     same = same and parity["fp32"]["bits_differ"] == 0
     if int8:
@@ -140,12 +140,19 @@ def export_bundle(
 
 
 def _network(model: Model, network: bytes) -> Network:
-    return Network(network, model.backbone.preprocessing, bits=model.bits, name="the exported network")
+    return Network(
+        network,
+        model.backbone.preprocessing,
+        bits=model.bits,
+        name="the exported network",
+        dual=is_dual(model.head),
+    )
 
 
 def _probes_agree(model: Model, network: Network) -> bool:
     images = Encoded(list(pictures().values()))
-    return np.array_equal(model.encode(images).codes, network.encode(images).codes)
+    ours, theirs = model.encode(images), network.encode(images)
+    return np.array_equal(ours.codes, theirs.codes) and np.array_equal(ours.query_codes, theirs.query_codes)
 
 
 def _compared(trial: Trial, expected: Encoding, network: Network, report: Report) -> dict[str, Any]:
@@ -154,36 +161,39 @@ def _compared(trial: Trial, expected: Encoding, network: Network, report: Report
     _, ours, theirs = np.intersect1d(found.rows, expected.rows, return_indices=True)
     if not len(ours):
         raise DataError(f"none of the {len(trial.rows)} images of {trial.source} can be read by both")
-    differ = np.bitwise_count(found.codes[ours] ^ expected.codes[theirs]).sum(axis=1)
+    sides = [(found.codes, expected.codes)]
+    if found.asking is not None:
+        sides.append((found.query_codes, expected.query_codes))
+    differ = np.concatenate([np.bitwise_count(a[ours] ^ b[theirs]).sum(axis=1) for a, b in sides])
     return {
         "bits_differ": int(differ.sum()),
-        "equal_bits": 1 - float(differ.sum()) / (len(ours) * network.bits),
+        "equal_bits": 1 - float(differ.sum()) / (len(differ) * network.bits),
         "equal_codes": float((differ == 0).mean()),
-        **_score(trial, found.rows, found.codes, network.bits),
+        **_score(trial, found, network.bits),
     }
 
 
-def _score(trial: Trial, rows: NDArray[np.int64], codes: Codes, bits: int) -> dict[str, float]:
+def _score(trial: Trial, found: Encoding, bits: int) -> dict[str, float]:
     """The mAP of codes by the split, exact under ties; nothing where there is none."""
     if trial.split is None:
         return {}
-    labels = trial.split.dataset.labels[rows]
-    query = np.isin(rows, trial.split.query)
-    precision = average_precision_of_codes(
-        codes[query], codes[~query], labels[query], labels[~query], bits=bits, k=trial.split.rank_cuts[0]
-    )
+    labels = trial.split.dataset.labels[found.rows]
+    query = np.isin(found.rows, trial.split.query)
+    asked, codes, cut = found.query_codes[query], found.codes[~query], trial.split.rank_cuts[0]
+    precision = average_precision_of_codes(asked, codes, labels[query], labels[~query], bits=bits, k=cut)
     return {"map": float(np.mean(precision))}
 
 
 def _facts(model: Model) -> dict[str, Any]:
     """What the manifest says of the model, and how an image has to be prepared by another program."""
     preprocessing = model.backbone.preprocessing
-    kept = ("bits", "method", "head", "config", "classes", "multi_label", "backbone", "split")
+    kept = ("bits", "method", "head", "dual", "config", "classes", "multi_label", "backbone", "split")
     facts = model.facts()
     return {
         **{name: facts[name] for name in kept},
         "input": {
-            "layout": "images: (n, size, size, 3) uint8, RGB, 0 to 255; logits: (n, bits) float32, bit 1 where > 0",
+            "layout": "images: (n, size, size, 3) uint8, RGB, 0 to 255; logits: (n, bits) float32, bit 1 where > 0; "
+            "where dual, (n, 2 bits): those of items, then those of queries",
             "size": preprocessing.size,
             "upright": "turned as EXIF says",
             "resize": "short side to size and the central square cut out, in one step, by Pillow's antialiased BICUBIC",

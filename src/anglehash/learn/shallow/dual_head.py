@@ -68,8 +68,12 @@ class DualHead(Panel):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of items by their features: the signs are their codes."""
+        return descend(*self.fitting(features))
+
+    def fitting(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What :func:`descend` takes for a batch of items by their features."""
         wanted = torch.softmax(self.item_power * self.log_odds(features).mean(dim=0), dim=1)
-        return descend(*fit(wanted, self.class_codes, self.class_share, self.slope, self.offset))
+        return fit(wanted, self.class_codes, self.class_share, self.slope, self.offset)
 
     def queries(self, features: Tensor) -> Tensor:
         """Logits of a batch of queries by their features."""

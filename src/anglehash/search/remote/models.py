@@ -9,7 +9,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from anglehash.errors import ModelError
+from anglehash.errors import ModelError, NoModelError
 from anglehash.files import cache_dir, new_folder, sha256_file
 from anglehash.manifest import NAME
 from anglehash.search.remote.engine import Engine
@@ -43,7 +43,7 @@ def fetched(engine: Engine, model_id: str, where: object) -> Path:
         return place
     listed = engine.file(model_id, _LIST)
     if listed is None:
-        raise ModelError(f"{where} was pushed without its model: name it with --model")
+        raise NoModelError(f"{where} was pushed without its model: name it with --model")
     try:
         facts = {str(name): str(digest) for name, digest in json.loads(listed).items()}
     except (ValueError, AttributeError):

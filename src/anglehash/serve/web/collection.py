@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
+from anglehash.encode.asking import Asking
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
 from anglehash.search.answers import Hit, Page, Queries
 from anglehash.search.engines import DEFAULT
@@ -103,10 +104,14 @@ class Collection:
         gallery: it.
         engine: who searches.
         secret: signs cursors, so that no client makes up one that stands for endless work.
+
+    Attributes:
+        asking: the code with which an item asks, out of its own.
     """
 
     def __init__(self, gallery: Searchable, engine: str, secret: bytes) -> None:
         self.gallery = gallery
+        self.asking: Asking = lambda codes: codes
         self._engine = engine
         self._secret = secret
 
@@ -143,7 +148,7 @@ class Collection:
             assert code is not None, "a request has one of them"
             return self.code_of(code), None
         item = self.item(name).item
-        return np.frombuffer(item.code, np.uint8)[None], item
+        return self.asking(np.frombuffer(item.code, np.uint8)[None]), item
 
     def search(self, asked: Asked) -> dict[str, Any]:
         """A page of answers."""

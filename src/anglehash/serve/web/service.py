@@ -20,7 +20,8 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from anglehash.encode.encoding import Encoder
+from anglehash.encode.asking import asking_of
+from anglehash.encode.encoding import MODEL_VERSION, Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
 from anglehash.search.filters import Filter
@@ -142,6 +143,7 @@ class Service:
         model = _model_of(self.gallery)
         if model is not None:
             self.eyes.look_through(model, manifest["preprocessing"])
+        self.collection.asking = asking_of(lambda: self.gallery.model_folder, MODEL_VERSION)
         self.model_facts = _model_facts(self.gallery, manifest)
 
     async def follow(self) -> None:

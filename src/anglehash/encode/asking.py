@@ -1,0 +1,69 @@
+"""With which code an item asks for more like it, where queries have codes of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy as safetensors
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+
+from anglehash.codes import Codes, hamming, pack
+from anglehash.errors import ModelError, NoModelError
+from anglehash.manifest import NAME, kind_of, read_manifest
+
+Asking = Callable[[Codes], Codes]
+"""Codes of items to the codes with which they ask."""
+
+LEARNED = "data.safetensors"
+"""The file of a model or bundle that holds, among others, ``class_vectors``."""
+
+
+def asking_of(folder: Callable[[], Path], version: int) -> Asking:
+    """How the items of a gallery ask, by the copy of its model.
+
+    Args:
+        folder: gives the folder of the model or bundle; it may have to be fetched.
+        version: the newest format that is read.
+
+    Returns:
+        :func:`of_its_class` where queries have codes of their own, else what leaves codes as they are: where
+        one code serves both sides, and where a gallery has no copy of its model.
+
+    Raises:
+        ModelError: the copy is damaged.
+    """
+    try:
+        path = folder()
+    except NoModelError:
+        return _same
+    kind = kind_of(path) if (path / NAME).is_file() else None
+    if kind is None or not read_manifest(path, kind, version).get("dual"):
+        return _same
+    try:
+        vectors = safetensors.load_file(path / LEARNED)["class_vectors"]
+    except (SafetensorError, KeyError, OSError) as error:
+        raise ModelError(f"{path / LEARNED} is not what anglehash wrote: {error}") from error
+    return lambda codes: of_its_class(codes, vectors)
+
+
+def of_its_class(codes: Codes, class_vectors: NDArray[np.float32]) -> Codes:
+    """The code of the class that each item is nearest to; the first of equally near ones.
+
+    Args:
+        codes: ``(n, ceil(bits / 8))`` packed, of items.
+        class_vectors: ``(classes, bits)``, whose signs are the codes of classes.
+
+    >>> vectors = np.array([[1, 1, 1, 1, 1, 1, 1, 1], [-1, -1, -1, -1, -1, -1, -1, 1]], np.float32)
+    >>> [f"{code:08b}" for code in of_its_class(np.array([[0b11110111], [0b00000111]], np.uint8), vectors)[:, 0]]
+    ['11111111', '00000001']
+    """
+    known = pack(class_vectors)
+    nearest: Codes = known[hamming(codes, known).argmin(axis=1)]
+    return nearest
+
+
+def _same(codes: Codes) -> Codes:
+    return codes

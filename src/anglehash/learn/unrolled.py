@@ -1,0 +1,101 @@
+"""The descent of dual codes as plain ONNX nodes, one step after the other.
+
+An exporter would trace the same steps in minutes; and a loop, the other way to say it, is refused by whoever
+opens a bundle, since a hostile file could loop for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from anglehash.errors import MissingExtraError
+from anglehash.learn.shallow.dual_head import PASSES
+
+
+def with_descent(network: bytes, push: NDArray[np.float64]) -> bytes:
+    """Put the descent behind a network, as :func:`~anglehash.learn.shallow.dual_head.descend` computes it.
+
+    Args:
+        network: an ONNX model with one output, ``(n, 2 bits)`` ``float64``: the pull of the bits of items, then
+            the logits of queries.
+        push: ``(bits, bits)``.
+
+    Returns:
+        The model with the output ``logits``, ``(n, 2 bits)`` ``float32``: those of items, then those of queries.
+
+    Raises:
+        MissingExtraError: the onnx package is not installed.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtraError("onnx", extra="train") from error
+    model = onnx.load_model_from_string(network)
+    graph, bits = model.graph, len(push)
+    constants = _constants(push)
+    graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    for name, operator, inputs, attributes in _steps(graph.output[0].name, bits):
+        graph.node.append(onnx.helper.make_node(operator, inputs, [name], name=f"node {name}", **attributes))
+    shape = [graph.output[0].type.tensor_type.shape.dim[0].dim_param or "n", 2 * bits]
+    del graph.output[:]
+    graph.output.append(onnx.helper.make_tensor_value_info("logits", onnx.TensorProto.FLOAT, shape))
+    return bytes(model.SerializeToString())
+
+
+_FLOAT = 1  # of onnx.TensorProto
+
+Step = tuple[str, str, list[str], dict[str, Any]]
+"""The name of a value, and the operator, inputs and attributes that it comes from."""
+
+
+def _constants(push: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
+    """What the steps refer to, by name."""
+    others = push - np.diag(push.diagonal())
+    rows = {f"descent push {k}": others[k : k + 1] for k in range(len(push))}
+    places = {f"descent place {k}": np.array([k], dtype=np.int64) for k in range(len(push))}
+    fixed = {
+        "descent first": np.arange(len(push), dtype=np.int64),
+        "descent second": np.arange(len(push), 2 * len(push), dtype=np.int64),
+        "descent push": others,
+        "descent zero": np.zeros((), dtype=np.float64),
+        "descent one": np.ones((), dtype=np.float64),
+        "descent minus one": -np.ones((), dtype=np.float64),
+        "descent least": np.full((), 1e-6),
+    }
+    return {**fixed, **rows, **places}
+
+
+def _steps(given: str, bits: int) -> Iterator[Step]:
+    """The nodes, in order."""
+    zero, one, minus = "descent zero", "descent one", "descent minus one"
+    yield "descent pull", "Gather", [given, "descent first"], {"axis": 1}
+    yield "descent asked", "Gather", [given, "descent second"], {"axis": 1}
+    yield "descent up", "Greater", ["descent pull", zero], {}
+    yield "descent start", "Where", ["descent up", one, minus], {}
+    yield "descent others", "MatMul", ["descent start", "descent push"], {}
+    yield "descent field", "Sub", ["descent pull", "descent others"], {}
+    now, last = [f"descent bit {k}" for k in range(bits)], [""] * bits
+    for k in range(bits):
+        yield now[k], "Gather", ["descent start", f"descent place {k}"], {"axis": 1}
+    field = "descent field"
+    for step in range(PASSES * bits):
+        k, own = step % bits, f"descent {step}"
+        yield f"{own} last", "Gather", [field, f"descent place {k}"], {"axis": 1}
+        yield f"{own} up", "Greater", [f"{own} last", zero], {}
+        yield f"{own} better", "Where", [f"{own} up", one, minus], {}
+        yield f"{own} turn", "Sub", [f"{own} better", now[k]], {}
+        yield f"{own} change", "Mul", [f"{own} turn", f"descent push {k}"], {}
+        yield f"{own} field", "Sub", [field, f"{own} change"], {}
+        now[k], last[k], field = f"{own} better", f"{own} last", f"{own} field"
+    yield "descent bits", "Concat", now, {"axis": 1}
+    yield "descent last", "Concat", last, {"axis": 1}
+    yield "descent size", "Abs", ["descent last"], {}
+    yield "descent sure", "Max", ["descent size", "descent least"], {}
+    yield "descent logits", "Mul", ["descent bits", "descent sure"], {}
+    yield "descent both", "Concat", ["descent logits", "descent asked"], {"axis": 1}
+    yield "logits", "Cast", ["descent both"], {"to": _FLOAT}
