@@ -42,7 +42,7 @@ def test_codes_of_each_conventional_kind_of_head_are_those_of_torch(hasher: Hash
     features = model.encode(Arrays(noise(60))).features
     learned = [SHALLOW[name](features, ONE, BITS, seed=0) for name in ("itq", "ksh", "sh")]
     heads = {str(head.kind): head for head in learned}
-    assert heads.keys() == HEADS.keys() - {"posterior"}  # that is below
+    assert heads.keys() == HEADS.keys() - {"posterior", "posterior-dual"}  # those are below
     network = whole_network(replace(model, head=_SideBySide(heads)))
     running = Network(network, model.backbone.preprocessing, bits=BITS * len(heads), name="all heads")
     images = Arrays(noise(100, seed=1))
@@ -75,6 +75,26 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
     assert done["bytes"] < len(network)
     for precision in ("b", "b8"):  # the head is in float64, but its weights take half of that
         assert _held((tmp_path / precision / NETWORK).read_bytes(), "DOUBLE") < 5 * 128 * model.backbone.width
+
+
+def test_a_dual_model_is_exported_with_the_codes_of_both_sides(hasher: Hasher, tmp_path: Path) -> None:
+    features = hasher.model_.encode(Arrays(noise(60))).features
+    head = SHALLOW["posterior-dual"](features, ONE, BITS, seed=0, folds=2, hidden=16, epochs=4)
+    vectors = head.get_buffer("class_codes").numpy()
+    model = replace(hasher.model_, head=head, class_vectors=vectors)
+    model.save(tmp_path / "m")
+    trial = Trial.of_images("noise", Arrays(noise(80, seed=2)))
+    done = export_bundle(tmp_path / "m", tmp_path / "b", trial)
+    assert done["parity"]["fp32"] == {"bits_differ": 0, "equal_bits": 1.0, "equal_codes": 1.0}
+    bundle, images = Bundle.open(tmp_path / "b", strict=True), Arrays(noise(50, seed=3))
+    assert bundle.id == model.id
+    found, expected = bundle.encode(images), model.encode(images)
+    np.testing.assert_array_equal(found.codes, expected.codes)
+    np.testing.assert_array_equal(found.query_codes, expected.query_codes)
+    assert not np.array_equal(expected.codes, expected.query_codes)
+    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4 * np.abs(expected.logits).max())
+    np.testing.assert_array_equal(bundle.class_vectors, vectors)
+    assert model.facts()["dual"] is bundle.facts["dual"] is True
 
 
 def _held(network: bytes, kind: str) -> int:

@@ -11,8 +11,11 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from anglehash.codes import Codes, hamming, pack
+from anglehash.data.dataset import ImageStore
+from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ModelError, NoModelError
 from anglehash.manifest import NAME, kind_of, read_manifest
+from anglehash.progress import Report, silent
 
 Asking = Callable[[Codes], Codes]
 """Codes of items to the codes with which they ask."""
@@ -63,6 +66,31 @@ def of_its_class(codes: Codes, class_vectors: NDArray[np.float32]) -> Codes:
     known = pack(class_vectors)
     nearest: Codes = known[hamming(codes, known).argmin(axis=1)]
     return nearest
+
+
+class AsQueries:
+    """An encoder whose codes are those with which images ask: for a program that searches with a file of codes.
+
+    Args:
+        encoder: it; where one code serves both sides the codes are the same.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+        self.id = f"{encoder.id}, asking"
+        self.bits = encoder.bits
+
+    def encode(
+        self,
+        images: ImageStore,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        cache: Path | None = None,
+        report: Report = silent,
+    ) -> Encoding:
+        """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`."""
+        found = self._encoder.encode(images, rows=rows, cache=cache, report=report)
+        return found._replace(codes=found.query_codes, logits=found.query_logits, asking=None)
 
 
 def _same(codes: Codes) -> Codes:

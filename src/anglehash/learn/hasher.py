@@ -62,7 +62,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         bits: int = 64,
-        method: str = "posterior",
+        method: str = "posterior-dual",
         *,
         preset: str = "default",
         loss: Mapping[str, Any] | None = None,

@@ -80,15 +80,6 @@ class DualHead(Panel):
         asked = torch.softmax(self.query_power * self.log_odds(features).mean(dim=0), dim=1)
         return asked @ self.query_weight
 
-    def asking(self, codes: Tensor) -> Tensor:
-        """Logits of items that ask for more like them, by their codes alone: those of their likeliest class.
-
-        Shape:
-            - codes: ``(batch, bits)`` of -1 and 1.
-            - output: ``(batch, bits)``.
-        """
-        return self.query_weight[(codes @ self.class_codes.T).argmax(dim=1)]
-
 
 def fit(
     wanted: Tensor, others: Tensor, share: Tensor, slope: Tensor, offset: Tensor

@@ -72,7 +72,7 @@ def posterior_dual(
        product and a threshold.
 
     The codes of two items are not meant to be compared: an item that asks for more like it asks with the code
-    of its class (:meth:`~anglehash.learn.shallow.dual_head.DualHead.asking`). Where images have several labels
+    of its class (:mod:`anglehash.encode.asking`). Where images have several labels
     a query is of many kinds, and the codes of :func:`~anglehash.learn.shallow.posterior.posterior` were better
     in every trial: then these are made.
 
