@@ -16,7 +16,9 @@ itq          no          the signs of rotated principal components
 ksh          yes         kernel functions whose inner products fit the similarity, bit after bit
 sdh          yes         a kernel regression to codes that a linear classifier reads
 cosdish      yes         a linear regression to codes that fit sampled columns of the similarity
-posterior    yes         a network's, of calibrated class posteriors: our own, and the one that learns by gradient
+posterior    yes         a network's, of calibrated class posteriors: our own, and learned by gradient
+posterior-   yes         found by a descent over bits, to say the posterior of an item or to ask for the
+dual                     classes of a query: our own
 ===========  ==========  =======================================================================
 """
 
