@@ -410,7 +410,7 @@ def test_a_real_valued_query(gallery: Path, photos: Path, models: list[Path], an
     query = photos / "cat" / "0.png"
     done = anglehash("search", gallery, query, "-k", 16, "--asymmetric", "--json")
     with Gallery.open(gallery) as opened:
-        logits = Hasher.load(models[0]).logits([str(query)])
+        logits = Hasher.load(models[0]).logits([str(query)], asking=True)
         expected = opened.search(logits, 16)[0]
     assert [(hit["id"], hit["distance"]) for hit in done.json["results"]] == [
         (h.id, h.distance) for h in expected

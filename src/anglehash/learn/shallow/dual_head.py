@@ -14,6 +14,10 @@ PASSES = 3
 """Times that :func:`descend` goes over the bits: hardly one changes in a fourth pass."""
 
 
+TIE = 1e-12
+"""What speaks for a sign less than this is rounding: the bit stays as it is, on every machine."""
+
+
 class DualHead(Panel):
     r"""What several classifiers make of the features, as a code for an item and another one for a query.
 
@@ -106,9 +110,9 @@ def fit(
 def descend(pull: Tensor, push: Tensor, passes: int = PASSES) -> Tensor:
     r"""Codes b of -1 and 1 with a small :math:`b^T A b - 2 h \cdot b`, as logits.
 
-    Each bit in turn takes the sign that is better while the others stay as they are, ``passes`` times over all of
-    them; none of these steps makes the sum larger. A logit is what speaks for its sign when it was last asked, and
-    never 0.
+    Each bit in turn takes the sign that is better while the others stay as they are, and stays where neither is,
+    ``passes`` times over all of them; no step makes the sum larger. A logit is what speaks for its sign when
+    it was last asked, and never 0.
 
     Args:
         pull: ``(n, bits)``, h.
@@ -118,20 +122,20 @@ def descend(pull: Tensor, push: Tensor, passes: int = PASSES) -> Tensor:
     Source:
         Discrete cyclic coordinate descent: Shen et al., "Supervised Discrete Hashing", CVPR 2015.
 
-    Alone each bit wants to be 1, the second less so; but A wants them to differ.
+    Alone each bit wants to be 1; but A wants them to differ. The first is asked first: 1 - 3 speaks for -1.
 
-    >>> descend(torch.tensor([[2.0, 1.0]]), torch.tensor([[1.0, 3.0], [3.0, 1.0]]))
-    tensor([[ 5., -2.]])
+    >>> descend(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 3.0], [3.0, 1.0]]))
+    tensor([[-2.,  5.]])
     """
     ones = torch.ones_like(pull)
-    start = torch.where(pull > 0, ones, -ones)
+    start = torch.where(pull > TIE, ones, -ones)
     push = push - torch.diag(push.diagonal())
     field = pull - start @ push
     bits, last = list(start.unbind(dim=1)), list(field.unbind(dim=1))
     for step in range(passes * len(bits)):
         k = step % len(bits)
         last[k] = field[:, k]
-        better = torch.where(last[k] > 0, ones[:, k], -ones[:, k])
+        better = torch.where(last[k] < -TIE, -ones[:, k], torch.where(last[k] > TIE, ones[:, k], bits[k]))
         field = field - (better - bits[k])[:, None] * push[k]
         bits[k] = better
     return torch.stack(bits, dim=1) * torch.stack(last, dim=1).abs().clamp_min(1e-6)
