@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,7 @@ def test_only_a_dual_model_makes_items_ask_with_other_codes(
     features = hasher.model_.encode(Arrays(noise(60))).features
     replace(dual, head=SHALLOW["itq"](features, ONE, BITS)).save(tmp_path / "one")
     for place in ("one", "nowhere"):
-        same = asking_of(lambda place=place: tmp_path / place, MODEL_VERSION)
+        same = asking_of(partial(Path, tmp_path / place), MODEL_VERSION)
         assert np.array_equal(same(codes), codes)
 
     def pushed_without() -> Path:

@@ -160,7 +160,8 @@ def test_the_gallery_tells_what_it_is(client: Client, opened: Gallery) -> None:
         {"name": "cat", "count": 21}, {"name": "dog", "count": 20}, {"name": "eel", "count": 20}
     ]  # fmt: skip
     assert gallery["model"] == {
-        "id": opened.model_id, "method": "posterior-dual", "backbone": "tiny", "size": 16, "classes": ["cat", "dog", "eel"]
+        "id": opened.model_id, "method": "posterior-dual", "backbone": "tiny", "size": 16,
+        "classes": ["cat", "dog", "eel"],
     }  # fmt: skip
     assert (gallery["can_write"], gallery["needs_key"], gallery["can_encode"]) == (False, False, True)
 
