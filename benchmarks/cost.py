@@ -227,7 +227,7 @@ def train(folder: str, settings: Cell) -> tuple[Cell, list[tuple[NDArray[np.floa
     found = {"runs": runs, "megabytes_before": before, "megabytes_peak": megabytes("VmHWM")}
     held = np.load(Path(folder) / "held.npy")
     parts = held[:QUERIES], held[QUERIES:]
-    return found, [(logits_of(head, parts[0]), logits_of(head, parts[1])) for head in heads]
+    return found, [(logits_of(head, parts[0], asking=True), logits_of(head, parts[1])) for head in heads]
 
 
 def megabytes(name: str) -> float:

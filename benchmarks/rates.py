@@ -59,9 +59,9 @@ def validation_map(cell: Cell, split: RetrievalSplit, rate: float) -> float:
     """Train a cell at a rate, and let its validation images ask for its training images."""
     model = fit(split, replace(cell.config, learning_rate=rate), cache=cache_dir())
     rows = np.concatenate([split.validation, split.train])
-    logits, labels = model.encode(split.dataset.images, rows=rows).logits, split.dataset.labels[rows]
+    found, labels = model.encode(split.dataset.images, rows=rows), split.dataset.labels[rows]
     n = len(split.validation)
-    return float(map_of_logits(logits[:n], logits[n:], labels[:n], labels[n:]))
+    return float(map_of_logits(found.query_logits[:n], found.logits[n:], labels[:n], labels[n:]))
 
 
 def best(rates: Mapping[str, float]) -> float:

@@ -78,10 +78,11 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
 
 
 def test_a_dual_model_is_exported_with_the_codes_of_both_sides(hasher: Hasher, tmp_path: Path) -> None:
-    features = hasher.model_.encode(Arrays(noise(60))).features
-    head = SHALLOW["posterior-dual"](features, ONE, BITS, seed=0, folds=2, hidden=16, epochs=4)
+    features, bits = hasher.model_.encode(Arrays(noise(60))).features, 70
+    head = SHALLOW["posterior-dual"](features, ONE, bits, seed=0, folds=2, hidden=16, epochs=4)
     vectors = head.get_buffer("class_codes").numpy()
-    model = replace(hasher.model_, head=head, class_vectors=vectors)
+    config = replace(hasher.model_.config, bits=bits)
+    model = replace(hasher.model_, config=config, head=head, class_vectors=vectors)
     model.save(tmp_path / "m")
     trial = Trial.of_images("noise", Arrays(noise(80, seed=2)))
     done = export_bundle(tmp_path / "m", tmp_path / "b", trial)
@@ -94,6 +95,9 @@ def test_a_dual_model_is_exported_with_the_codes_of_both_sides(hasher: Hasher, t
     assert not np.array_equal(expected.codes, expected.query_codes)
     np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4 * np.abs(expected.logits).max())
     np.testing.assert_array_equal(bundle.class_vectors, vectors)
+    assert np.array_equal(bundle.codes(noise(5), asking=True), model.encode(Arrays(noise(5))).query_codes)
+    assert bundle.probes is not None
+    assert bundle.probes.bits == 16 * 2 * bits  # the probes ask, too
     assert model.facts()["dual"] is bundle.facts["dual"] is True
 
 

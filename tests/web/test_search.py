@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from anglehash.encode.asking import asking_of
-from anglehash.encode.encoding import MODEL_VERSION
 from anglehash.search import subsets
 from anglehash.search.gallery import Gallery
 from anglehash.search.passing import passing
@@ -72,7 +71,7 @@ def test_a_search_by_code_tells_all_of_each_answer(client: Client, opened: Galle
 
 def test_a_search_by_item_leaves_it_out(client: Client, opened: Gallery) -> None:
     answer = client.post("/v1/search", {"id": "cat/03.jpg", "k": 7}).json
-    asking = asking_of(lambda: opened.model_folder, MODEL_VERSION)
+    asking = asking_of(lambda: opened.model_folder, opened.model_id)
     expected = opened.similar("cat/03.jpg", 7, asking=asking)
     assert found(answer) == [(hit.id, hit.distance) for hit in expected]
     assert answer["query"]["code"] == asking(code(opened, "cat/03.jpg")).tobytes().hex()

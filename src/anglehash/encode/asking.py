@@ -12,42 +12,47 @@ from safetensors import SafetensorError
 
 from anglehash.codes import Codes, hamming, pack
 from anglehash.data.dataset import ImageStore
-from anglehash.encode.encoding import Encoder, Encoding
+from anglehash.encode.bundle import KIND, LEARNED, VERSION
+from anglehash.encode.encoding import MODEL_VERSION, Encoder, Encoding
 from anglehash.errors import ModelError, NoModelError
-from anglehash.manifest import NAME, kind_of, read_manifest
+from anglehash.manifest import kind_of, read_manifest
 from anglehash.progress import Report, silent
 
 Asking = Callable[[Codes], Codes]
 """Codes of items to the codes with which they ask."""
 
-LEARNED = "data.safetensors"
-"""The file of a model or bundle that holds, among others, ``class_vectors``."""
 
-
-def asking_of(folder: Callable[[], Path], version: int) -> Asking:
-    """How the items of a gallery ask, by the copy of its model.
+def asking_of(folder: Callable[[], Path], model_id: str) -> Asking:
+    """How the items of a gallery ask, by its model.
 
     Args:
-        folder: gives the folder of the model or bundle; it may have to be fetched.
-        version: the newest format that is read.
+        folder: gives the folder of the model or bundle; a copy may have to be fetched.
+        model_id: of the gallery.
 
     Returns:
         :func:`of_its_class` where queries have codes of their own, else what leaves codes as they are: where
         one code serves both sides, and where a gallery has no copy of its model.
 
     Raises:
-        ModelError: the copy is damaged.
+        ModelError: it is damaged, or another model.
     """
     try:
         path = folder()
     except NoModelError:
         return _same
-    kind = kind_of(path) if (path / NAME).is_file() else None
-    if kind is None or not read_manifest(path, kind, version).get("dual"):
+    if not path.exists():
+        return _same
+    kind = KIND if kind_of(path) == KIND else "model"
+    facts = read_manifest(path, kind, MODEL_VERSION if kind == "model" else VERSION)
+    if facts.get("id") != model_id:
+        raise ModelError(f"the gallery holds codes of the model {model_id}, but {path} is {facts.get('id')}")
+    if facts.get("dual") is not True:
         return _same
     try:
         vectors = safetensors.load_file(path / LEARNED)["class_vectors"]
-    except (SafetensorError, KeyError, OSError) as error:
+        if vectors.ndim != 2 or not len(vectors) or vectors.shape[1] != facts["bits"]:
+            raise ValueError(f"class_vectors is {vectors.shape}, with codes of {facts['bits']} bits")
+    except (SafetensorError, KeyError, OSError, ValueError) as error:
         raise ModelError(f"{path / LEARNED} is not what anglehash wrote: {error}") from error
     return lambda codes: of_its_class(codes, vectors)
 

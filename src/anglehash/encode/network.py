@@ -49,11 +49,11 @@ class Network:
         self.preprocessing = preprocessing
         self.bits = bits
         self.dual = dual
-        self._outputs = 2 * bits if dual else bits
+        self.outputs = 2 * bits if dual else bits
         self._name = name
         self._session = Session(model, threads=threads)
         size = preprocessing.size
-        wanted = [("tensor(uint8)", [size, size, 3]), ("tensor(float)", [self._outputs])]
+        wanted = [("tensor(uint8)", [size, size, 3]), ("tensor(float)", [self.outputs])]
         if self._session.signature != wanted:
             raise ModelError(
                 f"{name} must turn {wanted[0]} into {wanted[1]}, but has the signature {self._session.signature}"
@@ -65,24 +65,24 @@ class Network:
         Raises:
             ModelError: a logit is NaN or infinite, or the network fails.
         """
-        return self._outputs_of(pixels)[:, : self.bits]
+        return self.outputs_of(pixels)[:, : self.bits]
 
-    def _outputs_of(self, pixels: Pixels) -> NDArray[np.float32]:
+    def outputs_of(self, pixels: Pixels) -> NDArray[np.float32]:
         """Logits of prepared images as items, and as queries beside them where these are others.
 
         Raises:
             ModelError: a logit is NaN or infinite, or the network fails.
         """
-        found = np.empty((len(pixels), self._outputs), dtype=np.float32)
+        found = np.empty((len(pixels), self.outputs), dtype=np.float32)
         for start in range(0, len(pixels), BATCH):
             part = pixels[start : start + BATCH]
             try:
                 logits = self._session(part)
             except Exception as error:  # ONNX Runtime's errors have no other base
                 raise ModelError(f"{self._name} fails on an image: {first_line(error)}") from error
-            if logits.shape != (len(part), self._outputs):
+            if logits.shape != (len(part), self.outputs):
                 raise ModelError(
-                    f"{self._name} gives {logits.shape} for {len(part)} images, not {self._outputs} numbers each"
+                    f"{self._name} gives {logits.shape} for {len(part)} images, not {self.outputs} numbers each"
                 )
             found[start : start + BATCH] = logits
         if not np.isfinite(found).all():
@@ -95,7 +95,7 @@ class Network:
         """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. Decoding runs beside the network."""
         rows = np.arange(len(images), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         kept = [np.zeros(0, dtype=np.int64)]
-        logits = [np.zeros((0, self._outputs), dtype=np.float32)]
+        logits = [np.zeros((0, self.outputs), dtype=np.float32)]
         problems: list[tuple[int, str, str]] = []
         notes: list[tuple[int, str]] = []
         done = 0
@@ -104,7 +104,7 @@ class Network:
         with closing(batches):  # ends the decoders at once where the network fails
             for batch in batches:
                 kept.append(batch.rows)
-                logits.append(self._outputs_of(batch.pixels))
+                logits.append(self.outputs_of(batch.pixels))
                 problems += batch.problems
                 notes += batch.notes
                 done += len(batch.rows) + len(batch.problems)

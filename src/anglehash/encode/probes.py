@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anglehash.codes import pack
+from anglehash.codes import Codes, pack
 from anglehash.data.images import Pixels
 from anglehash.encode.network import Network
 from anglehash.errors import ImageError
@@ -30,7 +30,7 @@ class Probe(NamedTuple):
     Attributes:
         file: its name in the bundle.
         pixels: sha256 of the prepared pixels.
-        code: in hex.
+        code: in hex; of a dual network that of an item, then that of a query.
     """
 
     file: str
@@ -69,7 +69,7 @@ class ProbeResult(NamedTuple):
 def record(network: Network, pictures: Mapping[str, bytes]) -> list[Probe]:
     """The probes of a network: what it makes of the pictures on this machine."""
     pixels = np.stack([network.preprocessing(data) for data in pictures.values()])
-    codes = pack(network.logits(pixels))
+    codes = _codes(network, pixels)
     return [
         Probe(file, _sha256(image), code.tobytes().hex())
         for file, image, code in zip(pictures, pixels, codes, strict=True)
@@ -90,15 +90,23 @@ def compare(network: Network, probes: Sequence[Probe], pictures: Mapping[str, by
         try:
             found.append((probe, network.preprocessing(pictures[probe.file])))
         except ImageError:  # a decoder that is not in this Pillow
-            differ += network.bits
+            differ += network.outputs
             pixels_differ += 1
     if found:
-        codes = pack(network.logits(np.stack([pixels for _, pixels in found])))
+        codes = _codes(network, np.stack([pixels for _, pixels in found]))
         for (probe, pixels), code in zip(found, codes, strict=True):
             expected = np.frombuffer(bytes.fromhex(probe.code), dtype=np.uint8)
             differ += int(np.bitwise_count(code ^ expected).sum())
             pixels_differ += _sha256(pixels) != probe.pixels
-    return ProbeResult(len(probes), len(probes) * network.bits, differ, pixels_differ)
+    return ProbeResult(len(probes), len(probes) * network.outputs, differ, pixels_differ)
+
+
+def _codes(network: Network, pixels: Pixels) -> Codes:
+    """The packed codes of prepared images, one row each; as items and then as queries, if these are others."""
+    outputs = network.outputs_of(pixels)
+    return np.concatenate(
+        [pack(side) for side in np.split(outputs, outputs.shape[1] // network.bits, axis=1)], axis=1
+    )
 
 
 def _sha256(pixels: Pixels) -> str:

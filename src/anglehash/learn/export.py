@@ -17,7 +17,6 @@ from anglehash.errors import MissingExtraError, ModelError, first_line
 from anglehash.learn.model import Model
 from anglehash.learn.onnx import export, quiet
 from anglehash.learn.shallow.dual_head import DualHead
-from anglehash.learn.training import is_dual
 from anglehash.learn.unrolled import with_descent
 
 CALIBRATION = 256
@@ -81,7 +80,9 @@ def whole_network(model: Model) -> bytes:
         )
     whole = _Whole(model.backbone.module, model.head).eval()
     try:
-        network = export(whole, model.backbone.size, output="halves" if is_dual(model.head) else "logits")
+        network = export(
+            whole, model.backbone.size, output="halves" if isinstance(model.head, DualHead) else "logits"
+        )
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(f"{model.backbone.name} cannot be exported to ONNX: {first_line(error)}") from error
     if not isinstance(model.head, DualHead):

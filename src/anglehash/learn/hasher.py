@@ -150,11 +150,17 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return found.query_codes if asking else found.codes
 
     def transform(self, X: Images) -> NDArray[np.uint8]:
-        """The codes as 0 and 1, ``(n, bits)`` ``uint8``, for pipelines; otherwise as :meth:`encode`."""
+        """The codes as 0 and 1, ``(n, bits)`` ``uint8``, for pipelines; otherwise as :meth:`encode`.
+
+        A pipeline compares such codes with each other: take ``posterior``, or another method with one code for both.
+        """
         return unpack(self.encode(X), self._fitted().config.bits)
 
     def logits(self, X: Images, *, asking: bool = False) -> NDArray[np.float32]:
-        """The real-valued codes before binarising, ``(n, bits)``; otherwise as :meth:`encode`."""
+        """The real-valued codes before binarising, ``(n, bits)``; otherwise as :meth:`encode`.
+
+        Those of an item of ``posterior-dual`` tell how a bit was decided last, and are no likeness of its features.
+        """
         found = self._encode(X)
         return found.query_logits if asking else found.logits
 

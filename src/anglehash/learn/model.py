@@ -116,7 +116,7 @@ class Model:
             found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
             logits = logits_of(self.head, found.values)
             asking = logits_of(self.head, found.values, asking=True) if is_dual(self.head) else None
-        if not np.isfinite(logits).all():
+        if not np.isfinite(logits).all() or not (asking is None or np.isfinite(asking).all()):
             raise ModelError(
                 "the model gives NaN or infinite logits: its weights are unusable, train it again"
             )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from anglehash.encode.asking import asking_of
-from anglehash.encode.encoding import MODEL_VERSION, Encoder, Encoding
+from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
 from anglehash.search.filters import Filter
@@ -67,7 +67,7 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[lis
     if question.like is not None:
         if question.cursor:
             raise ConfigError("--like has one page of answers: ask for more of them with -k")
-        asking = asking_of(lambda: using.model or gallery.model_folder, MODEL_VERSION)
+        asking = asking_of(lambda: using.folder_of(gallery), gallery.model_id)
         return gallery.similar(
             question.like, size or len(gallery), radius=radius, engine=engine, where=where, asking=asking
         ), None

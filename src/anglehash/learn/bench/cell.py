@@ -50,7 +50,7 @@ class Wanted(NamedTuple):
     answers: int = 0
 
 
-ASKING = ("query", "validation")
+ASKERS = ("query", "validation")
 """The parts of a split that ask; the others are asked."""
 
 
@@ -63,7 +63,7 @@ class _Logits(NamedTuple):
     @classmethod
     def of(cls, bed: Bed, items: NDArray[np.float32], asked: NDArray[np.float32]) -> _Logits:
         """The logits of all images of a bed, as items and as queries, by part."""
-        return cls(**{name: (asked if name in ASKING else items)[at] for name, at in bed.parts.items()})
+        return cls(**{name: (asked if name in ASKERS else items)[at] for name, at in bed.parts.items()})
 
 
 class _Clock:

@@ -15,7 +15,7 @@ PASSES = 3
 
 
 TIE = 1e-12
-"""What speaks for a sign less than this is rounding: the bit stays as it is, on every machine."""
+"""What speaks for a sign less than this is rounding, in the float64 of a model's codes: the bit stays as it is."""
 
 
 class DualHead(Panel):
@@ -134,8 +134,9 @@ def descend(pull: Tensor, push: Tensor, passes: int = PASSES) -> Tensor:
     bits, last = list(start.unbind(dim=1)), list(field.unbind(dim=1))
     for step in range(passes * len(bits)):
         k = step % len(bits)
-        last[k] = field[:, k]
+        last[k] = field[:, k].clone()
         better = torch.where(last[k] < -TIE, -ones[:, k], torch.where(last[k] > TIE, ones[:, k], bits[k]))
-        field = field - (better - bits[k])[:, None] * push[k]
+        turned = (better != bits[k]).nonzero()[:, 0]  # few, after the first pass
+        field[turned] -= (better - bits[k])[turned, None] * push[k]
         bits[k] = better
     return torch.stack(bits, dim=1) * torch.stack(last, dim=1).abs().clamp_min(1e-6)

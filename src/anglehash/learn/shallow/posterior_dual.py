@@ -18,7 +18,7 @@ from anglehash.learn.shallow.judges import Judges, Recipe, has_several
 from anglehash.learn.shallow.posterior import HIDDEN, posterior
 from anglehash.progress import Report, silent
 
-ASKING = 2.0
+QUERY_POWER = 2.0
 """Exponent of a query's posterior: it asks for its likely classes, and little for the others."""
 
 OF_THE_MEAN = 1.4
@@ -145,7 +145,7 @@ def posterior_dual(
         offset=codes.offset,
         query_weight=query_weight,
         item_power=torch.tensor(flatness * OF_THE_MEAN),
-        query_power=torch.tensor(ASKING * OF_THE_MEAN),
+        query_power=torch.tensor(QUERY_POWER * OF_THE_MEAN),
     )
 
 
@@ -187,7 +187,7 @@ def learn_codes(wanted: Tensor, share: Tensor, bits: int, rounds: int, starts: i
 
 
 def alternate(classes: Tensor, wanted: Tensor, share: Tensor, rounds: int) -> DualCodes:
-    """Fit images' codes to the classes', and these to the images', in turn; no step makes the error larger.
+    """Fit images' codes to the classes', and these to the images', in turn; each time the codes are found anew.
 
     Args:
         classes: ``(classes, bits)`` of -1 and 1, to begin with.

@@ -71,7 +71,7 @@ def command(
         found, left = encode_shard(share, output, listed, encoder)
     else:
         found, left = encode_listed(encoder, listed), ()
-        write_codes(output, found.codes, found.ids, found.bits)
+        write_codes(output, found.codes, found.ids, found.bits, {"asking": True} if queries else None)
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
     if share:
         facts |= {"shard": list(share), "left": list(left)}

@@ -25,7 +25,7 @@ from anglehash.search.answers import Hit, Page, Queries
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
-from anglehash.serve.web.problems import RefusalError
+from anglehash.serve.web.problems import RefusalError, busy
 
 
 class Searchable(Protocol):
@@ -106,12 +106,13 @@ class Collection:
         secret: signs cursors, so that no client makes up one that stands for endless work.
 
     Attributes:
-        asking: the code with which an item asks, out of its own.
+        asking: the id of a model, and the codes with which its items ask, out of their own; ``None`` where these
+            are the same.
     """
 
     def __init__(self, gallery: Searchable, engine: str, secret: bytes) -> None:
         self.gallery = gallery
-        self.asking: Asking = lambda codes: codes
+        self.asking: tuple[str, Asking] | None = None
         self._engine = engine
         self._secret = secret
 
@@ -143,12 +144,23 @@ class Collection:
         return check_codes(code, bits)
 
     def query(self, name: str | None, code: str | None) -> tuple[Codes, Item | None]:
-        """The code of a query by id or by code, and the item that has it."""
+        """The code of a query by id or by code, and the item that has it.
+
+        Raises:
+            RefusalError: there is no such item, or the model is being changed.
+            CodeMismatchError: it is no code of this gallery.
+        """
         if name is None:
             assert code is not None, "a request has one of them"
             return self.code_of(code), None
         item = self.item(name).item
-        return self.asking(np.frombuffer(item.code, np.uint8)[None]), item
+        own = np.frombuffer(item.code, np.uint8)[None]
+        if self.asking is None:
+            return own, item
+        model, asking = self.asking
+        if model != self.gallery.model_id:
+            raise busy("the gallery was encoded with another model just now: come again in a moment")
+        return asking(own), item
 
     def search(self, asked: Asked) -> dict[str, Any]:
         """A page of answers."""

@@ -21,7 +21,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from anglehash.encode.asking import asking_of
-from anglehash.encode.encoding import MODEL_VERSION, Encoder
+from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
 from anglehash.search.filters import Filter
@@ -140,10 +140,11 @@ class Service:
 
     def _take_model(self) -> None:
         manifest = _manifest(self.gallery)
-        model = _model_of(self.gallery)
+        model, model_id = _model_of(self.gallery), self.gallery.model_id
+        asking = asking_of(lambda: self.gallery.model_folder, model_id)
         if model is not None:
             self.eyes.look_through(model, manifest["preprocessing"])
-        self.collection.asking = asking_of(lambda: self.gallery.model_folder, MODEL_VERSION)
+        self.collection.asking = model_id, asking
         self.model_facts = _model_facts(self.gallery, manifest)
 
     async def follow(self) -> None:
