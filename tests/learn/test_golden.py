@@ -13,7 +13,7 @@ from anglehash.data.dataset import Arrays
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 GOLDEN = ["94060b70", "1914f5da", "63becec1", "aa61a43e"]
 

@@ -24,7 +24,6 @@ from anglehash.serve.web.collection import key_of
 from anglehash.serve.web.keys import Keys
 from tests.web.conftest import BOUNDARY, FORM, Client, Running, file_part, picture, serving, until
 
-
 LEAST = 0.75
 """Of a time limit: a deadline is at least so much of it, and random beyond that (``limits.spread``)."""
 

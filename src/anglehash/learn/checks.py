@@ -68,6 +68,21 @@ def check_weight(name: str, value: object) -> float:
     return float(value)
 
 
+def check_share(name: str, value: object) -> float:
+    """Return ``value`` if it can be a part of something, and not the whole.
+
+    Raises:
+        ConfigError: not a number in [0, 1).
+
+    >>> check_share("dropout", 1)
+    Traceback (most recent call last):
+    anglehash.errors.ConfigError: dropout must be a number in [0, 1), got 1
+    """
+    if not is_number(value) or not 0 <= value < 1:
+        raise ConfigError(f"{name} must be a number in [0, 1), got {value!r}")
+    return float(value)
+
+
 def check_classes(classes: object) -> int:
     """Return ``classes`` if a classifier can have so many.
 

@@ -32,7 +32,8 @@ class _Halves(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """``(n, 2 bits)``."""
-        return torch.cat([self.own.fitting(features)[0], self.own.queries(features)], dim=1)
+        judged = self.own.judged(features)
+        return torch.cat([self.own.fitting(judged)[0], self.own.asking(judged)], dim=1)
 
 
 class _Whole(nn.Module):
@@ -88,7 +89,7 @@ def whole_network(model: Model) -> bytes:
     if not isinstance(model.head, DualHead):
         return network
     head = copy.deepcopy(model.head).double()
-    _, push = head.fitting(head.mean[None])
+    _, push = head.fitting(torch.zeros(1, head.classes).double())  # it is the same for every image
     return with_descent(network, push.numpy())
 
 

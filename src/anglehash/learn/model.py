@@ -34,7 +34,7 @@ from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
 from anglehash.learn.shallow.heads import restore_head
 from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead
-from anglehash.learn.training import is_dual, logits_of
+from anglehash.learn.sides import is_dual, sides_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
@@ -114,13 +114,20 @@ class Model:
             cache = None  # these features are of no other model
         with torch_threads(self.config.threads):
             found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
-            logits = logits_of(self.head, found.values)
-            asking = logits_of(self.head, found.values, asking=True) if is_dual(self.head) else None
-        if not np.isfinite(logits).all() or not (asking is None or np.isfinite(asking).all()):
+            sides = sides_of(self.head, found.values)
+        if not all(np.isfinite(logits).all() for logits in sides):
             raise ModelError(
                 "the model gives NaN or infinite logits: its weights are unusable, train it again"
             )
-        return Encoding(found.rows, pack(logits), logits, found.values, found.problems, found.notes, asking)
+        return Encoding(
+            rows=found.rows,
+            codes=pack(sides.items),
+            logits=sides.items,
+            features=found.values,
+            problems=found.problems,
+            notes=found.notes,
+            asking=sides.queries if is_dual(self.head) else None,
+        )
 
     def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Class probabilities of images by their features, ``(n, classes)``."""

@@ -23,7 +23,8 @@ from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import is_shallow
 from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.training import FeatureInputs, logits_of, train
+from anglehash.learn.sides import logits_of, sides_of
+from anglehash.learn.training import FeatureInputs, train
 from anglehash.progress import Report, silent
 
 
@@ -127,7 +128,7 @@ def class_codes_of(head: nn.Module, bits: int) -> NDArray[np.float32]:
 
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
     """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
-    own, others = logits_of(head, query.features, asking=True), logits_of(head, database.features)
+    own, others = sides_of(head, query.features).queries, logits_of(head, database.features)
     return map_of_logits(own, others, query.labels, database.labels)
 
 

@@ -7,7 +7,6 @@ with the same weights as an unbroken one.
 
 from __future__ import annotations
 
-import copy
 import math
 import time
 from collections.abc import Callable, Mapping
@@ -221,29 +220,3 @@ def _check_finite(modules: Mapping[str, nn.Module], epoch: int) -> None:
                     f"{part} {name} holds a NaN or infinity after epoch {epoch + 1}: training stopped and the "
                     "epoch before, if there is one, is kept. Try a lower learning rate, and --force to start again"
                 )
-
-
-def logits_of(
-    head: nn.Module, features: NDArray[np.float32], *, asking: bool = False, block: int = 256
-) -> NDArray[np.float32]:
-    """Logits of cached features, ``(n, bits)``, with the head in evaluation mode; of queries, if ``asking``.
-
-    Computed in float64, so that an image's code does not depend on the images beside it; in small blocks,
-    whose float64 copy stays in the processor's cache.
-    """
-    precise = copy.deepcopy(head).cpu().double().eval()
-    into_logits = asker(precise) if asking else precise
-    blocks = torch.from_numpy(features).split(block)  # type: ignore[no-untyped-call]  # no image: one empty block
-    with torch.inference_mode():
-        return np.concatenate([into_logits(part.double()).float().numpy() for part in blocks])
-
-
-def asker(head: nn.Module) -> Callable[[Tensor], Tensor]:
-    """What gives the logits of queries: most heads have one code for queries and items alike."""
-    own: Callable[[Tensor], Tensor] = getattr(head, "queries", head)
-    return own
-
-
-def is_dual(head: nn.Module) -> bool:
-    """Whether queries have codes of their own."""
-    return hasattr(head, "queries")

@@ -23,7 +23,7 @@ from anglehash.files import cache_dir, refuse_existing
 from anglehash.learn.export import CALIBRATION, quantised, whole_network
 from anglehash.learn.measure import refuse_seen
 from anglehash.learn.model import Model
-from anglehash.learn.training import is_dual
+from anglehash.learn.sides import is_dual
 from anglehash.manifest import is_a
 from anglehash.progress import Report, silent
 

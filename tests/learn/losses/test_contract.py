@@ -22,7 +22,8 @@ from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.head import HashHead
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.training import FeatureInputs, logits_of, train
+from anglehash.learn.sides import logits_of
+from anglehash.learn.training import FeatureInputs, train
 
 BITS, CLASSES = 16, 3
 

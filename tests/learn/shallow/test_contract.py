@@ -21,7 +21,7 @@ from anglehash.errors import ConfigError, DataError
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.heads import restore_head
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 Data = tuple[NDArray[np.float32], NDArray[np.bool_]]
 SUPERVISED = {"ksh", "sdh", "cosdish", "posterior", "posterior-dual"}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from anglehash.learn.shallow.cosdish import alternate, balanced, cosdish, flip_up, sampled_codes
 from anglehash.learn.shallow.pairs import similarity_between
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 Matrix = NDArray[np.float64]
 

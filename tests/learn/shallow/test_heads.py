@@ -11,7 +11,7 @@ from torch import Tensor
 
 from anglehash.errors import ModelError
 from anglehash.learn.shallow.heads import HEADS, KernelHead, LinearHead, SpectralHead, restore_head
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 PANEL = ("mean", "scale", "hidden_weight", "hidden_bias", "class_weight", "class_bias")
 

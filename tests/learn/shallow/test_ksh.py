@@ -11,7 +11,7 @@ from anglehash.errors import ConfigError
 from anglehash.learn.shallow import pairs
 from anglehash.learn.shallow.ksh import Residue, _loss, ksh, next_bit, whitened
 from anglehash.learn.shallow.pairs import similarity_between, similarity_of
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 
 def dense(labels: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
 from anglehash.learn.shallow.posterior import CodeRecipe, learn_code, pair_loss, posterior, rank_loss
 from anglehash.learn.shallow.posterior_head import PosteriorHead
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 SHORT = CodeRecipe(bits=12, sharpness=1.6, hidden=32, epochs=3)
 RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)

@@ -15,7 +15,7 @@ from anglehash.learn.shallow.dual_head import DualHead, descend, fit
 from anglehash.learn.shallow.posterior import posterior
 from anglehash.learn.shallow.posterior_dual import alternate, learn_codes, posterior_dual, reading_of
 from anglehash.learn.shallow.posterior_head import PosteriorHead
-from anglehash.learn.training import is_dual, logits_of
+from anglehash.learn.sides import is_dual, logits_of, sides_of
 
 SHORT = {"folds": 3, "hidden": 16, "epochs": 4}
 
@@ -117,7 +117,7 @@ def test_the_head_does_what_its_formulas_say() -> None:
     head = head.double()
     log_odds = head.log_odds(x).mean(dim=0)
     asked = torch.softmax(2.8 * log_odds, dim=1) @ head.query_weight
-    assert torch.allclose(head.queries(x), asked, atol=1e-6)
+    assert torch.allclose(head.sides(x)[1], asked, atol=1e-6)
     wanted = torch.softmax(0.7 * log_odds, dim=1)
     codes = head(x).sign()
 
@@ -138,7 +138,7 @@ def test_two_codes_find_more_than_one() -> None:
     found = []
     for method in (posterior, posterior_dual):
         head = method(features[known], labels[known], 12, seed=1)
-        asked, kept = logits_of(head, features[query], asking=True), logits_of(head, features[database])
+        asked, kept = sides_of(head, features[query]).queries, logits_of(head, features[database])
         found.append(
             average_precision_of_codes(
                 pack(asked), pack(kept), labels[query], labels[database], bits=12
@@ -156,8 +156,8 @@ def test_images_with_several_labels_have_one_code_for_both_sides() -> None:
     same = posterior(features[:120], labels, 8, seed=2, **SHORT)
     assert all(torch.equal(value, head.state_dict()[name]) for name, value in same.state_dict().items())
     assert not is_dual(head)
-    asked = logits_of(head, features[:20], asking=True)
-    assert np.array_equal(asked, logits_of(head, features[:20]))
+    sides = sides_of(head, features[:20])
+    assert sides.queries is sides.items
 
 
 @pytest.mark.parametrize("option", [{"flatness": 0.0}, {"rounds": 0}, {"starts": 0}, {"dropout": 1.0}])

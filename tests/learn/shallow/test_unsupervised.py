@@ -12,7 +12,7 @@ from sklearn.decomposition import PCA
 from anglehash.learn.shallow.itq import itq, rotation_step
 from anglehash.learn.shallow.projections import lsh, pca_sign
 from anglehash.learn.shallow.spectral import sh, smoothest
-from anglehash.learn.training import logits_of
+from anglehash.learn.sides import logits_of
 
 NONE = np.zeros((0, 0), dtype=bool)  # labels, which are ignored
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from anglehash.codes import pack
 from anglehash.data.split import RetrievalSplit
@@ -23,7 +23,7 @@ from anglehash.learn.bench.run import Cell
 from anglehash.learn.device import torch_threads
 from anglehash.learn.fitting import fit
 from anglehash.learn.on_features import learn_head, map_of_logits
-from anglehash.learn.training import asker, is_dual
+from anglehash.learn.sides import Sides, into_sides
 
 KEPT = (
     "map", "map_at", "map_convention", "map_features", "map_asymmetric", "precision_radius_2", "unique_codes",
@@ -61,9 +61,11 @@ class _Logits(NamedTuple):
     database: NDArray[np.float32]
 
     @classmethod
-    def of(cls, bed: Bed, items: NDArray[np.float32], asked: NDArray[np.float32]) -> _Logits:
-        """The logits of all images of a bed, as items and as queries, by part."""
-        return cls(**{name: (asked if name in ASKERS else items)[at] for name, at in bed.parts.items()})
+    def of(cls, bed: Bed, sides: Sides) -> _Logits:
+        """The logits of all images of a bed, by part: queries as they ask, the others as items."""
+        return cls(
+            **{name: (sides.queries if name in ASKERS else sides.items)[at] for name, at in bed.parts.items()}
+        )
 
 
 class _Clock:
@@ -100,23 +102,15 @@ def compute_fine_tuned(
     cost = {**clock.seconds(), "epochs": len(model.log)}
     encoded = model.encode(split.dataset.images, rows=bed.rows)
     with torch_threads(1):
-        logits = _Logits.of(bed, encoded.logits, encoded.query_logits)
+        logits = _Logits.of(bed, Sides(encoded.logits, encoded.query_logits))
         return _measured(cell, bed, wanted, logits, cost)
 
 
 @torch.inference_mode()
 def _logits(head: nn.Module, bed: Bed, *, block: int = 4096) -> _Logits:
     """Logits in float32, fast: a bit whose logit is within rounding of 0 may differ from a saved model's."""
-
-    def every(give: Callable[[Tensor], Tensor]) -> NDArray[np.float32]:
-        starts = range(0, len(bed.rows), block)
-        return np.concatenate(
-            [give(torch.from_numpy(bed.features[i : i + block].copy())).numpy() for i in starts]
-        )
-
-    items = every(head)
-    asked = every(asker(head)) if is_dual(head) else items
-    return _Logits.of(bed, items, asked)
+    blocks = (bed.features[i : i + block].copy() for i in range(0, len(bed.rows), block))
+    return _Logits.of(bed, Sides.joined([into_sides(head, torch.from_numpy(part)) for part in blocks]))
 
 
 def _measured(

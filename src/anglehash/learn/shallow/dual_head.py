@@ -39,7 +39,7 @@ class DualHead(Panel):
 
     Shape:
         - features: ``(batch, width)`` float.
-        - output: ``(batch, bits)`` logits, of items; those of queries by :meth:`queries`.
+        - output: ``(batch, bits)`` logits, of items; with those of queries by :meth:`sides`.
 
     Raises:
         ModelError: the tensors do not fit together.
@@ -72,17 +72,25 @@ class DualHead(Panel):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of items by their features: the signs are their codes."""
-        return descend(*self.fitting(features))
+        return descend(*self.fitting(self.judged(features)))
 
-    def fitting(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """What :func:`descend` takes for a batch of items by their features."""
-        wanted = torch.softmax(self.item_power * self.log_odds(features).mean(dim=0), dim=1)
+    def sides(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits of a batch by its features, as items and as queries, ``(batch, bits)`` both."""
+        judged = self.judged(features)
+        return descend(*self.fitting(judged)), self.asking(judged)
+
+    def judged(self, features: Tensor) -> Tensor:
+        """l, ``(batch, classes)``."""
+        return self.log_odds(features).mean(dim=0)
+
+    def fitting(self, judged: Tensor) -> tuple[Tensor, Tensor]:
+        """What :func:`descend` takes for a batch of items, of which l is ``judged``."""
+        wanted = torch.softmax(self.item_power * judged, dim=1)
         return fit(wanted, self.class_codes, self.class_share, self.slope, self.offset)
 
-    def queries(self, features: Tensor) -> Tensor:
-        """Logits of a batch of queries by their features."""
-        asked = torch.softmax(self.query_power * self.log_odds(features).mean(dim=0), dim=1)
-        return asked @ self.query_weight
+    def asking(self, judged: Tensor) -> Tensor:
+        """Logits of a batch of queries, of which l is ``judged``."""
+        return torch.softmax(self.query_power * judged, dim=1) @ self.query_weight
 
 
 def fit(

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anglehash.learn.checks import check_positive, check_share, check_weight, check_whole
 from anglehash.learn.head import Dropout, mean_and_scale
 from anglehash.learn.shallow.checks import Features, Labels
 from anglehash.learn.training import steps_of_epoch
@@ -18,17 +19,30 @@ from anglehash.learn.training import steps_of_epoch
 BATCH = 128
 SERIES = 16  # terms of the logarithm in :func:`agreement`
 Tell = Callable[[int, str], None]
+HIDDEN = {False: 128, True: 512}
+"""Units of a classifier where nothing is said: of images with one label, with several."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a classifier learns; the fields are options of ``posterior``."""
+    """How a classifier learns; the fields are options of ``posterior`` and ``posterior-dual``.
+
+    Raises:
+        ConfigError: one is out of range.
+    """
 
     hidden: int
     epochs: int
     learning_rate: float
     weight_decay: float
     dropout: float
+
+    def __post_init__(self) -> None:
+        check_whole("hidden", self.hidden)
+        check_whole("epochs", self.epochs)
+        check_positive("learning_rate", self.learning_rate)
+        check_weight("weight_decay", self.weight_decay)
+        check_share("dropout", self.dropout)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -11,18 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from anglehash.errors import ConfigError
-from anglehash.learn.checks import check_positive, check_weight, check_whole, is_number
+from anglehash.learn.checks import check_positive, check_share, check_whole
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.itq import itq
-from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
+from anglehash.learn.shallow.judges import HIDDEN, Judges, Recipe, Tell, agreement, has_several, turns
 from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead, reading
 from anglehash.progress import Report, silent
 
 PAIRS = 512  # images whose pairs make one step of the code
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
-HIDDEN = {False: 128, True: 512}  # units of a classifier: of images with one label, with several
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,19 +127,11 @@ def posterior(
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
     hidden = HIDDEN[has_several(labels)] if hidden is None else hidden
-    for name, count in (
-        ("hidden", hidden),
-        ("epochs", epochs),
-        ("code_hidden", code_hidden),
-        ("code_epochs", code_epochs),
-    ):
-        check_whole(name, count)
-    for name, value in (("learning_rate", learning_rate), ("sharpness", sharpness)):
-        check_positive(name, value)
-    check_weight("weight_decay", weight_decay)
-    for name, share in (("dropout", dropout), ("kept", kept)):
-        if not is_number(share) or not 0 <= share < 1:
-            raise ConfigError(f"{name} must be a number in [0, 1), got {share!r}")
+    recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
+    check_whole("code_hidden", code_hidden)
+    check_whole("code_epochs", code_epochs)
+    check_positive("sharpness", sharpness)
+    check_share("kept", kept)
     _check_nested(nested, bits, kept)
     of_features = min(round(kept * bits), bits - 1)
     folds, per_epoch = min(folds, len(features)), max(1, round(len(features) / PAIRS))
@@ -149,7 +140,6 @@ def posterior(
     def tell(done: int, note: str) -> None:
         report("posterior", done, folds + code_epochs, note)
 
-    recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
     wanted = CodeRecipe(
         bits=nested or bits - of_features,
         sharpness=sharpness,

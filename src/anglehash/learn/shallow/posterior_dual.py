@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from anglehash.errors import ConfigError
-from anglehash.learn.checks import check_positive, check_weight, check_whole, is_number
+from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.dual_head import DualHead, descend, fit
-from anglehash.learn.shallow.judges import Judges, Recipe, has_several
-from anglehash.learn.shallow.posterior import HIDDEN, posterior
+from anglehash.learn.shallow.judges import HIDDEN, Judges, Recipe, has_several
+from anglehash.learn.shallow.posterior import posterior
 from anglehash.progress import Report, silent
 
 QUERY_POWER = 2.0
@@ -104,14 +103,10 @@ def posterior_dual(
     check_whole("folds", folds, 2)
     several = has_several(labels)
     hidden = HIDDEN[several] if hidden is None else hidden
-    for name, count in (("hidden", hidden), ("epochs", epochs), ("rounds", rounds), ("starts", starts)):
-        check_whole(name, count)
-    for name, value in (("learning_rate", learning_rate), ("flatness", flatness)):
-        check_positive(name, value)
-    check_weight("weight_decay", weight_decay)
-    if not is_number(dropout) or not 0 <= dropout < 1:
-        raise ConfigError(f"dropout must be a number in [0, 1), got {dropout!r}")
     recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
+    check_whole("rounds", rounds)
+    check_whole("starts", starts)
+    check_positive("flatness", flatness)
     if several:
         return posterior(
             features,
