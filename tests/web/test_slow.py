@@ -221,16 +221,17 @@ def test_15_sigterm_drains_and_43_a_large_upload_takes_no_memory(gallery: Path) 
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
             connection.sendall(head)
             data = b"--" + BOUNDARY.encode() + b"\r\n" + file_part(b"\xff\xd8\xff" + b"x" * 2**20)
-            sent = 0
+            sent, cut_off, deadline = 0, False, time.monotonic() + 20
             try:
-                while sent < 2 * 2**30:
+                while time.monotonic() < deadline:
                     connection.sendall(b"%x\r\n%s\r\n" % (len(data), data))
                     sent += len(data)
                     data = b"x" * 2**20
                     most = max(most, resident(service.pid))
             except OSError:
-                pass
-        assert 8 * 2**20 <= sent < 2 * 2**30  # what came in the two seconds after the answer was thrown away
+                cut_off = True
+        assert cut_off  # two seconds after the answer; a fast machine takes gigabytes in that time
+        assert sent >= 8 * 2**20  # what came after the answer was thrown away
         assert most - before < 10 * 2**20 + 2 * 2**20  # the limit of 8 MiB, and what a malloc leaves behind
 
         half = socket.create_connection(("127.0.0.1", port))

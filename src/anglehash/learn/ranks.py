@@ -232,7 +232,7 @@ def ranks_of_this_run(device: str = "cpu") -> Iterator[Ranks]:
     They talk through gloo, about what lies on GPUs (``device`` is ``cuda``) through nccl.
 
     Raises:
-        TrainingError: the others cannot be reached.
+        TrainingError: the others cannot be reached, or a signal ended this one (``SystemExit``).
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     if size == 1:
@@ -253,5 +253,10 @@ def ranks_of_this_run(device: str = "cpu") -> Iterator[Ranks]:
         ) from error
     try:
         yield Ranks(distributed.get_rank(), size)
+    except SystemExit as error:
+        raise TrainingError(
+            "this process was told to end, as torchrun does where another one is gone: the last whole epoch, if there "
+            "is one, is kept; start the same command with --resume to go on"
+        ) from error
     finally:
         distributed.destroy_process_group()

@@ -123,9 +123,11 @@ def command(
             model = fit(
                 source, settings, work=work, cache=cache_dir(), download=download, ranks=ranks, report=report
             )
+            if ranks.first:
+                model.save(output, force=force)
+            ranks.wait()  # torchrun ends all processes if one ends badly: none goes before the model is there
             if not ranks.first:
                 return 0
-            model.save(output, force=force)
     last = model.log[-1]
     facts = {"model": str(output), **model.facts(), "training": last, "problems": listed(model.problems)}
     show(
