@@ -40,6 +40,16 @@ def test_an_item_asks_with_the_code_of_the_class_that_it_is_nearest_to() -> None
         assert np.array_equal(asks, pack(vectors)[int(np.argmin(apart))])
 
 
+def test_an_item_keeps_the_bits_that_say_nothing_of_classes() -> None:
+    rng = np.random.default_rng(0)
+    vectors = rng.normal(size=(7, 20)).astype(np.float32)
+    vectors[:, 13:] = 0
+    logits = rng.normal(size=(50, 20))
+    found = np.unpackbits(of_its_class(pack(logits), vectors), axis=1, count=20)
+    alone = np.unpackbits(of_its_class(pack(logits[:, :13]), vectors[:, :13]), axis=1, count=13)
+    assert np.array_equal(found, np.c_[alone, logits[:, 13:] > 0])
+
+
 def test_only_a_dual_model_makes_items_ask_with_other_codes(
     dual: Model, hasher: Hasher, tmp_path: Path
 ) -> None:

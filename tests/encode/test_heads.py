@@ -16,6 +16,7 @@ from anglehash.data.dataset import Arrays
 from anglehash.encode.bundle import NETWORK
 from anglehash.encode.network import Network
 from anglehash.learn.export import whole_network
+from anglehash.learn.on_features import class_codes_of
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.heads import HEADS
 from anglehash.serve.exporting import Trial, export_bundle
@@ -77,10 +78,13 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
         assert _held((tmp_path / precision / NETWORK).read_bytes(), "DOUBLE") < 5 * 128 * model.backbone.width
 
 
-def test_a_dual_model_is_exported_with_the_codes_of_both_sides(hasher: Hasher, tmp_path: Path) -> None:
-    features, bits = hasher.model_.encode(Arrays(noise(60))).features, 70
-    head = SHALLOW["posterior-dual"](features, ONE, bits, seed=0, folds=2, hidden=16, epochs=4)
-    vectors = head.get_buffer("class_codes").numpy()
+@pytest.mark.parametrize("option", [{}, {"kept": 0.3}, {"nested": 80}], ids=str)
+def test_a_dual_model_is_exported_with_the_codes_of_both_sides(
+    hasher: Hasher, tmp_path: Path, option: dict[str, float]
+) -> None:
+    features, bits = hasher.model_.encode(Arrays(noise(60))).features, 70 if not option else 20
+    head = SHALLOW["posterior-dual"](features, ONE, bits, seed=0, folds=2, hidden=16, epochs=4, **option)
+    vectors = class_codes_of(head, bits)
     config = replace(hasher.model_.config, bits=bits)
     model = replace(hasher.model_, config=config, head=head, class_vectors=vectors)
     model.save(tmp_path / "m")

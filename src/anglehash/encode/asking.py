@@ -62,15 +62,19 @@ def of_its_class(codes: Codes, class_vectors: NDArray[np.float32]) -> Codes:
 
     Args:
         codes: ``(n, ceil(bits / 8))`` packed, of items.
-        class_vectors: ``(classes, bits)``, whose signs are the codes of classes.
+        class_vectors: ``(classes, bits)``, whose signs are the codes of classes. Bits that are 0 in all of them
+            are of no class: there an item keeps its own.
 
     >>> vectors = np.array([[1, 1, 1, 1, 1, 1, 1, 1], [-1, -1, -1, -1, -1, -1, -1, 1]], np.float32)
     >>> [f"{code:08b}" for code in of_its_class(np.array([[0b11110111], [0b00000111]], np.uint8), vectors)[:, 0]]
     ['11111111', '00000001']
+    >>> vectors[:, 4:] = 0
+    >>> [f"{code:08b}" for code in of_its_class(np.array([[0b11010111], [0b00000111]], np.uint8), vectors)[:, 0]]
+    ['11110111', '00000111']
     """
-    known = pack(class_vectors)
-    nearest: Codes = known[hamming(codes, known).argmin(axis=1)]
-    return nearest
+    known, told = pack(class_vectors), pack(np.abs(class_vectors).max(axis=0, keepdims=True))
+    nearest: Codes = known[hamming(codes & told, known).argmin(axis=1)]
+    return nearest | (codes & ~told)
 
 
 class AsQueries:

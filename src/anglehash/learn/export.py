@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,20 @@ CALIBRATION = 256
 
 
 class _Halves(nn.Module):
-    """A dual head up to its descent, which is put behind it: the pull of items' bits, then the logits of queries."""
+    """A dual head up to its descent, which is put behind it.
+
+    The pull of items' bits, then the logits of queries, then those of the bits that keep the features.
+    """
 
     def __init__(self, head: DualHead) -> None:
         super().__init__()
         self.own = head
 
     def forward(self, features: Tensor) -> Tensor:
-        """``(n, 2 bits)``."""
+        """``(n, searched + bits + kept)``."""
         judged = self.own.judged(features)
-        return torch.cat([self.own.fitting(judged)[0], self.own.asking(judged)], dim=1)
+        parts = [self.own.pull(judged), self.own.asking(judged)]
+        return torch.cat([*parts, self.own.keeping(features)] if self.own.kept else parts, dim=1)
 
 
 class _Whole(nn.Module):
@@ -88,9 +91,7 @@ def whole_network(model: Model) -> bytes:
         raise ModelError(f"{model.backbone.name} cannot be exported to ONNX: {first_line(error)}") from error
     if not isinstance(model.head, DualHead):
         return network
-    head = copy.deepcopy(model.head).double()
-    _, push = head.fitting(torch.zeros(1, head.classes).double())  # it is the same for every image
-    return with_descent(network, push.numpy())
+    return with_descent(network, model.head.push.double().numpy(), bits=model.head.bits, kept=model.head.kept)
 
 
 class _Reader:

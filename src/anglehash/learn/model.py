@@ -32,8 +32,10 @@ from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
+from anglehash.learn.shallow.dual_head import DualHead
 from anglehash.learn.shallow.heads import restore_head
-from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead
+from anglehash.learn.shallow.nested import SHORTEST
+from anglehash.learn.shallow.posterior_head import PosteriorHead
 from anglehash.learn.sides import is_dual, sides_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
@@ -143,10 +145,10 @@ class Model:
             ConfigError: the codes are not nested, have no more bits than that, or the first of them that were
                 learned are longer.
         """
-        if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead):
+        if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead | DualHead):
             raise ConfigError(
-                "only nested codes can be shortened, and this model's are not: train one with --method posterior "
-                "and nested = 128, say, under [loss] of --config"
+                "only nested codes can be shortened, and this model's are not: train one with --method posterior-dual "
+                "or posterior and nested = 128, say, under [loss] of --config"
             )
         if not SHORTEST <= check_bits(bits) < self.bits:
             raise ConfigError(
@@ -154,7 +156,8 @@ class Model:
             )
         log = [{k: v for k, v in record.items() if k != "validation_map"} for record in self.log]
         config = replace(self.config, bits=bits)
-        return replace(self, config=config, head=self.head.shortened(bits), log=log)
+        vectors = self.class_vectors[:, :bits]
+        return replace(self, config=config, head=self.head.shortened(bits), class_vectors=vectors, log=log)
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from anglehash.codes import pack
 from anglehash.config import TrainConfig
@@ -122,8 +123,9 @@ def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
 
 
 def class_codes_of(head: nn.Module, bits: int) -> NDArray[np.float32]:
-    """The class codes of a head, ``(classes, bits)``; no row where it has none."""
-    return np.asarray(getattr(head, "class_codes", torch.zeros(0, bits)).numpy(), dtype=np.float32)
+    """The class codes of a head, ``(classes, bits)``, 0 where they say nothing; no row where it has none."""
+    codes: Tensor = getattr(head, "class_codes", torch.zeros(0, bits))
+    return np.asarray(F.pad(codes, (0, bits - codes.shape[1])).numpy(), dtype=np.float32)
 
 
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:

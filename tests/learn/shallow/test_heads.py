@@ -53,9 +53,9 @@ def state(kind: str, *, width: int = 3, bits: int = 4, anchors: int = 5) -> dict
     panel = {name: shapes["posterior"][name] for name in PANEL}
     shapes["posterior-dual"] = panel | {
         "class_codes": (5, bits),
-        "class_share": (5,),
-        "slope": (),
-        "offset": (),
+        "pull_weight": (5, bits),
+        "pull_bias": (bits,),
+        "push": (bits, bits),
         "query_weight": (5, bits),
         "item_power": (),
         "query_power": (),

@@ -13,11 +13,19 @@ from sklearn.datasets import load_digits
 from anglehash.errors import ConfigError, ModelError
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
-from anglehash.learn.shallow.posterior import CodeRecipe, learn_code, pair_loss, posterior, rank_loss
+from anglehash.learn.shallow.nested import prefixes
+from anglehash.learn.shallow.posterior import (
+    CodeRecipe,
+    learn_code,
+    pair_loss,
+    posterior,
+    rank_loss,
+    steps_of_code,
+)
 from anglehash.learn.shallow.posterior_head import PosteriorHead
 from anglehash.learn.sides import logits_of
 
-SHORT = CodeRecipe(bits=12, sharpness=1.6, hidden=32, epochs=3)
+SHORT = CodeRecipe(sharpness=1.6, hidden=32, epochs=3, lengths=(12,))
 RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)
 
 
@@ -209,7 +217,7 @@ def test_the_prefixes_of_nested_codes_follow_the_agreement_more_closely() -> Non
     found = {}
     for nested in (False, True):
         torch.manual_seed(1)
-        recipe = CodeRecipe(bits=64, sharpness=1.6, hidden=32, epochs=120, nested=nested)
+        recipe = CodeRecipe(sharpness=1.6, hidden=32, epochs=120, lengths=prefixes(64, nested=nested))
         code = learn_code(judges, F.one_hot(log_odds.argmax(1), 12), recipe, quiet)
         x = log_odds - log_odds.mean(1, keepdim=True)
         z = torch.relu(x @ code["code_weight"].T + code["code_bias"]) @ code["weight"].T + code["bias"]
@@ -248,14 +256,41 @@ def test_options_that_cannot_be_are_refused(options: dict[str, Any], said: str) 
         posterior(*digits(60), 16, **options)
 
 
-def test_several_labels_have_wider_classifiers() -> None:
-    features, labels = digits(60)
-    assert posterior(features, labels, 8, epochs=1, code_epochs=1).state_dict()["hidden_bias"].shape == (
-        5,
-        128,
+@pytest.mark.parametrize(
+    ("several", "classes", "hidden"), [(False, 10, 128), (True, 10, 512), (False, 65, 256)]
+)
+def test_several_labels_and_many_classes_have_wider_classifiers(
+    several: bool, classes: int, hidden: int
+) -> None:
+    features, labels = digits(130)
+    labels = np.eye(classes, dtype=bool)[np.arange(130) % classes]
+    labels[0, :2] |= several
+    head = posterior(features, labels, 8, epochs=1, code_epochs=1)
+    assert head.get_buffer("hidden_bias").shape == (5, hidden)
+    assert posterior(features, labels, 8, epochs=1, code_epochs=1, hidden=9).get_buffer(
+        "hidden_bias"
+    ).shape == (5, 9)
+
+
+def test_what_is_given_of_a_recipe_stays() -> None:
+    many = np.eye(65, dtype=bool)
+    given: dict[str, Any] = {
+        "hidden": 3, "epochs": 2, "learning_rate": 0.1, "weight_decay": 0.0, "dropout": 0.0,
+    }  # fmt: skip
+    assert Recipe.suiting(many, **given) == Recipe(**given)
+    assert Recipe.suiting(many, **dict.fromkeys(given)) == Recipe(256, 8, 2e-3, 5e-2, 0.3)
+    assert Recipe.suiting(many[:64, :64]) == Recipe(128, 12, 4e-3, 5e-2, 0.5)
+    with pytest.raises(ConfigError, match="dropout"):
+        Recipe.suiting(many, dropout=1.0)
+
+
+@pytest.mark.parametrize(("several", "steps"), [(False, 60 * 1), (True, 30 * 2)])
+def test_the_code_takes_more_and_smaller_steps_with_several_labels(several: bool, steps: int) -> None:
+    features, labels = digits(500)
+    labels[0, :2] |= several
+    told: list[str] = []
+    posterior(
+        features, labels, 8, epochs=1, folds=2, report=lambda stage, done, total, note: told.append(note)
     )
-    labels[0, :2] = True
-    assert posterior(features, labels, 8, epochs=1, code_epochs=1).state_dict()["hidden_bias"].shape == (
-        5,
-        512,
-    )
+    epochs = steps // steps_of_code(500, several=several)
+    assert told[-1] == f"code, epoch {epochs}/{epochs}"

@@ -19,23 +19,30 @@ from anglehash.learn.training import steps_of_epoch
 BATCH = 128
 SERIES = 16  # terms of the logarithm in :func:`agreement`
 Tell = Callable[[int, str], None]
-HIDDEN = {False: 128, True: 512}
-"""Units of a classifier where nothing is said: of images with one label, with several."""
+MANY = 64
+"""Classes, beyond which a classifier learns as one of many."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
     """How a classifier learns; the fields are options of ``posterior`` and ``posterior-dual``.
 
+    Attributes:
+        hidden: width of the hidden layer.
+        epochs: passes over its images.
+        learning_rate: peak of the one-cycle schedule.
+        weight_decay: decoupled.
+        dropout: share of features and hidden units dropped while it learns.
+
     Raises:
         ConfigError: one is out of range.
     """
 
-    hidden: int
-    epochs: int
-    learning_rate: float
-    weight_decay: float
-    dropout: float
+    hidden: int = 128
+    epochs: int = 12
+    learning_rate: float = 4e-3
+    weight_decay: float = 5e-2
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         check_whole("hidden", self.hidden)
@@ -43,6 +50,31 @@ class Recipe:
         check_positive("learning_rate", self.learning_rate)
         check_weight("weight_decay", self.weight_decay)
         check_share("dropout", self.dropout)
+
+    @classmethod
+    def suiting(cls, labels: Labels, **given: float | None) -> Recipe:
+        """The recipe that suits some labels, but for what is given.
+
+        Several labels an image, or more than 64 classes, ask for a wider layer (docs/posterior.md).
+
+        Args:
+            labels: ``(n, classes)`` multi-hot.
+            given: fields; ``None`` leaves one as it suits.
+
+        Raises:
+            ConfigError: a field is out of range.
+
+        >>> Recipe.suiting(np.eye(3, dtype=bool)).hidden, Recipe.suiting(np.ones((1, 3), dtype=bool)).hidden
+        (128, 512)
+        >>> Recipe.suiting(np.eye(65, dtype=bool), epochs=3)
+        Recipe(hidden=256, epochs=3, learning_rate=0.002, weight_decay=0.05, dropout=0.3)
+        """
+        own: dict[str, Any] = {}
+        if has_several(labels):
+            own = {"hidden": 512}
+        elif labels.shape[1] > MANY:
+            own = {"hidden": 256, "epochs": 8, "learning_rate": 2e-3, "dropout": 0.3}
+        return cls(**{**own, **{name: value for name, value in given.items() if value is not None}})
 
 
 @dataclass(frozen=True, slots=True, eq=False)

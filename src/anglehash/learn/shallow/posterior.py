@@ -10,16 +10,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from anglehash.errors import ConfigError
-from anglehash.learn.checks import check_positive, check_share, check_whole
+from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.itq import itq
-from anglehash.learn.shallow.judges import HIDDEN, Judges, Recipe, Tell, agreement, has_several, turns
-from anglehash.learn.shallow.posterior_head import SHORTEST, PosteriorHead, reading
+from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
+from anglehash.learn.shallow.nested import check_extras, of_features, prefixes
+from anglehash.learn.shallow.posterior_head import PosteriorHead, reading
 from anglehash.progress import Report, silent
 
-PAIRS = 512  # images whose pairs make one step of the code
+PAIRS = {False: 512, True: 256}
+"""Images whose pairs make one step of the code: where each has one label, where it may have several."""
+
+CODE_EPOCHS = {False: 60, True: 30}
+"""Passes of the code where nothing is said, likewise."""
+
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
 
@@ -29,28 +33,21 @@ class CodeRecipe:
     """How the code learns; the fields are options of ``posterior``.
 
     Attributes:
-        bits: length of the code.
         sharpness: exponent of the calibrated posteriors.
         hidden: width of its network's hidden layer.
         epochs: passes over the training images.
-        nested: its prefixes of 8, 16, 32, ... bits are to be codes as well.
+        lengths: the prefixes that are to be good codes, ascending; the last is the whole.
     """
 
-    bits: int
     sharpness: float
     hidden: int
     epochs: int
-    nested: bool = False
+    lengths: tuple[int, ...]
 
     @property
-    def lengths(self) -> tuple[int, ...]:
-        """The prefixes that are to be good codes, ascending; the last is the whole.
-
-        >>> CodeRecipe(bits=48, sharpness=1.6, hidden=512, epochs=60, nested=True).lengths
-        (8, 16, 32, 48)
-        """
-        shorter = [SHORTEST << i for i in range(8) if SHORTEST << i < self.bits] if self.nested else []
-        return (*shorter, self.bits)
+    def bits(self) -> int:
+        """Length of the code."""
+        return self.lengths[-1]
 
 
 @SHALLOW.register("posterior")
@@ -63,13 +60,13 @@ def posterior(
     report: Report = silent,
     folds: int = 5,
     hidden: int | None = None,
-    epochs: int = 12,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 5e-2,
-    dropout: float = 0.5,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    dropout: float | None = None,
     sharpness: float = 1.6,
     code_hidden: int = 512,
-    code_epochs: int = 60,
+    code_epochs: int | None = None,
     nested: int = 0,
     kept: float = 0.0,
 ) -> nn.Module:
@@ -101,14 +98,16 @@ def posterior(
         seed: of folds, weights and order.
         report: told of the progress.
         folds: classifiers.
-        hidden: width of their hidden layer; by default 128, and 512 where images have several labels.
+        hidden: width of their hidden layer; this and the next four by default as it suits the labels
+            (:meth:`~anglehash.learn.shallow.judges.Recipe.suiting`).
         epochs: passes of each over its images.
         learning_rate: peak of their one-cycle schedule.
         weight_decay: theirs, decoupled.
         dropout: share of their features and hidden units dropped while they learn.
         sharpness: exponent of the calibrated posteriors, > 0. Above 1 the code spends itself on what is likely.
         code_hidden: width of g's hidden layer.
-        code_epochs: passes of g over the training images, 2,400 steps at most.
+        code_epochs: passes of g over the training images, 2,400 steps at most; by default 60, and 30 where
+            images have several labels.
         nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own (the objective
             is the mean over these lengths), and return the first ``bits``; 0 learns one length alone.
         kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
@@ -126,56 +125,39 @@ def posterior(
     """
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
-    hidden = HIDDEN[has_several(labels)] if hidden is None else hidden
-    recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
+    several = has_several(labels)
+    recipe = Recipe.suiting(
+        labels,
+        hidden=hidden,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        dropout=dropout,
+    )
     check_whole("code_hidden", code_hidden)
-    check_whole("code_epochs", code_epochs)
+    code_epochs = check_whole("code_epochs", CODE_EPOCHS[several] if code_epochs is None else code_epochs)
     check_positive("sharpness", sharpness)
-    check_share("kept", kept)
-    _check_nested(nested, bits, kept)
-    of_features = min(round(kept * bits), bits - 1)
-    folds, per_epoch = min(folds, len(features)), max(1, round(len(features) / PAIRS))
+    keeping = check_extras(nested, kept, bits)
+    folds, per_epoch = min(folds, len(features)), steps_of_code(len(features), several=several)
     code_epochs = min(code_epochs, math.ceil(MOST_STEPS / per_epoch))
 
     def tell(done: int, note: str) -> None:
         report("posterior", done, folds + code_epochs, note)
 
-    wanted = CodeRecipe(
-        bits=nested or bits - of_features,
-        sharpness=sharpness,
-        hidden=code_hidden,
-        epochs=code_epochs,
-        nested=nested > 0,
-    )
+    lengths = prefixes(nested or bits - keeping, nested=nested > 0)
+    wanted = CodeRecipe(sharpness=sharpness, hidden=code_hidden, epochs=code_epochs, lengths=lengths)
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         torch.manual_seed(seed)
         judges = Judges.learn(features, labels, folds, recipe, tell)
         code = learn_code(judges, torch.from_numpy(labels.astype(np.float32)), wanted, tell)
     if nested:
         code |= {name: code[name][:bits] for name in ("weight", "bias")}
-    if of_features:
-        code |= _of_features(features, labels, of_features, seed, judges)
-    return PosteriorHead(**judges.state(), **code)
+    return PosteriorHead(**judges.state(), **code, **of_features(features, labels, keeping, seed, judges))
 
 
-def _check_nested(nested: int, bits: int, kept: float) -> None:
-    check_whole("nested", nested, 0)
-    if 0 < nested < bits or nested > 1024:
-        raise ConfigError(f"nested must be 0 or a length from bits = {bits} to 1024, got {nested}")
-    if nested and kept:
-        raise ConfigError("nested and kept cannot both be asked for: leave one at 0")
-
-
-def _of_features(
-    features: Features, labels: Labels, bits: int, seed: int, judges: Judges
-) -> dict[str, Tensor]:
-    """The tensors of bits by ITQ, in terms of the features as the judges standardise them."""
-    head = itq(features, labels, bits, seed=seed)
-    mean, scale, weight, bias = (head.get_buffer(name) for name in ("mean", "scale", "weight", "bias"))
-    return {
-        "kept_weight": weight * scale / judges.scale,
-        "kept_bias": bias + ((judges.mean - mean) * scale) @ weight.T,
-    }
+def steps_of_code(n: int, *, several: bool) -> int:
+    """Steps that the code takes over ``n`` images."""
+    return max(1, round(n / PAIRS[several]))
 
 
 def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -> dict[str, Tensor]:
@@ -190,7 +172,7 @@ def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -
     code = nn.Sequential(first, nn.ReLU(), last, norm)
     lengths, epochs = recipe.lengths, recipe.epochs
     slope, offset = (nn.Parameter(torch.full((len(lengths),), start)) for start in (8.0, -3.0))
-    steps = max(1, round(len(x) / PAIRS))
+    steps = steps_of_code(len(x), several=judges.several)
     groups = [
         {"params": code.parameters(), "weight_decay": 1e-4},
         {"params": [slope, offset], "weight_decay": 0.0},

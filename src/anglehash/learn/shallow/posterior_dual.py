@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import NamedTuple
 
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
-from anglehash.learn.shallow.dual_head import DualHead, descend, fit
-from anglehash.learn.shallow.judges import HIDDEN, Judges, Recipe, has_several
+from anglehash.learn.shallow.dual_head import DualHead, Line, descend, fit
+from anglehash.learn.shallow.judges import Judges, Recipe, has_several
+from anglehash.learn.shallow.nested import check_extras, of_features, prefixes
 from anglehash.learn.shallow.posterior import posterior
 from anglehash.progress import Report, silent
 
@@ -40,13 +42,15 @@ def posterior_dual(
     report: Report = silent,
     folds: int = 5,
     hidden: int | None = None,
-    epochs: int = 12,
-    learning_rate: float = 4e-3,
-    weight_decay: float = 5e-2,
-    dropout: float = 0.5,
-    flatness: float = 0.5,
+    epochs: int | None = None,
+    learning_rate: float | None = None,
+    weight_decay: float | None = None,
+    dropout: float | None = None,
+    flatness: float | None = None,
     rounds: int = 3,
     starts: int = 8,
+    nested: int = 0,
+    kept: float = 0.0,
 ) -> nn.Module:
     r"""Codes of items that say how likely each class is, and codes of queries that ask for classes.
 
@@ -64,7 +68,8 @@ def posterior_dual(
 
        over codes of -1 and 1, each bit of c and d in turn (:func:`~anglehash.learn.shallow.dual_head.descend`), s
        and o in closed form, for ``rounds`` rounds; pi_j is how often a class occurs. With tau = 1/2 a step of
-       distance is worth as much among the doubtful as among the sure.
+       distance is worth as much among the doubtful as among the sure. Nested codes minimise the sum of this
+       over the prefixes, each with its own s and o.
     3. *A query* asks with :math:`\sum_j a_j m_j`, a its own posterior, squared and normalised, and m_j the real
        vector whose inner products with the d_i fit t_ij best (least squares); its code is the signs.
     4. *A new item* gets the code that fits its posterior, by the same descent: a small search, and not a
@@ -82,17 +87,23 @@ def posterior_dual(
         seed: of folds, weights, order, and the first class codes.
         report: told of the progress.
         folds: classifiers.
-        hidden: width of their hidden layer; by default 128, and 512 where images have several labels.
+        hidden: width of their hidden layer; this and the next four by default as it suits the labels
+            (:meth:`~anglehash.learn.shallow.judges.Recipe.suiting`).
         epochs: passes of each over its images.
         learning_rate: peak of their one-cycle schedule.
         weight_decay: theirs, decoupled.
         dropout: share of their features and hidden units dropped while they learn.
-        flatness: tau, the exponent of an item's posterior, > 0.
+        flatness: tau, the exponent of an item's posterior, > 0; by default that of :func:`flatness_for`.
         rounds: times that the codes of classes and of images are fitted to each other.
         starts: random class codes to begin with, of which those that fit best are taken.
+        nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own, and return the
+            first ``bits``; 0 learns one length alone.
+        kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
+            :func:`~anglehash.learn.shallow.itq.itq` on both sides, for classes that were not learned.
 
     Raises:
-        ConfigError: an option or ``bits`` is out of range.
+        ConfigError: an option or ``bits`` is out of range, ``nested`` is shorter than ``bits``, or it is
+            asked for together with ``kept``.
         DataError: the features cannot be learned from, or a row has no label.
 
     Source:
@@ -102,11 +113,21 @@ def posterior_dual(
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
     several = has_several(labels)
-    hidden = HIDDEN[several] if hidden is None else hidden
-    recipe = Recipe(hidden, epochs, learning_rate, weight_decay, dropout)
+    recipe = Recipe.suiting(
+        labels,
+        hidden=hidden,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        dropout=dropout,
+    )
     check_whole("rounds", rounds)
     check_whole("starts", starts)
-    check_positive("flatness", flatness)
+    keeping = check_extras(nested, kept, bits)
+    searched = nested or bits - keeping
+    power = (
+        flatness_for(labels.shape[1], searched) if flatness is None else check_positive("flatness", flatness)
+    )
     if several:
         return posterior(
             features,
@@ -115,6 +136,8 @@ def posterior_dual(
             seed=seed,
             report=lambda stage, done, total, note: report("posterior-dual", done, total, note),
             folds=folds,
+            nested=nested,
+            kept=kept,
             **asdict(recipe),
         )
     folds = min(folds, len(features))
@@ -127,21 +150,38 @@ def posterior_dual(
         with torch.enable_grad():
             judges = Judges.learn(features, labels, folds, recipe, tell)
         with torch.no_grad():
-            wanted = torch.softmax(flatness * judges.log_odds, dim=1)
+            wanted = torch.softmax(power * judges.log_odds, dim=1)
             share = torch.from_numpy(labels.mean(axis=0, dtype=np.float32))
-            codes = learn_codes(wanted, share, bits, rounds, starts)
+            codes = learn_codes(wanted, share, prefixes(searched, nested=nested > 0), rounds, starts)
             query_weight = reading_of(codes.items, wanted)
+            bias, push = fit(torch.zeros(1, len(share)), codes.classes, share, codes.lines)
+            weight = fit(torch.eye(len(share)), codes.classes, share, codes.lines)[0] - bias
         tell(folds + 1, "codes")
-    return DualHead(
+    head = DualHead(
         **judges.state(),
+        **of_features(features, labels, keeping, seed, judges),
+        pull_weight=weight,
+        pull_bias=bias[0],
+        push=push,
         class_codes=codes.classes,
-        class_share=share,
-        slope=codes.slope,
-        offset=codes.offset,
         query_weight=query_weight,
-        item_power=torch.tensor(flatness * OF_THE_MEAN),
+        item_power=torch.tensor(power * OF_THE_MEAN),
         query_power=torch.tensor(QUERY_POWER * OF_THE_MEAN),
     )
+    return head.shortened(bits) if nested else head
+
+
+def flatness_for(classes: int, bits: int) -> float:
+    r"""The exponent of items' posteriors that suits: 1/2, and more where a bit has to serve more than four classes.
+
+    .. math:: \tfrac{1}{2} \max\big(1, \tfrac{C}{4K}\big)^{1/4}
+
+    Few bits have no room for doubt. Found on folds of Tiny-ImageNet (docs/posterior.md).
+
+    >>> flatness_for(10, 16), flatness_for(1024, 16)
+    (0.5, 1.0)
+    """
+    return 0.5 * float(max(1.0, classes / (4 * bits)) ** 0.25)
 
 
 class DualCodes(NamedTuple):
@@ -150,19 +190,17 @@ class DualCodes(NamedTuple):
     Attributes:
         classes: ``(classes, bits)``.
         items: ``(n, bits)``.
-        slope: ``()``, of the inner products.
-        offset: ``()``.
-        error: mean squared error of what they say, a class weighing as often as it occurs.
+        lines: what the inner products of each prefix say.
+        error: mean squared error of that, a class weighing as often as it occurs; the sum over the prefixes.
     """
 
     classes: Tensor
     items: Tensor
-    slope: Tensor
-    offset: Tensor
+    lines: list[Line]
     error: float
 
 
-def learn_codes(wanted: Tensor, share: Tensor, bits: int, rounds: int, starts: int) -> DualCodes:
+def learn_codes(wanted: Tensor, share: Tensor, lengths: Sequence[int], rounds: int, starts: int) -> DualCodes:
     """Codes of classes and of images, fitted to each other from the best of several random beginnings.
 
     The beginnings are tried on 2,048 images at most.
@@ -170,36 +208,43 @@ def learn_codes(wanted: Tensor, share: Tensor, bits: int, rounds: int, starts: i
     Args:
         wanted: ``(n, classes)``, what the inner products are to say.
         share: ``(classes,)``, the weight of each class, not negative, with the sum 1.
-        bits: length of a code.
+        lengths: the prefixes that are to say it, ascending; the last is the whole code.
         rounds: times that both sides are fitted, at least 1.
         starts: beginnings, at least 1.
     """
     some = wanted[torch.randperm(len(wanted))[:TRIED]]
     tried = (
-        alternate(_signs(torch.randn(wanted.shape[1], bits)), some, share, rounds) for _ in range(starts)
+        alternate(_signs(torch.randn(wanted.shape[1], lengths[-1])), some, share, lengths, rounds)
+        for _ in range(starts)
     )
-    return alternate(min(tried, key=lambda codes: codes.error).classes, wanted, share, rounds)
+    return alternate(min(tried, key=lambda codes: codes.error).classes, wanted, share, lengths, rounds)
 
 
-def alternate(classes: Tensor, wanted: Tensor, share: Tensor, rounds: int) -> DualCodes:
+def alternate(
+    classes: Tensor, wanted: Tensor, share: Tensor, lengths: Sequence[int], rounds: int
+) -> DualCodes:
     """Fit images' codes to the classes', and these to the images', in turn; each time the codes are found anew.
 
     Args:
         classes: ``(classes, bits)`` of -1 and 1, to begin with.
         wanted: ``(n, classes)``, as :func:`learn_codes` has it.
         share: ``(classes,)``, as :func:`learn_codes` has it.
+        lengths: as :func:`learn_codes` has them.
         rounds: at least 1.
     """
     n = len(wanted)
     items = _signs((wanted - wanted.mean(dim=0)) @ classes)
     for _ in range(rounds):
-        slope, offset = _line(items @ classes.T, wanted, share)
-        classes = _signs(descend(*fit(wanted.T, items, torch.full((n,), 1 / n), slope, offset)))
-        slope, offset = _line(items @ classes.T, wanted, share)
-        pull, push = fit(wanted, classes, share, slope, offset)
+        lines = lines_of(items, classes, wanted, share, lengths)
+        classes = _signs(descend(*fit(wanted.T, items, torch.full((n,), 1 / n), lines)))
+        lines = lines_of(items, classes, wanted, share, lengths)
+        pull, push = fit(wanted, classes, share, lines)
         items = torch.cat([_signs(descend(part, push)) for part in torch.split(pull, BLOCK)])
-    off = slope * items @ classes.T + offset - wanted
-    return DualCodes(classes, items, slope, offset, float((off.square() @ share).mean()))
+    error = 0.0
+    for length, slope, offset in lines:
+        off = slope * items[:, :length] @ classes[:, :length].T + offset - wanted
+        error += float((off.square() @ share).mean())
+    return DualCodes(classes, items, lines, error)
 
 
 def reading_of(items: Tensor, wanted: Tensor) -> Tensor:
@@ -222,13 +267,19 @@ def reading_of(items: Tensor, wanted: Tensor) -> Tensor:
     return weights
 
 
-def _line(products: Tensor, wanted: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
-    """Slope and offset of the line from inner products to what is wanted, ``(n, classes)`` both, by least squares."""
-    weight = share / len(products)
-    x, y = (products * weight).sum(), (wanted * weight).sum()
-    along = ((products - x) * (wanted - y) * weight).sum()
-    slope = along / ((products - x).square() * weight).sum().clamp_min(1e-9)
-    return slope, y - slope * x
+def lines_of(
+    items: Tensor, classes: Tensor, wanted: Tensor, share: Tensor, lengths: Sequence[int]
+) -> list[Line]:
+    """For each prefix the line from inner products to what is wanted, ``(n, classes)``, by least squares."""
+    weight, lines = share / len(wanted), list[Line]()
+    y = (wanted * weight).sum()
+    for length in lengths:
+        products = items[:, :length] @ classes[:, :length].T
+        x = (products * weight).sum()
+        along = ((products - x) * (wanted - y) * weight).sum()
+        slope = along / ((products - x).square() * weight).sum().clamp_min(1e-9)
+        lines.append(Line(length, slope, y - slope * x))
+    return lines
 
 
 def _signs(logits: Tensor) -> Tensor:

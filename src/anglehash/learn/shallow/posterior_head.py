@@ -7,12 +7,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from anglehash.errors import ModelError
 from anglehash.learn.shallow.buffers import buffer
 from anglehash.learn.shallow.panel import Panel
-
-SHORTEST = 8
-"""Bits of the first prefix of nested codes."""
 
 
 class PosteriorHead(Panel):
@@ -20,8 +16,8 @@ class PosteriorHead(Panel):
 
     .. math:: z = \frac{1}{M} \sum_m W \max(0, V r(l_m) + u) + b
 
-    with l_m the log-odds of the classes by the classifier m, and r what :func:`reading` makes of them. Further bits
-    may keep the features themselves, :math:`z = F x' + f`, x' as the classifiers read them.
+    with l_m the log-odds of the classes by the classifier m, and r what :func:`reading` makes of them; then the
+    bits that keep the features.
 
     Args:
         roots: ``()``, 1 where the code reads the roots of the posteriors, 0 where it reads their log-odds.
@@ -29,9 +25,7 @@ class PosteriorHead(Panel):
         code_bias: ``(code_hidden,)``, u.
         weight: ``(bits, code_hidden)``, W.
         bias: ``(bits,)``, b.
-        kept_weight: ``(kept, width)``, F; ``None`` for no such bits.
-        kept_bias: ``(kept,)``, f.
-        panel: the classifiers: see :class:`~anglehash.learn.shallow.panel.Panel`.
+        panel: the classifiers, and the bits that keep the features: see :class:`~anglehash.learn.shallow.panel.Panel`.
 
     Shape:
         - features: ``(batch, width)`` float.
@@ -51,30 +45,20 @@ class PosteriorHead(Panel):
         code_bias: Tensor,
         weight: Tensor,
         bias: Tensor,
-        kept_weight: Tensor | None = None,
-        kept_bias: Tensor | None = None,
         **panel: Tensor,
     ) -> None:
         super().__init__(**panel)
-        if (kept_weight is None) != (kept_bias is None):
-            raise ModelError(
-                "the posterior head has one of kept_weight and kept_bias: it needs both or neither"
-            )
-        width, between, bits = len(self.mean), len(code_bias), len(bias)
+        between, bits = len(code_bias), len(bias)
         self.roots = buffer(self, "roots", roots)
         self.code_weight = buffer(self, "code_weight", code_weight, between, self.classes)
         self.code_bias = buffer(self, "code_bias", code_bias, between)
         self.weight = buffer(self, "weight", weight, bits, between)
         self.bias = buffer(self, "bias", bias, bits)
-        self.keeps_features = kept_weight is not None and kept_bias is not None
-        if kept_weight is not None and kept_bias is not None:
-            buffer(self, "kept_weight", kept_weight, len(kept_bias), width)
-            buffer(self, "kept_bias", kept_bias, len(kept_bias))
         self.eval()
 
     def shortened(self, bits: int) -> PosteriorHead:
         """The head of the first bits alone, out of those of the posteriors."""
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith("kept_")}
+        state = self.own_state()
         return PosteriorHead(**(state | {name: state[name][:bits] for name in ("weight", "bias")}))
 
     def forward(self, features: Tensor) -> Tensor:
@@ -82,11 +66,7 @@ class PosteriorHead(Panel):
         known = reading(self.log_odds(features), roots=self.roots)
         read = torch.relu(known @ self.code_weight.T + self.code_bias)
         logits = read.mean(dim=0) @ self.weight.T + self.bias
-        if not self.keeps_features:
-            return logits
-        x = (features - self.mean) * self.scale
-        kept = x @ self.get_buffer("kept_weight").T + self.get_buffer("kept_bias")
-        return torch.cat([logits, kept], dim=1)
+        return torch.cat([logits, self.keeping(features)], dim=1) if self.kept else logits
 
 
 def reading(log_odds: Tensor, *, roots: Tensor | bool) -> Tensor:

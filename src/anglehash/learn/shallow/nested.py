@@ -1,0 +1,75 @@
+"""What codes of both kinds of posterior can do besides: serve several lengths, and keep the features in some bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from anglehash.codes import MIN_BITS
+from anglehash.errors import ConfigError
+from anglehash.learn.checks import check_share, check_whole
+from anglehash.learn.shallow.checks import Features, Labels
+from anglehash.learn.shallow.itq import itq
+from anglehash.learn.shallow.judges import Judges
+
+SHORTEST = 8
+"""Bits of the first prefix of nested codes."""
+
+
+def prefixes(bits: int, *, nested: bool) -> tuple[int, ...]:
+    """The lengths that are to be good codes, ascending; the last is the whole.
+
+    Args:
+        bits: of the whole.
+        nested: its prefixes of 8, 16, 32, ... bits are to be codes as well.
+
+    >>> prefixes(48, nested=True), prefixes(48, nested=False)
+    ((8, 16, 32, 48), (48,))
+    """
+    shorter = [SHORTEST << i for i in range(8) if SHORTEST << i < bits] if nested else []
+    return (*shorter, bits)
+
+
+def check_extras(nested: int, kept: float, bits: int) -> int:
+    """How many of the bits keep the features.
+
+    Args:
+        nested: length of the code whose first ``bits`` are asked for; 0 for none longer.
+        kept: share of the bits, in [0, 1), that keep the features.
+        bits: of a code.
+
+    Raises:
+        ConfigError: ``kept`` is out of range or leaves less than 4 bits to a side, ``nested`` is shorter than
+            ``bits`` or longer than 1,024, or both are asked for.
+
+    >>> check_extras(0, 0.25, 32), check_extras(128, 0.0, 32)
+    (8, 0)
+    """
+    check_share("kept", kept)
+    check_whole("nested", nested, 0)
+    if 0 < nested < bits or nested > 1024:
+        raise ConfigError(f"nested must be 0 or a length from bits = {bits} to 1024, got {nested}")
+    if nested and kept:
+        raise ConfigError("nested and kept cannot both be asked for: leave one at 0")
+    keeping = round(kept * bits)
+    if kept and not MIN_BITS <= keeping <= bits - MIN_BITS:
+        raise ConfigError(
+            f"kept = {kept} of {bits} bits leaves {keeping} for the features and {bits - keeping} for classes, and "
+            f"both need {MIN_BITS}: choose another share, or more bits"
+        )
+    return keeping
+
+
+def of_features(
+    features: Features, labels: Labels, bits: int, seed: int, judges: Judges
+) -> Mapping[str, Tensor]:
+    """The tensors of bits by ITQ, in terms of the features as the judges standardise them; none for 0 bits."""
+    if not bits:
+        return {}
+    head = itq(features, labels, bits, seed=seed)
+    mean, scale, weight, bias = (head.get_buffer(name) for name in ("mean", "scale", "weight", "bias"))
+    return {
+        "kept_weight": weight * scale / judges.scale,
+        "kept_bias": bias + ((judges.mean - mean) * scale) @ weight.T,
+    }
