@@ -4,6 +4,7 @@
     python benchmarks/tables.py --into docs/results.md
 
 The second puts each table of a document between its marks, ``<!-- results/NAME [KEY] -->`` and ``<!-- end -->``.
+The KEY ``leads`` asks for another table: by how much our own method leads, over all splits and training seeds.
 
 Each entry is the mean over training seeds on the first split, or over draws of classes where there are draws,
 ± their standard deviation; "splits" is the range over split seeds with the first training seed, "CPU s" the
@@ -18,15 +19,18 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from statistics import mean, stdev
+from typing import Any, NamedTuple
 
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
 from anglehash.serve.report.scores import Score
-from anglehash.serve.report.standings import Standings, median_of
+from anglehash.serve.report.standings import Cell, Standings, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent
+OWN = ("posterior-dual", "posterior")
+"""Our own methods; the lead is that of the first of them that a result has."""
 MARKED = re.compile(
     r"(?P<begin><!-- (?P<result>results/[\w-]+)(?: (?P<key>\w+))? -->)\n.*?<!-- end -->", re.DOTALL
 )
@@ -76,6 +80,8 @@ def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") 
     Raises:
         DataError: no cell has the number that is asked for.
     """
+    if key == "leads":
+        return leads(Standings.of(result))
     standings = Standings.of(scored_by(result, cut, key))
     if not standings.cells:
         raise DataError(f"no cell has {f'map_at {cut}' if cut else key}: choose another number, or result")
@@ -94,6 +100,51 @@ def scored_by(result: Mapping[str, Any], cut: str | None, key: str) -> dict[str,
         for cell in mappings(result.get("cells"))
     ]
     return {**result, "cells": cells}
+
+
+def leads(standings: Standings) -> str:
+    """Markdown: our own method beside the best peer of the same length and of twice the length.
+
+    Means are over all splits and training seeds that both have. A lead is the mean of the differences, pair by
+    pair, ± its standard error. The last row is the least quotient of both over all peers of the same length.
+    """
+    ours = next(name for name in OWN if name in standings.variants)
+    peers = [name for name, v in standings.variants.items() if v.trained and name not in OWN]
+    lengths = [n for n in standings.lengths if len({cell.split for cell in _cells(standings, ours, n)}) > 1]
+    rows = [["bits", *map(str, lengths)], [f"{ours}, mean of all splits and seeds"]]
+    rows += [["best peer"], ["ahead by"], ["best peer of twice the length"], ["ahead by"]]
+    rows += [["least lead over a peer, in standard errors"]]
+    for bits in lengths:
+        same = [_lead(standings, ours, peer, bits, bits) for peer in peers]
+        twice = [_lead(standings, ours, peer, bits, 2 * bits) for peer in peers if 2 * bits in lengths]
+        rows[1].append(digits(mean(cell.map for cell in _cells(standings, ours, bits))))
+        for place, found in ((2, same), (4, twice)):
+            best = max(found, key=lambda lead: lead.other, default=None)
+            rows[place].append(f"{best.peer} {digits(best.other)}" if best else "-")
+            rows[place + 1].append(f"{best.gap:+.4f} ± {best.error:.4f}" if best else "-")
+        rows[6].append(f"{min(lead.gap / max(lead.error, 1e-9) for lead in same):.1f}")
+    return markdown(rows)
+
+
+class Lead(NamedTuple):
+    """By how much we are ahead of a peer: its own mean, the mean difference, and the standard error of that."""
+
+    peer: str
+    other: float
+    gap: float
+    error: float
+
+
+def _lead(standings: Standings, ours: str, peer: str, bits: int, others: int) -> Lead:
+    own = {(str(cell.split), str(cell.seed)): cell.map for cell in _cells(standings, ours, bits)}
+    other = {(str(cell.split), str(cell.seed)): cell.map for cell in _cells(standings, peer, others)}
+    both = [(own[run], other[run]) for run in own if run in other]
+    apart = [a - b for a, b in both]
+    return Lead(peer, mean(b for _, b in both), mean(apart), stdev(apart) / len(apart) ** 0.5)
+
+
+def _cells(standings: Standings, name: str, bits: int) -> list[Cell]:
+    return standings.at(name, bits, every_split=True)
 
 
 def trained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:

@@ -118,6 +118,33 @@ def test_the_last_line_says_what_the_table_is_held_against() -> None:
     assert rows(cell("ce", 32, 0.5), splits=unknown)[-1][0].startswith("1,000 queries")
 
 
+def test_the_lead_is_taken_pair_by_pair_over_splits_and_seeds() -> None:
+    def cells(name: str, bits: int, *scores: float) -> list[dict[str, Any]]:
+        return [cell(name, bits, score, i % 2, split_seed=i // 2) for i, score in enumerate(scores)]
+
+    found = rows(
+        *cells("posterior-dual", 16, 0.60, 0.62, 0.50, 0.52),  # mean .56
+        *cells("posterior-dual", 32, 0.70, 0.70, 0.60, 0.60),
+        *cells("posterior", 16, 0.9, 0.9, 0.9, 0.9),  # ours, too: no peer
+        *cells("csq", 16, 0.55, 0.58, 0.46, 0.49),  # behind by .05, .04, .04, .03: mean .04, deviation .0082
+        *cells("csq", 32, 0.61, 0.61, 0.53, 0.53),  # to our 16 bits: -.01, .01, -.03, -.01: mean -.01, .0163
+        *cells("ce", 16, 0.50, 0.60, 0.40, 0.50),  # .10, .02, .10, .02: mean .06, deviation .0462
+        *cells("ce", 32, 0.5, 0.5, 0.5, 0.5),
+        cell("pq", None, 0.99, kind="rival", bytes=2),
+        cell("csq", 64, 0.99),  # of one split: not shown
+        key="leads",
+    )
+    assert found == [
+        ["bits", "16", "32"],
+        ["posterior-dual, mean of all splits and seeds", ".560", ".650"],
+        ["best peer", "csq .520", "csq .570"],
+        ["ahead by", "+0.0400 ± 0.0041", "+0.0800 ± 0.0058"],
+        ["best peer of twice the length", "csq .570", "-"],
+        ["ahead by", "-0.0100 ± 0.0082", "-"],
+        ["least lead over a peer, in standard errors", "2.6", "5.2"],  # ce .06 / .0231; ce .15 / .0289
+    ]
+
+
 def test_a_document_is_filled_between_its_marks_only(tmp_path: Path) -> None:
     (tmp_path / "results" / "small").mkdir(parents=True)
     result = {"name": "small", "splits": [SPLIT], "cells": [cell("ce", 32, 0.5, map_features=0.75)]}

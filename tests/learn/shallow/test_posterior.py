@@ -278,7 +278,7 @@ def test_what_is_given_of_a_recipe_stays() -> None:
         "hidden": 3, "epochs": 2, "learning_rate": 0.1, "weight_decay": 0.0, "dropout": 0.0,
     }  # fmt: skip
     assert Recipe.suiting(many, **given) == Recipe(**given)
-    assert Recipe.suiting(many, **dict.fromkeys(given)) == Recipe(256, 8, 2e-3, 5e-2, 0.3)
+    assert Recipe.suiting(many, **dict.fromkeys(given)) == Recipe(256, 12, 2e-3, 5e-2, 0.3)
     assert Recipe.suiting(many[:64, :64]) == Recipe(128, 12, 4e-3, 5e-2, 0.5)
     with pytest.raises(ConfigError, match="dropout"):
         Recipe.suiting(many, dropout=1.0)

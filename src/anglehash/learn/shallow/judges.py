@@ -73,7 +73,7 @@ class Recipe:
         if has_several(labels):
             own = {"hidden": 512}
         elif labels.shape[1] > MANY:
-            own = {"hidden": 256, "epochs": 8, "learning_rate": 2e-3, "dropout": 0.3}
+            own = {"hidden": 256, "learning_rate": 2e-3, "dropout": 0.3}
         return cls(**{**own, **{name: value for name, value in given.items() if value is not None}})
 
 
