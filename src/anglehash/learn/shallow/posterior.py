@@ -21,8 +21,8 @@ from anglehash.progress import Report, silent
 PAIRS = {False: 512, True: 256}
 """Images whose pairs make one step of the code: where each has one label, where it may have several."""
 
-CODE_EPOCHS = {False: 60, True: 30}
-"""Passes of the code where nothing is said, likewise."""
+AT_ONCE = 8192
+"""Images up to which the agreement of all pairs is worked out once, in 256 MB at most, and not step by step."""
 
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
@@ -66,7 +66,7 @@ def posterior(
     dropout: float | None = None,
     sharpness: float = 1.6,
     code_hidden: int = 512,
-    code_epochs: int | None = None,
+    code_epochs: int = 60,
     nested: int = 0,
     kept: float = 0.0,
 ) -> nn.Module:
@@ -106,8 +106,7 @@ def posterior(
         dropout: share of their features and hidden units dropped while they learn.
         sharpness: exponent of the calibrated posteriors, > 0. Above 1 the code spends itself on what is likely.
         code_hidden: width of g's hidden layer.
-        code_epochs: passes of g over the training images, 2,400 steps at most; by default 60, and 30 where
-            images have several labels.
+        code_epochs: passes of g over the training images, 2,400 steps at most.
         nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own (the objective
             is the mean over these lengths), and return the first ``bits``; 0 learns one length alone.
         kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
@@ -125,7 +124,6 @@ def posterior(
     """
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
-    several = has_several(labels)
     recipe = Recipe.suiting(
         labels,
         hidden=hidden,
@@ -135,10 +133,10 @@ def posterior(
         dropout=dropout,
     )
     check_whole("code_hidden", code_hidden)
-    code_epochs = check_whole("code_epochs", CODE_EPOCHS[several] if code_epochs is None else code_epochs)
+    check_whole("code_epochs", code_epochs)
     check_positive("sharpness", sharpness)
     keeping = check_extras(nested, kept, bits)
-    folds, per_epoch = min(folds, len(features)), steps_of_code(len(features), several=several)
+    folds, per_epoch = min(folds, len(features)), steps_of_code(len(features), several=has_several(labels))
     code_epochs = min(code_epochs, math.ceil(MOST_STEPS / per_epoch))
 
     def tell(done: int, note: str) -> None:
@@ -177,13 +175,17 @@ def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -
         {"params": code.parameters(), "weight_decay": 1e-4},
         {"params": [slope, offset], "weight_decay": 0.0},
     ]
+
+    def wanted_of(rows: Tensor) -> Tensor:
+        found = agreement(sharp[rows], several=judges.several)
+        return (found + (labels[rows] @ labels[rows].T > 0)) / 2 if judges.several else found
+
+    at_once = judges.several and len(x) <= AT_ONCE  # with one label a step's agreement is one product
+    whole = wanted_of(torch.arange(len(x))) if at_once else None
     for turn in turns(groups, 1e-2, len(x), steps, epochs):
         hardness = 1 + (HARDEST - 1) * turn.progress
         soft = torch.tanh(hardness * code(x[turn.rows]))
-        wanted = agreement(sharp[turn.rows], several=judges.several)
-        if judges.several:
-            own = labels[turn.rows]
-            wanted = (wanted + (own @ own.T > 0)) / 2
+        wanted = wanted_of(turn.rows) if whole is None else whole[turn.rows][:, turn.rows]
         loss = torch.zeros(())
         for i, length in enumerate(lengths):
             prefix = soft[:, :length]
