@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
 from anglehash.serve.report.scores import Score
-from anglehash.serve.report.standings import Cell, Standings, median_of
+from anglehash.serve.report.standings import Standings, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent
@@ -105,24 +105,33 @@ def scored_by(result: Mapping[str, Any], cut: str | None, key: str) -> dict[str,
 def leads(standings: Standings) -> str:
     """Markdown: our own method beside the best peer of the same length and of twice the length.
 
-    Means are over all splits and training seeds that both have. A lead is the mean of the differences, pair by
-    pair, ± its standard error. The last row is the least quotient of both over all peers of the same length.
+    Each split counts once, by the mean over its training seeds: seeds of one split share their queries. A lead is
+    the mean over the splits of the differences, ± its standard error. The last row is the least quotient of both
+    over all peers of the same length.
+
+    Raises:
+        DataError: no length was measured on two splits by our method and by a peer.
     """
-    ours = next(name for name in OWN if name in standings.variants)
+    ours = next((name for name in OWN if name in standings.variants), "")
     peers = [name for name, v in standings.variants.items() if v.trained and name not in OWN]
-    lengths = [n for n in standings.lengths if len({cell.split for cell in _cells(standings, ours, n)}) > 1]
-    rows = [["bits", *map(str, lengths)], [f"{ours}, mean of all splits and seeds"]]
+    found = {
+        (bits, others): leads_of(standings, ours, peers, bits, others)
+        for bits in standings.lengths
+        for others in (bits, 2 * bits)
+    }
+    lengths = [bits for bits in standings.lengths if found[bits, bits]]
+    if not lengths:
+        raise DataError("no length was measured on two splits by our own method and by a peer")
+    rows = [["bits", *map(str, lengths)], [f"{ours}, mean of the splits"]]
     rows += [["best peer"], ["ahead by"], ["best peer of twice the length"], ["ahead by"]]
     rows += [["least lead over a peer, in standard errors"]]
     for bits in lengths:
-        same = [_lead(standings, ours, peer, bits, bits) for peer in peers]
-        twice = [_lead(standings, ours, peer, bits, 2 * bits) for peer in peers if 2 * bits in lengths]
-        rows[1].append(digits(mean(cell.map for cell in _cells(standings, ours, bits))))
-        for place, found in ((2, same), (4, twice)):
-            best = max(found, key=lambda lead: lead.other, default=None)
+        rows[1].append(digits(mean(by_split(standings, ours, bits).values())))
+        for place, others in ((2, bits), (4, 2 * bits)):
+            best = max(found[bits, others], key=lambda lead: lead.other, default=None)
             rows[place].append(f"{best.peer} {digits(best.other)}" if best else "-")
             rows[place + 1].append(f"{best.gap:+.4f} ± {best.error:.4f}" if best else "-")
-        rows[6].append(f"{min(lead.gap / max(lead.error, 1e-9) for lead in same):.1f}")
+        rows[6].append(f"{min(lead.gap / max(lead.error, 1e-9) for lead in found[bits, bits]):.1f}")
     return markdown(rows)
 
 
@@ -135,16 +144,25 @@ class Lead(NamedTuple):
     error: float
 
 
-def _lead(standings: Standings, ours: str, peer: str, bits: int, others: int) -> Lead:
-    own = {(str(cell.split), str(cell.seed)): cell.map for cell in _cells(standings, ours, bits)}
-    other = {(str(cell.split), str(cell.seed)): cell.map for cell in _cells(standings, peer, others)}
-    both = [(own[run], other[run]) for run in own if run in other]
-    apart = [a - b for a, b in both]
-    return Lead(peer, mean(b for _, b in both), mean(apart), stdev(apart) / len(apart) ** 0.5)
+def leads_of(standings: Standings, ours: str, peers: Sequence[str], bits: int, others: int) -> list[Lead]:
+    """Our lead at one length over peers at another, of those that share two splits with us."""
+    own, leads = by_split(standings, ours, bits), []
+    for peer in peers:
+        theirs = by_split(standings, peer, others)
+        both = [(own[split], theirs[split]) for split in own if split in theirs]
+        if len(both) > 1:
+            apart = [a - b for a, b in both]
+            error = stdev(apart) / len(apart) ** 0.5
+            leads.append(Lead(peer, mean(b for _, b in both), mean(apart), error))
+    return leads
 
 
-def _cells(standings: Standings, name: str, bits: int) -> list[Cell]:
-    return standings.at(name, bits, every_split=True)
+def by_split(standings: Standings, name: str, bits: int) -> dict[str, float]:
+    """The mean over training seeds on each split."""
+    found: dict[str, list[float]] = {}
+    for cell in standings.at(name, bits, every_split=True) if name in standings.variants else ():
+        found.setdefault(str(cell.split), []).append(cell.map)
+    return {split: mean(scores) for split, scores in found.items()}
 
 
 def trained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:

@@ -14,9 +14,10 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
+from torch import distributed
 
-from anglehash.errors import ConfigError
-from anglehash.learn.ranks import ALONE, Ranks
+from anglehash.errors import ConfigError, TrainingError
+from anglehash.learn.ranks import ALONE, Ranks, ranks_of_this_run
 from tests.learn.ranks_job import everything
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
@@ -59,6 +60,32 @@ def test_each_process_draws_its_own_numbers_and_leaves_the_common_ones() -> None
         common.append(torch.rand(3))
     assert not torch.equal(*drawn)
     assert torch.equal(*common)
+
+
+def test_a_process_that_is_told_to_end_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[bool] = []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(distributed, "init_process_group", lambda backend, timeout: None)
+    monkeypatch.setattr(distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(distributed, "destroy_process_group", lambda: ended.append(True))
+    with (
+        pytest.raises(TrainingError, match=r"another one is gone: .* --resume to go on"),
+        ranks_of_this_run(),
+    ):
+        raise SystemExit(143)
+    assert ended == [True]
+
+
+def test_nothing_that_was_printed_is_lost_where_the_interpreter_is_not_taken_down() -> None:
+    code = "import torch, sys; from anglehash.serve.cli import main; sys.argv = ['anglehash', '--version']; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "WORLD_SIZE": "2"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.startswith("anglehash ")
 
 
 SETTINGS = 'bits = 8\nbackbone = "tiny"\nsize = 16\nepochs = 40\n'

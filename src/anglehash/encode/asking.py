@@ -73,7 +73,7 @@ def of_its_class(codes: Codes, class_vectors: NDArray[np.float32]) -> Codes:
     ['11110111', '00000111']
     """
     known, told = pack(class_vectors), pack(np.abs(class_vectors).max(axis=0, keepdims=True))
-    nearest: Codes = known[hamming(codes & told, known).argmin(axis=1)]
+    nearest: Codes = known[hamming(codes, known).argmin(axis=1)]
     return nearest | (codes & ~told)
 
 

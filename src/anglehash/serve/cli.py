@@ -91,7 +91,7 @@ def _leave(code: int) -> NoReturn:
     The threads of torch's process group outlive the group now and then, and one that wakes up in a dying
     interpreter aborts the process: one training in thirteen failed so, after all was done.
     """
-    if os.environ.get("WORLD_SIZE", "1") != "1":
+    if "torch" in sys.modules and os.environ.get("WORLD_SIZE", "1") != "1":
         atexit._run_exitfuncs()
         for stream in filter(None, (sys.stdout, sys.stderr)):
             with suppress(OSError):

@@ -118,31 +118,41 @@ def test_the_last_line_says_what_the_table_is_held_against() -> None:
     assert rows(cell("ce", 32, 0.5), splits=unknown)[-1][0].startswith("1,000 queries")
 
 
-def test_the_lead_is_taken_pair_by_pair_over_splits_and_seeds() -> None:
-    def cells(name: str, bits: int, *scores: float) -> list[dict[str, Any]]:
-        return [cell(name, bits, score, i % 2, split_seed=i // 2) for i, score in enumerate(scores)]
+def on_splits(name: str, bits: int, *scores: float) -> list[dict[str, Any]]:
+    """Two seeds on each of some splits."""
+    return [cell(name, bits, score, i % 2, split_seed=i // 2) for i, score in enumerate(scores)]
 
+
+def test_the_lead_is_taken_split_by_split() -> None:
     found = rows(
-        *cells("posterior-dual", 16, 0.60, 0.62, 0.50, 0.52),  # mean .56
-        *cells("posterior-dual", 32, 0.70, 0.70, 0.60, 0.60),
-        *cells("posterior", 16, 0.9, 0.9, 0.9, 0.9),  # ours, too: no peer
-        *cells("csq", 16, 0.55, 0.58, 0.46, 0.49),  # behind by .05, .04, .04, .03: mean .04, deviation .0082
-        *cells("csq", 32, 0.61, 0.61, 0.53, 0.53),  # to our 16 bits: -.01, .01, -.03, -.01: mean -.01, .0163
-        *cells("ce", 16, 0.50, 0.60, 0.40, 0.50),  # .10, .02, .10, .02: mean .06, deviation .0462
-        *cells("ce", 32, 0.5, 0.5, 0.5, 0.5),
+        *on_splits("posterior-dual", 16, 0.60, 0.62, 0.50, 0.52),  # splits .61, .51
+        *on_splits("posterior-dual", 32, 0.70, 0.70, 0.60, 0.60),
+        *on_splits("posterior", 16, 0.9, 0.9, 0.9, 0.9),  # ours, too: no peer
+        *on_splits("csq", 16, 0.55, 0.57, 0.46, 0.50),  # .56, .48: .05 and .03 behind, deviation .0141
+        *on_splits("csq", 32, 0.61, 0.61, 0.53, 0.53),  # to our 16 bits 0 and -.02
+        *on_splits("ce", 16, 0.50, 0.60, 0.40, 0.42),  # .55, .41: .06 and .10, mean .08, deviation .0283
+        *on_splits("ce", 32, 0.5, 0.5),  # of one split: no pair
         cell("pq", None, 0.99, kind="rival", bytes=2),
-        cell("csq", 64, 0.99),  # of one split: not shown
+        cell("csq", 64, 0.99),
         key="leads",
     )
     assert found == [
         ["bits", "16", "32"],
-        ["posterior-dual, mean of all splits and seeds", ".560", ".650"],
+        ["posterior-dual, mean of the splits", ".560", ".650"],
         ["best peer", "csq .520", "csq .570"],
-        ["ahead by", "+0.0400 ± 0.0041", "+0.0800 ± 0.0058"],
+        ["ahead by", "+0.0400 ± 0.0100", "+0.0800 ± 0.0100"],
         ["best peer of twice the length", "csq .570", "-"],
-        ["ahead by", "-0.0100 ± 0.0082", "-"],
-        ["least lead over a peer, in standard errors", "2.6", "5.2"],  # ce .06 / .0231; ce .15 / .0289
+        ["ahead by", "-0.0100 ± 0.0100", "-"],
+        ["least lead over a peer, in standard errors", "4.0", "8.0"],  # ce at 16: .08 / .02
     ]
+
+
+@pytest.mark.parametrize("other", [[], on_splits("csq", 16, 0.5, 0.5), on_splits("csq", 32, 0.5, 0.5, 0.5)])
+def test_a_lead_wants_a_peer_on_two_splits(other: list[dict[str, Any]]) -> None:
+    with pytest.raises(DataError, match="no length was measured on two splits"):
+        rows(*on_splits("posterior-dual", 16, 0.6, 0.6, 0.6), *other, key="leads")
+    with pytest.raises(DataError, match="no length was measured on two splits"):
+        rows(*on_splits("csq", 16, 0.6, 0.6, 0.6), *other, key="leads")  # none is ours
 
 
 def test_a_document_is_filled_between_its_marks_only(tmp_path: Path) -> None:

@@ -232,7 +232,8 @@ def test_kept_bits_are_those_of_itq() -> None:
     head = posterior(features, labels, 16, kept=0.25, seed=3, **QUICK)
     logits = logits_of(head, features)
     assert logits.shape == (200, 16)
-    assert np.allclose(logits[:, 12:], logits_of(itq(features, labels, 4, seed=3), features), atol=1e-3)
+    kept = logits_of(itq(features, labels, 4, seed=3), features)
+    assert np.allclose(logits[:, 12:], kept / np.abs(kept).mean(), atol=1e-4)
     without = posterior(features, labels, 12, seed=3, **QUICK)
     assert np.allclose(logits[:, :12], logits_of(without, features), atol=1e-5)
     again = PosteriorHead(**head.state_dict())
@@ -282,6 +283,25 @@ def test_what_is_given_of_a_recipe_stays() -> None:
     assert Recipe.suiting(many[:64, :64]) == Recipe(128, 12, 4e-3, 5e-2, 0.5)
     with pytest.raises(ConfigError, match="dropout"):
         Recipe.suiting(many, dropout=1.0)
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_the_size_of_a_step_is_that_of_the_kind_of_labels(
+    several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = digits(150)
+    labels[0, :2] |= several
+    short: dict[str, Any] = {"epochs": 1, "folds": 2, "code_epochs": 2, "hidden": 8}
+    usual = logits_of(posterior(features, labels, 8, **short), features)
+    monkeypatch.setattr("anglehash.learn.shallow.posterior.PAIRS", {several: 50, not several: 10**6})
+    assert not np.allclose(logits_of(posterior(features, labels, 8, **short), features), usual, atol=1e-2)
+
+
+def test_agreement_with_others_is_a_part_of_that_of_all() -> None:
+    log_odds = torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+    for several in (False, True):
+        part = agreement(log_odds[2:5], log_odds[4:], several=several)
+        assert torch.allclose(part, agreement(log_odds, several=several)[2:5, 4:], atol=1e-6)
 
 
 @pytest.mark.parametrize(("several", "steps"), [(False, 60 * 1), (True, 60 * 2)])

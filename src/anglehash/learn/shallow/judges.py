@@ -20,7 +20,7 @@ BATCH = 128
 SERIES = 16  # terms of the logarithm in :func:`agreement`
 Tell = Callable[[int, str], None]
 MANY = 64
-"""Classes, beyond which a classifier learns as one of many."""
+"""Classes of images with one label, beyond which a classifier learns as one of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,8 @@ class Recipe:
     def suiting(cls, labels: Labels, **given: float | None) -> Recipe:
         """The recipe that suits some labels, but for what is given.
 
-        Several labels an image, or more than 64 classes, ask for a wider layer (docs/posterior.md).
+        Several labels an image ask for a wider layer, however many classes there are; so do more than 64 classes of
+        images with one label (docs/posterior.md).
 
         Args:
             labels: ``(n, classes)`` multi-hot.
@@ -209,8 +210,8 @@ def best_temperature(logits: Tensor, y: Tensor, *, several: bool) -> float:
     return min(grid, key=lambda t: float(_log_loss(logits / t, y, several=several)))
 
 
-def agreement(log_odds: Tensor, *, several: bool) -> Tensor:
-    r"""The probability that two images share a label, ``(n, n)``, out of their classes' log-odds.
+def agreement(log_odds: Tensor, others: Tensor | None = None, *, several: bool) -> Tensor:
+    r"""The probability that two images share a label, ``(n, m)``, out of their classes' log-odds.
 
     .. math:: S = \sum_c p_c p'_c \quad\text{or, with several labels,}\quad 1 - \prod_c (1 - p_c p'_c)
 
@@ -219,19 +220,20 @@ def agreement(log_odds: Tensor, *, several: bool) -> Tensor:
 
     Shape:
         - log_odds: ``(n, classes)``; the posterior is their softmax, with ``several`` their sigmoid.
+        - others: ``(m, classes)``; the same images by default.
 
     Two images, each sure to a half of both classes: 1 - (1 - 1/4)^2 = 7/16 with several labels.
 
     >>> [round(float(agreement(torch.zeros(2, 2), several=s)[0, 1]), 4) for s in (False, True)]
     [0.5, 0.4375]
     """
+    others = log_odds if others is None else others
     if not several:
-        p = torch.softmax(log_odds, dim=1)
-        return p @ p.T
-    p = torch.sigmoid(log_odds)
-    total = torch.zeros(len(p), len(p))
+        return torch.softmax(log_odds, dim=1) @ torch.softmax(others, dim=1).T
+    p, q = torch.sigmoid(log_odds), torch.sigmoid(others)
+    total = torch.zeros(len(p), len(q))
     for k in range(1, SERIES + 1):
-        total += p**k @ (p**k).T / k
+        total.addmm_(p**k, (q**k).T, alpha=1 / k)
     return 1 - torch.exp(-total)
 
 

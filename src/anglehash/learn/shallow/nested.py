@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+import numpy as np
 from torch import Tensor
 
 from anglehash.codes import MIN_BITS
@@ -12,6 +13,7 @@ from anglehash.learn.checks import check_share, check_whole
 from anglehash.learn.shallow.checks import Features, Labels
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges
+from anglehash.learn.sides import logits_of
 
 SHORTEST = 8
 """Bits of the first prefix of nested codes."""
@@ -61,15 +63,35 @@ def check_extras(nested: int, kept: float, bits: int) -> int:
     return keeping
 
 
-def of_features(
-    features: Features, labels: Labels, bits: int, seed: int, judges: Judges
-) -> Mapping[str, Tensor]:
-    """The tensors of bits by ITQ, in terms of the features as the judges standardise them; none for 0 bits."""
+def keep_features(
+    features: Features, labels: Labels, bits: int, seed: int
+) -> Callable[[Judges], Mapping[str, Tensor]]:
+    """Bits by ITQ that keep the features.
+
+    The mean size of their logits over the images is 1, about that of the other bits: a real-valued query weighs
+    its bits by their size.
+
+    Args:
+        features: of the training images.
+        labels: theirs; ITQ does not look at them.
+        bits: how many, 0 for none.
+        seed: of ITQ.
+
+    Returns:
+        What gives their tensors in terms of the features as judges standardise them; none for 0 bits.
+
+    Raises:
+        ConfigError: the features have fewer components than ``bits``.
+    """
     if not bits:
-        return {}
-    head = itq(features, labels, bits, seed=seed)
+        return lambda judges: {}
+    try:
+        head = itq(features, labels, bits, seed=seed)
+    except ConfigError as error:
+        raise ConfigError(f"kept asks for {bits} bits of ITQ: {error}") from error
     mean, scale, weight, bias = (head.get_buffer(name) for name in ("mean", "scale", "weight", "bias"))
-    return {
-        "kept_weight": weight * scale / judges.scale,
-        "kept_bias": bias + ((judges.mean - mean) * scale) @ weight.T,
+    size = float(np.abs(logits_of(head, features)).mean())
+    return lambda judges: {
+        "kept_weight": weight * scale / judges.scale / size,
+        "kept_bias": (bias + ((judges.mean - mean) * scale) @ weight.T) / size,
     }

@@ -77,9 +77,7 @@ class Panel(nn.Module):
         return torch.baddbmm(self.class_bias[:, None], hidden, self.class_weight.transpose(1, 2))
 
     def keeping(self, features: Tensor) -> Tensor:
-        """Logits of the bits that keep the features of a batch, ``(batch, kept)``."""
-        if not self.kept:
-            return features[:, :0]
+        """Logits of the bits that keep the features of a batch, ``(batch, kept)``; only of a head that has some."""
         x = (features - self.mean) * self.scale
         return x @ self.get_buffer("kept_weight").T + self.get_buffer("kept_bias")
 

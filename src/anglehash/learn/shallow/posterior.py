@@ -14,7 +14,7 @@ from anglehash.learn.checks import check_positive, check_whole
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.judges import Judges, Recipe, Tell, agreement, has_several, turns
-from anglehash.learn.shallow.nested import check_extras, of_features, prefixes
+from anglehash.learn.shallow.nested import check_extras, keep_features, prefixes
 from anglehash.learn.shallow.posterior_head import PosteriorHead, reading
 from anglehash.progress import Report, silent
 
@@ -22,7 +22,7 @@ PAIRS = {False: 512, True: 256}
 """Images whose pairs make one step of the code: where each has one label, where it may have several."""
 
 AT_ONCE = 8192
-"""Images up to which the agreement of all pairs is worked out once, in 256 MB at most, and not step by step."""
+"""Images up to which the agreement of all pairs is worked out once, for some 300 MB, and not step by step."""
 
 MOST_STEPS = 2400  # of the code: it reads posteriors, not images, and has learned them by then
 HARDEST = 10.0  # slope of tanh at the end, where it is a step all but exactly
@@ -110,7 +110,8 @@ def posterior(
         nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own (the objective
             is the mean over these lengths), and return the first ``bits``; 0 learns one length alone.
         kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
-            :func:`~anglehash.learn.shallow.itq.itq`, for classes that were not learned.
+            :func:`~anglehash.learn.shallow.itq.itq`, for classes that were not learned; 4 bits or more, and as many
+            for the classes.
 
     Raises:
         ConfigError: an option or ``bits`` is out of range, ``nested`` is shorter than ``bits``, or it is
@@ -136,6 +137,7 @@ def posterior(
     check_whole("code_epochs", code_epochs)
     check_positive("sharpness", sharpness)
     keeping = check_extras(nested, kept, bits)
+    of_features = keep_features(features, labels, keeping, seed)
     folds, per_epoch = min(folds, len(features)), steps_of_code(len(features), several=has_several(labels))
     code_epochs = min(code_epochs, math.ceil(MOST_STEPS / per_epoch))
 
@@ -150,7 +152,7 @@ def posterior(
         code = learn_code(judges, torch.from_numpy(labels.astype(np.float32)), wanted, tell)
     if nested:
         code |= {name: code[name][:bits] for name in ("weight", "bias")}
-    return PosteriorHead(**judges.state(), **code, **of_features(features, labels, keeping, seed, judges))
+    return PosteriorHead(**judges.state(), **code, **of_features(judges))
 
 
 def steps_of_code(n: int, *, several: bool) -> int:
@@ -176,16 +178,19 @@ def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -
         {"params": [slope, offset], "weight_decay": 0.0},
     ]
 
-    def wanted_of(rows: Tensor) -> Tensor:
-        found = agreement(sharp[rows], several=judges.several)
-        return (found + (labels[rows] @ labels[rows].T > 0)) / 2 if judges.several else found
+    def wanted_of(rows: Tensor, others: Tensor) -> Tensor:
+        found = agreement(sharp[rows], sharp[others], several=judges.several)
+        return (found + (labels[rows] @ labels[others].T > 0)) / 2 if judges.several else found
 
     at_once = judges.several and len(x) <= AT_ONCE  # with one label a step's agreement is one product
-    whole = wanted_of(torch.arange(len(x))) if at_once else None
+    every = torch.arange(len(x))
+    whole = (
+        torch.cat([wanted_of(rows, every) for rows in torch.split(every, PAIRS[True])]) if at_once else None
+    )
     for turn in turns(groups, 1e-2, len(x), steps, epochs):
         hardness = 1 + (HARDEST - 1) * turn.progress
         soft = torch.tanh(hardness * code(x[turn.rows]))
-        wanted = wanted_of(turn.rows) if whole is None else whole[turn.rows][:, turn.rows]
+        wanted = wanted_of(turn.rows, turn.rows) if whole is None else whole[turn.rows][:, turn.rows]
         loss = torch.zeros(())
         for i, length in enumerate(lengths):
             prefix = soft[:, :length]

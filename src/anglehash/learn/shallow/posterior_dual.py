@@ -15,7 +15,7 @@ from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.checks import Features, Labels, check_inputs
 from anglehash.learn.shallow.dual_head import DualHead, Line, descend, fit
 from anglehash.learn.shallow.judges import Judges, Recipe, has_several
-from anglehash.learn.shallow.nested import check_extras, of_features, prefixes
+from anglehash.learn.shallow.nested import check_extras, keep_features, prefixes
 from anglehash.learn.shallow.posterior import posterior
 from anglehash.progress import Report, silent
 
@@ -99,7 +99,8 @@ def posterior_dual(
         nested: learn a code of so many bits whose first 8, 16, 32, ... are codes of their own, and return the
             first ``bits``; 0 learns one length alone.
         kept: share of the bits, in [0, 1), that keep the features instead: the last round(kept K) are those of
-            :func:`~anglehash.learn.shallow.itq.itq` on both sides, for classes that were not learned.
+            :func:`~anglehash.learn.shallow.itq.itq` on both sides, for classes that were not learned; 4 bits or
+            more, and as many for the classes.
 
     Raises:
         ConfigError: an option or ``bits`` is out of range, ``nested`` is shorter than ``bits``, or it is
@@ -140,6 +141,7 @@ def posterior_dual(
             kept=kept,
             **asdict(recipe),
         )
+    of_features = keep_features(features, labels, keeping, seed)
     folds = min(folds, len(features))
 
     def tell(done: int, note: str) -> None:
@@ -154,17 +156,19 @@ def posterior_dual(
             share = torch.from_numpy(labels.mean(axis=0, dtype=np.float32))
             codes = learn_codes(wanted, share, prefixes(searched, nested=nested > 0), rounds, starts)
             query_weight = reading_of(codes.items, wanted)
+            asked = torch.softmax(QUERY_POWER * judges.log_odds, dim=1) @ query_weight
             bias, push = fit(torch.zeros(1, len(share)), codes.classes, share, codes.lines)
             weight = fit(torch.eye(len(share)), codes.classes, share, codes.lines)[0] - bias
+            size = descend(wanted[:TRIED] @ weight + bias, push).abs().mean()
         tell(folds + 1, "codes")
     head = DualHead(
         **judges.state(),
-        **of_features(features, labels, keeping, seed, judges),
-        pull_weight=weight,
-        pull_bias=bias[0],
-        push=push,
+        **of_features(judges),
+        pull_weight=weight / size,  # so that the mean size of a logit is 1 on both sides
+        pull_bias=bias[0] / size,
+        push=push / size,
         class_codes=codes.classes,
-        query_weight=query_weight,
+        query_weight=query_weight / asked.abs().mean(),
         item_power=torch.tensor(power * OF_THE_MEAN),
         query_power=torch.tensor(QUERY_POWER * OF_THE_MEAN),
     )

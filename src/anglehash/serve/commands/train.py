@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,7 @@ def command(
     """
     from anglehash.config import TrainConfig
     from anglehash.data.sources import open_dataset
+    from anglehash.errors import TrainingError
     from anglehash.files import cache_dir, refuse_existing
     from anglehash.learn.fitting import fit
     from anglehash.learn.methods import is_frozen, is_shallow
@@ -125,7 +127,10 @@ def command(
             )
             if ranks.first:
                 model.save(output, force=force)
-            ranks.wait()  # torchrun ends all processes if one ends badly: none goes before the model is there
+            with (
+                suppress(TrainingError) if ranks.first else nullcontext()
+            ):  # the model is there: nothing to go on with
+                ranks.wait()  # torchrun ends all processes if one ends badly: none goes before the model is there
             if not ranks.first:
                 return 0
     last = model.log[-1]
