@@ -1,4 +1,4 @@
-"""What the option ``kept`` of ``posterior`` trades: learned classes against unseen ones, as a picture.
+"""What the option ``kept`` of ``posterior-dual`` trades: learned classes against unseen ones, as a picture.
 
 python benchmarks/kept.py -o docs/kept.svg      # from results/kept-seen and results/kept-unseen
 """
