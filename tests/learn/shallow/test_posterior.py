@@ -12,10 +12,18 @@ from sklearn.datasets import load_digits
 
 from anglehash.errors import ConfigError, ModelError
 from anglehash.learn.shallow.itq import itq
-from anglehash.learn.shallow.judges import Judges, Recipe, agreement, best_temperature
+from anglehash.learn.shallow.judges import (
+    Classifier,
+    Judges,
+    Recipe,
+    agreement,
+    best_temperature,
+    learn_classifier,
+)
 from anglehash.learn.shallow.nested import prefixes
 from anglehash.learn.shallow.posterior import (
     CodeRecipe,
+    all_pairs,
     learn_code,
     pair_loss,
     posterior,
@@ -281,6 +289,9 @@ def test_what_is_given_of_a_recipe_stays() -> None:
     assert Recipe.suiting(many, **given) == Recipe(**given)
     assert Recipe.suiting(many, **dict.fromkeys(given)) == Recipe(256, 12, 2e-3, 5e-2, 0.3)
     assert Recipe.suiting(many[:64, :64]) == Recipe(128, 12, 4e-3, 5e-2, 0.5)
+    both = np.ones((2, 3), dtype=bool)
+    assert Recipe.suiting(both) == Recipe(512, 16, 4e-3, 5e-2, 0.5, shared=True)
+    assert Recipe.suiting(both, dropout=0.0, hidden=7) == Recipe(7, 16, 4e-3, 5e-2, 0.0, shared=True)
     with pytest.raises(ConfigError, match="dropout"):
         Recipe.suiting(many, dropout=1.0)
 
@@ -316,7 +327,7 @@ def test_the_code_takes_smaller_steps_with_several_labels(several: bool, steps: 
     assert told[-1] == f"code, epoch {epochs}/{epochs}"
 
 
-def test_the_agreement_of_all_pairs_at_once_is_that_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_agreement_ofall_pairs_at_once_is_that_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = digits(150)
     labels[::3, 3] = True
     short: dict[str, Any] = {"epochs": 2, "folds": 2, "code_epochs": 5, "hidden": 8}
@@ -328,3 +339,56 @@ def test_the_agreement_of_all_pairs_at_once_is_that_of_each_step(monkeypatch: py
     monkeypatch.setattr("anglehash.learn.shallow.posterior.AT_ONCE", 149)
     step_by_step = logits()  # rounding grows a little
     assert np.corrcoef(once, step_by_step)[0, 1] > 0.98 > np.corrcoef(once, another)[0, 1] + 0.1
+
+
+def testall_pairs_of_blocks_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    log_odds = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
+    wanted = agreement(log_odds, several=True)
+    asked: list[int] = []
+
+    def of(rows: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+        asked.append(len(rows) * len(others))
+        return agreement(log_odds[rows], log_odds[others], several=True)
+
+    monkeypatch.setattr("anglehash.learn.shallow.posterior.PAIRS", {True: 4})
+    assert torch.allclose(all_pairs(11, of), wanted, atol=1e-6)
+    assert asked == [4 * 11, 4 * 7, 3 * 3]  # each pair of blocks once
+
+
+def test_shared_dropout_leaves_the_same_features_and_units_for_a_whole_batch() -> None:
+    torch.manual_seed(0)
+    net = Classifier(12, 8, 3, 0.25, shared=True)
+    x = torch.randn(5, 12)
+    torch.manual_seed(1)
+    told = net(x)
+    torch.manual_seed(1)  # 9 of 12 features, 6 of 8 units: by hand, with the others set to 0
+    features, units = torch.zeros(12), torch.zeros(8)
+    features[torch.randperm(12)[:9]] = 12 / 9
+    units[torch.randperm(8)[:6]] = 8 / 6
+    wanted = net.classes(torch.relu(net.hidden(x * features)) * units)
+    assert torch.allclose(told, wanted, atol=1e-6)
+    assert not torch.equal(net(x), told)  # the next batch loses others
+
+
+def test_shared_dropout_is_none_at_zero_and_after_training() -> None:
+    x = torch.randn(5, 12, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    shared = Classifier(12, 8, 3, 0.5, shared=True).eval()
+    torch.manual_seed(0)
+    plain = Classifier(12, 8, 3, 0.5).eval()
+    assert torch.equal(shared(x), plain(x))
+    nothing = Classifier(12, 8, 3, 0.0, shared=True)
+    assert torch.allclose(nothing(x), nothing.eval()(x), atol=1e-6)
+    assert Classifier(12, 8, 3, 0.999, shared=True)(x).shape == (5, 3)  # one is always left
+
+
+def test_classifiers_learn_with_what_is_left() -> None:
+    features, labels = digits(300)
+    labels[::7, 2] = True
+    x, y = torch.from_numpy(features), torch.from_numpy(labels).float()
+    x = (x - x.mean(0)) / (x.std(0) + 1)
+    torch.manual_seed(0)
+    net = learn_classifier(x, y, Recipe(64, 20, 1e-2, 1e-2, 0.5, shared=True), several=True)
+    with torch.no_grad():
+        right = ((net(x) > 0) == (y > 0)).all(dim=1).float().mean()
+    assert right > 0.75

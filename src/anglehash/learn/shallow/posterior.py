@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -183,14 +184,14 @@ def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -
         return (found + (labels[rows] @ labels[others].T > 0)) / 2 if judges.several else found
 
     at_once = judges.several and len(x) <= AT_ONCE  # with one label a step's agreement is one product
-    every = torch.arange(len(x))
-    whole = (
-        torch.cat([wanted_of(rows, every) for rows in torch.split(every, PAIRS[True])]) if at_once else None
-    )
+    whole = all_pairs(len(x), wanted_of) if at_once else None
     for turn in turns(groups, 1e-2, len(x), steps, epochs):
         hardness = 1 + (HARDEST - 1) * turn.progress
         soft = torch.tanh(hardness * code(x[turn.rows]))
-        wanted = wanted_of(turn.rows, turn.rows) if whole is None else whole[turn.rows][:, turn.rows]
+        if whole is None:
+            wanted = wanted_of(turn.rows, turn.rows)
+        else:
+            wanted = whole.index_select(0, turn.rows).index_select(1, turn.rows)
         loss = torch.zeros(())
         for i, length in enumerate(lengths):
             prefix = soft[:, :length]
@@ -209,6 +210,16 @@ def learn_code(judges: Judges, labels: Tensor, recipe: CodeRecipe, tell: Tell) -
         "weight": last.weight.detach() * gain[:, None],
         "bias": (last.bias.detach() - mean) * gain,
     }
+
+
+def all_pairs(n: int, of: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """``of(rows, columns)``, which is symmetric, for all pairs of n rows; each pair is worked out once."""
+    whole = torch.empty(n, n)
+    for rows in torch.split(torch.arange(n), PAIRS[True]):
+        first, end = int(rows[0]), int(rows[-1]) + 1
+        whole[first:end, first:] = of(rows, torch.arange(first, n))
+        whole[end:, first:end] = whole[first:end, end:].T
+    return whole
 
 
 def pair_loss(likeness: Tensor, wanted: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import NamedTuple
 
 import numpy as np
@@ -114,14 +113,14 @@ def posterior_dual(
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
     several = has_several(labels)
-    recipe = Recipe.suiting(
-        labels,
-        hidden=hidden,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        weight_decay=weight_decay,
-        dropout=dropout,
-    )
+    given = {
+        "hidden": hidden,
+        "epochs": epochs,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "dropout": dropout,
+    }
+    recipe = Recipe.suiting(labels, **given)
     check_whole("rounds", rounds)
     check_whole("starts", starts)
     keeping = check_extras(nested, kept, bits)
@@ -139,7 +138,7 @@ def posterior_dual(
             folds=folds,
             nested=nested,
             kept=kept,
-            **asdict(recipe),
+            **given,
         )
     of_features = keep_features(features, labels, keeping, seed)
     folds = min(folds, len(features))
