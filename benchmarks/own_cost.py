@@ -1,0 +1,109 @@
+"""What the default method costs to train on cached features, beside two losses with their default settings.
+
+    python benchmarks/own_cost.py -o results/own-cost.json
+
+CPU seconds, one thread, 64 bits, three rounds in which the methods alternate; a figure is the median over them. The
+images, features of a frozen EfficientNet-Lite0 at 128 px: 5,000 and 50,000 of CIFAR-10's training images, one label
+each; 18,000 of Tiny-ImageNet's, 200 classes; 5,000 of COCO's, several labels each. The losses learn with their default
+settings (``anglehash train --method NAME``). Last, 1,500 images of CIFAR-10 at 64 px with a backbone that learns for
+four epochs, beside plain cross-entropy (``ce``). Nothing is retrieved: this is about time alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
+
+import argparse
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from time import process_time
+from typing import Any
+
+import numpy as np
+import torch
+
+from anglehash.config import TrainConfig
+from anglehash.data.sources import open_dataset
+from anglehash.files import cache_dir, write_json
+from anglehash.learn.backbones import make_backbone
+from anglehash.learn.features import extract
+from anglehash.learn.fitting import fit
+from anglehash.learn.methods import settled
+from anglehash.learn.on_features import Labelled, learn_head
+
+HERE = Path(__file__).parent
+METHODS = ("posterior-dual", "andsh", "csq")
+SETS = (("cifar10", 5_000), ("cifar10", 50_000), ("tiny-imagenet", 18_000), ("coco", 5_000))
+FINE_TUNED = 1_500
+BITS, ROUNDS = 64, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    output: Path = parser.parse_args().output
+    os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
+    torch.set_num_threads(1)
+    cells = [measured(name, images) for name, images in SETS]
+    cells.append(measured_fine_tuned())
+    write_json(output, {"bits": BITS, "rounds": ROUNDS, "torch": torch.__version__, "cells": cells})
+    print(json.dumps(cells, indent=2))
+
+
+def measured(name: str, images: int) -> dict[str, Any]:
+    """All methods on the features of one set."""
+    train = labelled(name, images)
+    facts = {"data": name, "images": images, "classes": train.labels.shape[1]}
+
+    def learn(method: str) -> None:
+        learn_head(train, settled(TrainConfig(method=method, bits=BITS, seed=0)))
+
+    return facts | alternating(METHODS, learn)
+
+
+def measured_fine_tuned() -> dict[str, Any]:
+    """The default method and plain cross-entropy with a backbone that learns."""
+    data = open_dataset("cifar10").select(np.random.default_rng(0).permutation(50_000)[:FINE_TUNED])
+
+    def learn(method: str) -> None:
+        fit(data, TrainConfig(method=method, bits=BITS, seed=0, size=64, epochs=4, fine_tune=True, threads=1))
+
+    return {"data": "cifar10, fine-tuned", "images": FINE_TUNED} | alternating((METHODS[0], "ce"), learn)
+
+
+def alternating(methods: Sequence[str], learn: Callable[[str], None]) -> dict[str, Any]:
+    """CPU seconds of every method, and how many times those of each loss the first one takes."""
+    rounds = [{method: seconds(learn, method) for method in methods} for _ in range(ROUNDS)]
+    ours, *losses = methods
+    return {
+        "cpu_seconds": {method: round(median(one[method] for one in rounds), 1) for method in methods},
+        "ratio": {loss: round(median(one[ours] / one[loss] for one in rounds), 2) for loss in losses},
+        "load_average": round(os.getloadavg()[0], 1),
+    }
+
+
+def seconds(learn: Callable[[str], None], method: str) -> float:
+    began = process_time()
+    learn(method)
+    return process_time() - began
+
+
+def labelled(name: str, images: int) -> Labelled:
+    """So many images, drawn with seed 0: training images, where there are enough of them."""
+    source = open_dataset(name)
+    inside = np.flatnonzero(np.asarray(source.parts) == "train")
+    chosen = inside if len(inside) >= images else np.arange(len(source.labels))
+    rows = np.sort(np.random.default_rng(0).permutation(chosen)[:images])
+    assert len(rows) == images, f"{name} has {len(rows)} images"
+    backbone = make_backbone("efficientnet_lite0", size=128)
+    labels = source.labels[rows]
+    features = extract(source.images, backbone, rows=rows, cache=cache_dir()).values
+    return Labelled(features, labels[:, labels.any(axis=0)])
+
+
+if __name__ == "__main__":
+    main()
