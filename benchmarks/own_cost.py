@@ -68,8 +68,11 @@ def measured_fine_tuned() -> dict[str, Any]:
     """The default method and plain cross-entropy with a backbone that learns."""
     data = open_dataset("cifar10").select(np.random.default_rng(0).permutation(50_000)[:FINE_TUNED])
 
+    settings: dict[str, Any] = {"size": 64, "epochs": 4, "fine_tune": True, "threads": 1}
+    settings["use_validation"] = True  # losses would be validated after each epoch, ours is not
+
     def learn(method: str) -> None:
-        fit(data, TrainConfig(method=method, bits=BITS, seed=0, size=64, epochs=4, fine_tune=True, threads=1))
+        fit(data, TrainConfig(method=method, bits=BITS, seed=0, **settings))
 
     return {"data": "cifar10, fine-tuned", "images": FINE_TUNED} | alternating((METHODS[0], "ce"), learn)
 

@@ -327,7 +327,7 @@ def test_the_code_takes_smaller_steps_with_several_labels(several: bool, steps: 
     assert told[-1] == f"code, epoch {epochs}/{epochs}"
 
 
-def test_the_agreement_ofall_pairs_at_once_is_that_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_agreement_of_all_pairs_at_once_is_that_of_each_step(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = digits(150)
     labels[::3, 3] = True
     short: dict[str, Any] = {"epochs": 2, "folds": 2, "code_epochs": 5, "hidden": 8}
@@ -341,7 +341,7 @@ def test_the_agreement_ofall_pairs_at_once_is_that_of_each_step(monkeypatch: pyt
     assert np.corrcoef(once, step_by_step)[0, 1] > 0.98 > np.corrcoef(once, another)[0, 1] + 0.1
 
 
-def testall_pairs_of_blocks_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_pairs_of_blocks_are_those_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
     log_odds = torch.randn(11, 3, generator=torch.Generator().manual_seed(0))
     wanted = agreement(log_odds, several=True)
     asked: list[int] = []

@@ -57,8 +57,9 @@ class Recipe:
     def suiting(cls, labels: Labels, **given: float | None) -> Recipe:
         """The recipe that suits some labels, but for what is given.
 
-        Several labels an image ask for a wider layer, however many classes there are, and then for what makes it
-        cheap; more than 64 classes of images with one label ask for a wider layer, too (docs/posterior.md).
+        Several labels an image ask for a wider layer and 16 passes, however many classes there are, and for what
+        makes them cheap, ``shared``; more than 64 classes of images with one label ask for a wider layer, too
+        (docs/posterior.md).
 
         Args:
             labels: ``(n, classes)`` multi-hot.
@@ -142,7 +143,8 @@ class Classifier(nn.Module):
         hidden: units.
         classes: outputs.
         dropout: share of features and units that is dropped, in [0, 1).
-        shared: what is dropped is drawn once for a batch, not for each image: a quarter of the work at one half.
+        shared: what is dropped is drawn once for a batch, not for each image: at one half a quarter of the first
+            layer's work is left, and half of the second's.
     """
 
     def __init__(
@@ -258,15 +260,12 @@ def agreement(log_odds: Tensor, others: Tensor | None = None, *, several: bool) 
     if not several:
         return torch.softmax(log_odds, dim=1) @ torch.softmax(others, dim=1).T
     p, q = torch.sigmoid(log_odds), torch.sigmoid(others)
-    return 1 - torch.exp(-(_powers(p, shares=True) @ _powers(q, shares=False).T))
-
-
-def _powers(p: Tensor, *, shares: bool) -> Tensor:
-    """p, p^2, ... side by side, ``(n, SERIES classes)``; the k-th over k for ``shares``."""
-    powers = [p]
-    for _ in range(1, SERIES):
-        powers.append(powers[-1] * p)
-    return torch.cat([power / k if shares else power for k, power in enumerate(powers, 1)], dim=1)
+    total = torch.zeros(len(p), len(q))
+    ours, theirs = p, q  # their k-th powers
+    for k in range(1, SERIES + 1):
+        total.addmm_(ours, theirs.T, alpha=1 / k)
+        ours, theirs = ours * p, theirs * q
+    return 1 - torch.exp(-total)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
