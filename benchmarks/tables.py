@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
 from anglehash.serve.report.scores import Score
-from anglehash.serve.report.standings import Standings, median_of
+from anglehash.serve.report.standings import Standings, by_split, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent
@@ -122,17 +122,14 @@ def leads(standings: Standings) -> str:
     lengths = [bits for bits in standings.lengths if found[bits, bits]]
     if not lengths:
         raise DataError("no length was measured on two splits by our own method and by a peer")
-    rows = [["bits", *map(str, lengths)], [f"{ours}, mean of the splits"]]
-    rows += [["best peer"], ["ahead by"], ["best peer of twice the length"], ["ahead by"]]
-    rows += [["least lead over a peer, in standard errors"]]
+    heads = ["bits", f"{ours}, mean of the splits", "best peer", "ahead by", "best peer of twice the length"]
+    columns = [[*heads, "ahead by", "least lead over a peer, in standard errors"]]
     for bits in lengths:
-        rows[1].append(digits(mean(by_split(standings, ours, bits).values())))
-        for place, others in ((2, bits), (4, 2 * bits)):
-            best = max(found[bits, others], key=lambda lead: lead.other, default=None)
-            rows[place].append(f"{best.peer} {digits(best.other)}" if best else "-")
-            rows[place + 1].append(f"{best.gap:+.4f} ± {best.error:.4f}" if best else "-")
-        rows[6].append(f"{min(lead.gap / max(lead.error, 1e-9) for lead in found[bits, bits]):.1f}")
-    return markdown(rows)
+        least = min(lead.gap / max(lead.error, 1e-9) for lead in found[bits, bits])
+        own = digits(mean(maps_of(standings, ours, bits).values()))
+        equal, twice = (over_the_best(found[bits, others]) for others in (bits, 2 * bits))
+        columns.append([str(bits), own, *equal, *twice, f"{least:.1f}"])
+    return markdown(list(zip(*columns, strict=True)))
 
 
 class Lead(NamedTuple):
@@ -144,25 +141,30 @@ class Lead(NamedTuple):
     error: float
 
 
+def over_the_best(leads: Sequence[Lead]) -> tuple[str, str]:
+    """The best of some peers, and by how much we are ahead of it."""
+    best = max(leads, key=lambda lead: lead.other, default=None)
+    if best is None:
+        return "-", "-"
+    return f"{best.peer} {digits(best.other)}", f"{best.gap:+.4f} ± {best.error:.4f}"
+
+
+def maps_of(standings: Standings, name: str, bits: int) -> dict[str, float]:
+    """The mean over training seeds on each split; empty for a variant that is not there."""
+    return by_split(standings.at(name, bits, every_split=True)) if name in standings.variants else {}
+
+
 def leads_of(standings: Standings, ours: str, peers: Sequence[str], bits: int, others: int) -> list[Lead]:
     """Our lead at one length over peers at another, of those that share two splits with us."""
-    own, leads = by_split(standings, ours, bits), []
+    own, leads = maps_of(standings, ours, bits), []
     for peer in peers:
-        theirs = by_split(standings, peer, others)
+        theirs = maps_of(standings, peer, others)
         both = [(own[split], theirs[split]) for split in own if split in theirs]
         if len(both) > 1:
             apart = [a - b for a, b in both]
             error = stdev(apart) / len(apart) ** 0.5
             leads.append(Lead(peer, mean(b for _, b in both), mean(apart), error))
     return leads
-
-
-def by_split(standings: Standings, name: str, bits: int) -> dict[str, float]:
-    """The mean over training seeds on each split."""
-    found: dict[str, list[float]] = {}
-    for cell in standings.at(name, bits, every_split=True) if name in standings.variants else ():
-        found.setdefault(str(cell.split), []).append(cell.map)
-    return {split: mean(scores) for split, scores in found.items()}
 
 
 def trained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:

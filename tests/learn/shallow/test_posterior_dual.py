@@ -177,10 +177,8 @@ def test_items_posteriors_are_sharper_where_bits_serve_many_classes() -> None:
         for f in (None, 0.5, 0.7)
     ]
     assert powers == pytest.approx([0.7, 0.7, 0.98])
-    many = np.eye(130, dtype=bool)[np.arange(130)]
-    head = posterior_dual(
-        features[:130], many, 8, **SHORT
-    )  # 130 / 32 classes a bit, 1.4 on the mean of judges
+    head = posterior_dual(features[:130], np.eye(130, dtype=bool), 8, **SHORT)
+    # 130 / 32 classes a bit, 1.4 on the mean of judges
     assert float(head.get_buffer("item_power")) == pytest.approx(1.4 * 0.5 * (130 / 32) ** 0.25)
 
 

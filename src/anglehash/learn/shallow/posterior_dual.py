@@ -112,7 +112,6 @@ def posterior_dual(
     """
     check_inputs(features, labels, bits)
     check_whole("folds", folds, 2)
-    several = has_several(labels)
     given = {
         "hidden": hidden,
         "epochs": epochs,
@@ -120,7 +119,6 @@ def posterior_dual(
         "weight_decay": weight_decay,
         "dropout": dropout,
     }
-    recipe = Recipe.suiting(labels, **given)
     check_whole("rounds", rounds)
     check_whole("starts", starts)
     keeping = check_extras(nested, kept, bits)
@@ -128,7 +126,7 @@ def posterior_dual(
     power = (
         flatness_for(labels.shape[1], searched) if flatness is None else check_positive("flatness", flatness)
     )
-    if several:
+    if has_several(labels):
         return posterior(
             features,
             labels,
@@ -140,6 +138,7 @@ def posterior_dual(
             kept=kept,
             **given,
         )
+    recipe = Recipe.suiting(labels, **given)
     of_features = keep_features(features, labels, keeping, seed)
     folds = min(folds, len(features))
 

@@ -127,10 +127,10 @@ def command(
             )
             if ranks.first:
                 model.save(output, force=force)
-            with (
-                suppress(TrainingError) if ranks.first else nullcontext()
-            ):  # the model is there: nothing to go on with
-                ranks.wait()  # torchrun ends all processes if one ends badly: none goes before the model is there
+            # Torchrun ends all processes if one ends badly: none goes before the model is there. Then the first has
+            # nothing to go on with, whatever becomes of the others.
+            with suppress(TrainingError) if ranks.first else nullcontext():
+                ranks.wait()
             if not ranks.first:
                 return 0
     last = model.log[-1]

@@ -137,11 +137,8 @@ class Standings:
 
         They are those of the first training seed alone: other splits have fewer seeds than the first one.
         """
-        maps: dict[str, list[float]] = {}
-        for cell in self.at(name, self.example, every_split=True):
-            if str(cell.seed) == self._first_seed():
-                maps.setdefault(str(cell.split), []).append(cell.map)
-        means = [mean(values) for values in maps.values()]
+        cells = self.at(name, self.example, every_split=True)
+        means = by_split(cell for cell in cells if str(cell.seed) == self._first_seed()).values()
         return (min(means), max(means)) if len(means) > 1 else None
 
     def contenders(self, bits: int) -> dict[str, Score]:
@@ -197,6 +194,14 @@ def over_runs(values: Iterable[tuple[Cell, float]]) -> list[float]:
 def score_of(cells: Iterable[Cell]) -> Score:
     """The mAP of one cell or more."""
     return Score.of(over_runs((cell, cell.map) for cell in cells))
+
+
+def by_split(cells: Iterable[Cell]) -> dict[str, float]:
+    """The mean mAP of the cells of each split."""
+    maps: dict[str, list[float]] = {}
+    for cell in cells:
+        maps.setdefault(str(cell.split), []).append(cell.map)
+    return {split: mean(values) for split, values in maps.items()}
 
 
 def median_of(cells: Iterable[Cell], key: str) -> float | None:
