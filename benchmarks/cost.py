@@ -67,9 +67,9 @@ from anglehash.data.sources import open_dataset
 from anglehash.files import cache_dir, write_json
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.features import extract
+from anglehash.learn.head import logits_of
 from anglehash.learn.methods import settled
 from anglehash.learn.on_features import Labelled, learn_head, map_of_logits
-from anglehash.learn.sides import logits_of, sides_of
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.charts import Axis, Line, Look, Point, Size, line_chart
 from anglehash.serve.report.parts import standing_alone
@@ -227,7 +227,7 @@ def train(folder: str, settings: Cell) -> tuple[Cell, list[tuple[NDArray[np.floa
     found = {"runs": runs, "megabytes_before": before, "megabytes_peak": megabytes("VmHWM")}
     held = np.load(Path(folder) / "held.npy")
     parts = held[:QUERIES], held[QUERIES:]
-    return found, [(sides_of(head, parts[0]).queries, logits_of(head, parts[1])) for head in heads]
+    return found, [(logits_of(head, parts[0]), logits_of(head, parts[1])) for head in heads]
 
 
 def megabytes(name: str) -> float:

@@ -61,7 +61,7 @@ def validation_map(cell: Cell, split: RetrievalSplit, rate: float) -> float:
     rows = np.concatenate([split.validation, split.train])
     found, labels = model.encode(split.dataset.images, rows=rows), split.dataset.labels[rows]
     n = len(split.validation)
-    return float(map_of_logits(found.query_logits[:n], found.logits[n:], labels[:n], labels[n:]))
+    return float(map_of_logits(found.logits[:n], found.logits[n:], labels[:n], labels[n:]))
 
 
 def best(rates: Mapping[str, float]) -> float:

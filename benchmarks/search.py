@@ -63,9 +63,9 @@ from anglehash.evaluation.kernels import kernel
 from anglehash.files import cache_dir, write_json
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.features import extract
+from anglehash.learn.head import logits_of
 from anglehash.learn.methods import settled
 from anglehash.learn.on_features import Labelled, learn_head
-from anglehash.learn.sides import logits_of
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.engines._groups import words_of
 from anglehash.search.engines._kernels import BLOCK, distances

@@ -21,7 +21,7 @@ class TrainConfig:
 
     Attributes:
         bits: length of a code, 4..1024.
-        method: name of the method: ``posterior-dual``, our own, ``andsh``, the paper's, or another of docs/methods.md.
+        method: name of the method: ``andsh``, the paper's, or another of docs/methods.md.
         preset: a named group of settings of that method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
         backbone: name of the network that turns images into features.
@@ -46,7 +46,7 @@ class TrainConfig:
     """
 
     bits: int = 64
-    method: str = "posterior-dual"
+    method: str = "andsh"
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
     backbone: str = "efficientnet_lite0"

@@ -16,7 +16,6 @@ from anglehash.data.dataset import Arrays
 from anglehash.encode.bundle import NETWORK
 from anglehash.encode.network import Network
 from anglehash.learn.export import whole_network
-from anglehash.learn.on_features import class_codes_of
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.heads import HEADS
 from anglehash.serve.exporting import Trial, export_bundle
@@ -43,7 +42,7 @@ def test_codes_of_each_conventional_kind_of_head_are_those_of_torch(hasher: Hash
     features = model.encode(Arrays(noise(60))).features
     learned = [SHALLOW[name](features, ONE, BITS, seed=0) for name in ("itq", "ksh", "sh")]
     heads = {str(head.kind): head for head in learned}
-    assert heads.keys() == HEADS.keys() - {"posterior", "posterior-dual"}  # those are below
+    assert heads.keys() == HEADS.keys() - {"posterior"}  # that is below
     network = whole_network(replace(model, head=_SideBySide(heads)))
     running = Network(network, model.backbone.preprocessing, bits=BITS * len(heads), name="all heads")
     images = Arrays(noise(100, seed=1))
@@ -76,33 +75,6 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
     assert done["bytes"] < len(network)
     for precision in ("b", "b8"):  # the head is in float64, but its weights take half of that
         assert _held((tmp_path / precision / NETWORK).read_bytes(), "DOUBLE") < 5 * 128 * model.backbone.width
-
-
-@pytest.mark.parametrize("option", [{}, {"kept": 0.3}, {"nested": 80}], ids=str)
-def test_a_dual_model_is_exported_with_the_codes_of_both_sides(
-    hasher: Hasher, tmp_path: Path, option: dict[str, float]
-) -> None:
-    features, bits = hasher.model_.encode(Arrays(noise(60))).features, 70 if not option else 20
-    head = SHALLOW["posterior-dual"](features, ONE, bits, seed=0, folds=2, hidden=16, epochs=4, **option)
-    vectors = class_codes_of(head, bits)
-    config = replace(hasher.model_.config, bits=bits)
-    model = replace(hasher.model_, config=config, head=head, class_vectors=vectors)
-    model.save(tmp_path / "m")
-    trial = Trial.of_images("noise", Arrays(noise(80, seed=2)))
-    done = export_bundle(tmp_path / "m", tmp_path / "b", trial)
-    assert done["parity"]["fp32"] == {"bits_differ": 0, "equal_bits": 1.0, "equal_codes": 1.0}
-    bundle, images = Bundle.open(tmp_path / "b", strict=True), Arrays(noise(50, seed=3))
-    assert bundle.id == model.id
-    found, expected = bundle.encode(images), model.encode(images)
-    np.testing.assert_array_equal(found.codes, expected.codes)
-    np.testing.assert_array_equal(found.query_codes, expected.query_codes)
-    assert not np.array_equal(expected.codes, expected.query_codes)
-    np.testing.assert_allclose(found.logits, expected.logits, atol=1e-4 * np.abs(expected.logits).max())
-    np.testing.assert_array_equal(bundle.class_vectors, vectors)
-    assert np.array_equal(bundle.codes(noise(5), asking=True), model.encode(Arrays(noise(5))).query_codes)
-    assert bundle.probes is not None
-    assert bundle.probes.bits == 16 * 2 * bits  # the probes ask, too
-    assert model.facts()["dual"] is bundle.facts["dual"] is True
 
 
 def _held(network: bytes, kind: str) -> int:

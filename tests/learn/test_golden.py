@@ -12,8 +12,7 @@ from anglehash.codes import pack
 from anglehash.data.dataset import Arrays
 from anglehash.learn.backbones import make_backbone
 from anglehash.learn.features import extract
-from anglehash.learn.head import HashHead
-from anglehash.learn.sides import logits_of
+from anglehash.learn.head import HashHead, logits_of
 
 GOLDEN = ["94060b70", "1914f5da", "63becec1", "aa61a43e"]
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from anglehash import Hasher, make_split, open_dataset, unpack
-from anglehash.codes import pack
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
 from anglehash.evaluation.metrics import mean_average_precision
@@ -36,22 +35,6 @@ def test_the_result_is_that_of_the_codes(model: Model, split: RetrievalSplit) ->
     assert (measured.result["queries"], measured.result["database"]) == distances.shape
     assert measured.result["class_codes"]["min"] <= measured.result["class_codes"]["mean"] <= 16
     assert 0.5 < measured.result["class_id_map"] <= measured.result["ceiling"] <= 1
-
-
-def test_queries_ask_with_their_own_codes_where_they_have_some(split: RetrievalSplit) -> None:
-    settings = {"epochs": 2, "flip": False}
-    loss = {"folds": 2, "epochs": 3}
-    hasher = Hasher(16, "posterior-dual", backbone="tiny", size=16, settings=settings, loss=loss).fit(split)
-    asked, kept = (hasher.encode(split.dataset.select(rows)) for rows in (split.query, split.database))
-    asks = hasher.encode(split.dataset.select(split.query), asking=True)
-    measured = measure(hasher.model_, split)
-    assert np.array_equal(measured.query, asks)
-    assert np.array_equal(measured.database, kept)
-    assert not np.array_equal(asks, asked)
-    assert hasher.model_.class_vectors.shape == (10, 16)  # where an item asks
-    logits = [hasher.logits(split.dataset.select(split.query), asking=asking) for asking in (True, False)]
-    assert np.array_equal(pack(logits[0]), asks)
-    assert np.array_equal(pack(logits[1]), asked)
 
 
 def test_a_query_that_was_trained_on_is_refused(model: Model, split: RetrievalSplit) -> None:

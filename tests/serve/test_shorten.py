@@ -12,21 +12,20 @@ from PIL import Image
 from anglehash.learn.hasher import Hasher
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 16, 16, 3), dtype=np.uint8)
-QUICK = {"epochs": 2, "hidden": 8, "folds": 2}
-OWN = {"posterior": {"code_hidden": 8, "code_epochs": 2}, "posterior-dual": {"starts": 2}}
+QUICK = {"epochs": 2, "hidden": 8, "folds": 2, "code_hidden": 8, "code_epochs": 2}
 
 
-def trained(path: Path, method: str = "posterior", **loss: Any) -> Hasher:
+def trained(path: Path, **loss: Any) -> Hasher:
     short: dict[str, Any] = {"bits": 32, "backbone": "tiny", "size": 12, "settings": {"epochs": 1}}
-    made = Hasher(method=method, loss=QUICK | OWN[method] | loss, **short)
+    made = Hasher(method="posterior", loss=QUICK | loss, **short)
     made.fit(list(PIXELS), ["a", "b"] * 12).save(path)
     return made
 
 
-@pytest.fixture(scope="module", params=OWN)
-def nested(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Hasher]:
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Hasher]:
     path = tmp_path_factory.mktemp("models") / "long"
-    return path, trained(path, request.param, nested=32)
+    return path, trained(path, nested=32)
 
 
 def test_a_short_model_gives_the_first_bits(
@@ -38,9 +37,7 @@ def test_a_short_model_gives_the_first_bits(
     short = Hasher.load(tmp_path / "short")
     assert short.bits == 12
     assert np.array_equal(short.transform(list(PIXELS)), long.transform(list(PIXELS))[:, :12])
-    asked, whole = (hasher.encode(list(PIXELS), asking=True) for hasher in (short, long))
-    assert np.array_equal(np.unpackbits(asked, axis=1, count=12), np.unpackbits(whole, axis=1, count=12))
-    assert short.model_.class_vectors.shape[1:] in ((12,), (0,))
+    assert short.model_.class_vectors.shape == (0, 12)
     assert any("validation_map" in record for record in long.model_.log)
     assert not any("validation_map" in record for record in short.model_.log)  # that is of the whole code
     assert done.json["id"] == short.model_.id != long.model_.id

@@ -148,12 +148,8 @@ class Bundle:
         try:
             preprocessing = Preprocessing.from_dict(facts["preprocessing"])
             bits = check_bits(facts["bits"])
-            dual = facts.get("dual") is True
-            sides = 2 if dual else 1
             probes = [Probe(**probe) for probe in facts["probes"]]
-            wrong = [
-                p for p in probes if p.file not in files or len(bytes.fromhex(p.code)) != sides * width(bits)
-            ]
+            wrong = [p for p in probes if p.file not in files or len(bytes.fromhex(p.code)) != width(bits)]
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"{path} is not a bundle that anglehash wrote: {error!r}") from error
         if wrong:
@@ -162,7 +158,7 @@ class Bundle:
             )
         name = str(path / NETWORK)
         check_plain(files[NETWORK], name)
-        network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads, dual=dual)
+        network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads)
         found = compare(network, probes, files) if probe else None
         if found and found.bits_differ:
             _object(path, facts, found, strict=strict)
@@ -179,12 +175,8 @@ class Bundle:
         """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. No features are kept or looked up."""
         return self.network.encode(images, rows=rows, report=report)
 
-    def codes(self, images: Any, *, asking: bool = False) -> Codes:
+    def codes(self, images: Any) -> Codes:
         """Packed codes of a list of paths, PIL images, encoded bytes or ``uint8`` arrays, one row each.
-
-        Args:
-            images: the list.
-            asking: the codes with which the images ask, where queries have codes of their own.
 
         Raises:
             DataError: an image cannot be read; the message says which.
@@ -196,7 +188,7 @@ class Bundle:
                 f"{len(found.problems)} of {len(images)} images cannot be encoded (first: image {row}: "
                 f"{reason}, {detail}): leave them out"
             )
-        return found.query_codes if asking else found.codes
+        return found.codes
 
 
 def packed_learned(seen: NDArray[np.uint8], class_vectors: NDArray[np.float32]) -> bytes:
@@ -235,9 +227,7 @@ def write_bundle(
         )
     check_plain(network, "the network")
     drawn = pictures()
-    running = Network(
-        network, preprocessing, bits=facts["bits"], name="the network", dual=facts.get("dual") is True
-    )
+    running = Network(network, preprocessing, bits=facts["bits"], name="the network")
     probes = [probe._asdict() for probe in record(running, drawn)]
     content = {
         "id": origin.id_of(network),

@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes, pack
+from anglehash.codes import Codes
 from anglehash.data.dataset import ImageStore, Problem
 from anglehash.errors import ModelError
 from anglehash.progress import Report, silent
@@ -27,8 +27,6 @@ class Encoding(NamedTuple):
         features: ``(m, width)`` float32 of the backbone; ``(m, 0)`` of a bundle, which gives none.
         problems: the images that were skipped.
         notes: remarks on images that were decoded now and had something wrong that was passed over.
-        asking: ``(m, bits)`` float32, the logits with which these images ask, where queries have codes of
-            their own; ``None`` where one code serves for both.
     """
 
     rows: NDArray[np.int64]
@@ -37,17 +35,6 @@ class Encoding(NamedTuple):
     features: NDArray[np.float32]
     problems: list[tuple[int, str, str]]
     notes: list[tuple[int, str]]
-    asking: NDArray[np.float32] | None = None
-
-    @property
-    def query_logits(self) -> NDArray[np.float32]:
-        """``(m, bits)`` with which these images ask."""
-        return self.logits if self.asking is None else self.asking
-
-    @property
-    def query_codes(self) -> Codes:
-        """``(m, ceil(bits / 8))`` packed codes with which these images ask."""
-        return self.codes if self.asking is None else pack(self.asking)
 
 
 class Encoder(Protocol):

@@ -30,7 +30,6 @@ class Network:
         bits: length of a code.
         name: what to call it in messages.
         threads: CPU threads; the codes do not depend on it.
-        dual: queries have codes of their own: ``(n, 2 bits)``, the logits of items and then those of queries.
 
     Raises:
         ModelError: ONNX Runtime cannot read it, or its input or output are others.
@@ -44,45 +43,34 @@ class Network:
         bits: int,
         name: str,
         threads: int = 1,
-        dual: bool = False,
     ) -> None:
         self.preprocessing = preprocessing
         self.bits = bits
-        self.dual = dual
-        self.outputs = 2 * bits if dual else bits
         self._name = name
         self._session = Session(model, threads=threads)
         size = preprocessing.size
-        wanted = [("tensor(uint8)", [size, size, 3]), ("tensor(float)", [self.outputs])]
+        wanted = [("tensor(uint8)", [size, size, 3]), ("tensor(float)", [self.bits])]
         if self._session.signature != wanted:
             raise ModelError(
                 f"{name} must turn {wanted[0]} into {wanted[1]}, but has the signature {self._session.signature}"
             )
 
     def logits(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Logits of prepared images, ``(n, size, size, 3)``, as items.
+        """Logits of prepared images, ``(n, size, size, 3)``.
 
         Raises:
             ModelError: a logit is NaN or infinite, or the network fails.
         """
-        return self.outputs_of(pixels)[:, : self.bits]
-
-    def outputs_of(self, pixels: Pixels) -> NDArray[np.float32]:
-        """Logits of prepared images as items, and as queries beside them where these are others.
-
-        Raises:
-            ModelError: a logit is NaN or infinite, or the network fails.
-        """
-        found = np.empty((len(pixels), self.outputs), dtype=np.float32)
+        found = np.empty((len(pixels), self.bits), dtype=np.float32)
         for start in range(0, len(pixels), BATCH):
             part = pixels[start : start + BATCH]
             try:
                 logits = self._session(part)
             except Exception as error:  # ONNX Runtime's errors have no other base
                 raise ModelError(f"{self._name} fails on an image: {first_line(error)}") from error
-            if logits.shape != (len(part), self.outputs):
+            if logits.shape != (len(part), self.bits):
                 raise ModelError(
-                    f"{self._name} gives {logits.shape} for {len(part)} images, not {self.outputs} numbers each"
+                    f"{self._name} gives {logits.shape} for {len(part)} images, not {self.bits} numbers each"
                 )
             found[start : start + BATCH] = logits
         if not np.isfinite(found).all():
@@ -95,7 +83,7 @@ class Network:
         """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. Decoding runs beside the network."""
         rows = np.arange(len(images), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         kept = [np.zeros(0, dtype=np.int64)]
-        logits = [np.zeros((0, self.outputs), dtype=np.float32)]
+        logits = [np.zeros((0, self.bits), dtype=np.float32)]
         problems: list[tuple[int, str, str]] = []
         notes: list[tuple[int, str]] = []
         done = 0
@@ -104,12 +92,11 @@ class Network:
         with closing(batches):  # ends the decoders at once where the network fails
             for batch in batches:
                 kept.append(batch.rows)
-                logits.append(self.outputs_of(batch.pixels))
+                logits.append(self.logits(batch.pixels))
                 problems += batch.problems
                 notes += batch.notes
                 done += len(batch.rows) + len(batch.problems)
                 report("codes", done, len(rows), f"{len(problems)} skipped" if problems else "")
         values = np.concatenate(logits)
         none = np.zeros((len(values), 0), dtype=np.float32)
-        own, asking = values[:, : self.bits], values[:, self.bits :] if self.dual else None
-        return Encoding(np.concatenate(kept), pack(own), own, none, problems, notes, asking)
+        return Encoding(np.concatenate(kept), pack(values), values, none, problems, notes)

@@ -30,7 +30,7 @@ class Probe(NamedTuple):
     Attributes:
         file: its name in the bundle.
         pixels: sha256 of the prepared pixels.
-        code: in hex; of a dual network that of an item, then that of a query.
+        code: in hex.
     """
 
     file: str
@@ -90,7 +90,7 @@ def compare(network: Network, probes: Sequence[Probe], pictures: Mapping[str, by
         try:
             found.append((probe, network.preprocessing(pictures[probe.file])))
         except ImageError:  # a decoder that is not in this Pillow
-            differ += network.outputs
+            differ += network.bits
             pixels_differ += 1
     if found:
         codes = _codes(network, np.stack([pixels for _, pixels in found]))
@@ -98,15 +98,12 @@ def compare(network: Network, probes: Sequence[Probe], pictures: Mapping[str, by
             expected = np.frombuffer(bytes.fromhex(probe.code), dtype=np.uint8)
             differ += int(np.bitwise_count(code ^ expected).sum())
             pixels_differ += _sha256(pixels) != probe.pixels
-    return ProbeResult(len(probes), len(probes) * network.outputs, differ, pixels_differ)
+    return ProbeResult(len(probes), len(probes) * network.bits, differ, pixels_differ)
 
 
 def _codes(network: Network, pixels: Pixels) -> Codes:
-    """The packed codes of prepared images, one row each; as items and then as queries, if these are others."""
-    outputs = network.outputs_of(pixels)
-    return np.concatenate(
-        [pack(side) for side in np.split(outputs, outputs.shape[1] // network.bits, axis=1)], axis=1
-    )
+    """The packed codes of prepared images, one row each."""
+    return pack(network.logits(pixels))
 
 
 def _sha256(pixels: Pixels) -> str:

@@ -15,28 +15,9 @@ from anglehash.data.images import Pixels
 from anglehash.errors import MissingExtraError, ModelError, first_line
 from anglehash.learn.model import Model
 from anglehash.learn.onnx import export, quiet
-from anglehash.learn.shallow.dual_head import DualHead
-from anglehash.learn.unrolled import with_descent
 
 CALIBRATION = 256
 """Images that the ranges of the 8-bit network are taken from."""
-
-
-class _Halves(nn.Module):
-    """A dual head up to its descent, which is put behind it.
-
-    The pull of items' bits, then the logits of queries, then those of the bits that keep the features.
-    """
-
-    def __init__(self, head: DualHead) -> None:
-        super().__init__()
-        self.own = head
-
-    def forward(self, features: Tensor) -> Tensor:
-        """``(n, searched + bits + kept)``."""
-        judged = self.own.judged(features)
-        parts = [self.own.pull(judged), self.own.asking(judged)]
-        return torch.cat([*parts, self.own.keeping(features)] if self.own.kept else parts, dim=1)
 
 
 class _Whole(nn.Module):
@@ -48,7 +29,7 @@ class _Whole(nn.Module):
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.backbone = backbone
-        self.head = _Halves(head) if isinstance(head, DualHead) else head
+        self.head = head
 
     def forward(self, images: Tensor) -> Tensor:
         """``(n, 3, size, size)`` float, 0 to 255, to logits."""
@@ -58,14 +39,13 @@ class _Whole(nn.Module):
         }
         features = self.backbone(images).double()
         logits: Tensor = torch.func.functional_call(self.head, wide, (features,))
-        return logits if isinstance(self.head, _Halves) else logits.float()
+        return logits.float()
 
 
 def whole_network(model: Model) -> bytes:
     """A model's backbone and head in one ONNX model: ``images`` to ``logits``, any number at a time.
 
-    Any head can be expressed: a hash layer, and those of the conventional methods and of ``posterior``; of a dual head
-    the logits of items come first, then those of queries.
+    Any head can be expressed: a hash layer, and those of the conventional methods and of ``posterior``.
 
     Raises:
         ModelError: a weight is NaN or infinite, the backbone is an ONNX file already, or an operation of the
@@ -84,14 +64,9 @@ def whole_network(model: Model) -> bytes:
         )
     whole = _Whole(model.backbone.module, model.head).eval()
     try:
-        network = export(
-            whole, model.backbone.size, output="halves" if isinstance(model.head, DualHead) else "logits"
-        )
+        return export(whole, model.backbone.size, output="logits")
     except torch.onnx.OnnxExporterError as error:
         raise ModelError(f"{model.backbone.name} cannot be exported to ONNX: {first_line(error)}") from error
-    if not isinstance(model.head, DualHead):
-        return network
-    return with_descent(network, model.head.push.double().numpy(), bits=model.head.bits, kept=model.head.kept)
 
 
 class _Reader:

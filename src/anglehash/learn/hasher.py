@@ -62,7 +62,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         bits: int = 64,
-        method: str = "posterior-dual",
+        method: str = "andsh",
         *,
         preset: str = "default",
         loss: Mapping[str, Any] | None = None,
@@ -131,13 +131,11 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Names of the learned classes."""
         return self._fitted().class_names
 
-    def encode(self, X: Images, *, asking: bool = False) -> Codes:
+    def encode(self, X: Images) -> Codes:
         """Packed codes of images, one row each, in their order.
 
         Args:
             X: a folder or manifest (its images, sorted by id), a dataset, or images as in :meth:`fit`.
-            asking: the codes with which the images ask, where queries have codes of their own
-                (``posterior-dual``): search with these, and keep the others.
 
         Returns:
             ``(n, ceil(bits / 8))`` ``uint8``.
@@ -146,23 +144,15 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: neither ``fit`` nor ``load`` came before.
             DataError: an image cannot be read; the message names it.
         """
-        found = self._encode(X)
-        return found.query_codes if asking else found.codes
+        return self._encode(X).codes
 
     def transform(self, X: Images) -> NDArray[np.uint8]:
-        """The codes as 0 and 1, ``(n, bits)`` ``uint8``, for pipelines; otherwise as :meth:`encode`.
-
-        A pipeline compares such codes with each other: take ``posterior``, or another method with one code for both.
-        """
+        """The codes as 0 and 1, ``(n, bits)`` ``uint8``, for pipelines; otherwise as :meth:`encode`."""
         return unpack(self.encode(X), self._fitted().config.bits)
 
-    def logits(self, X: Images, *, asking: bool = False) -> NDArray[np.float32]:
-        """The real-valued codes before binarising, ``(n, bits)``; otherwise as :meth:`encode`.
-
-        Those of an item of ``posterior-dual`` tell how a bit was decided last, and are no likeness of its features.
-        """
-        found = self._encode(X)
-        return found.query_logits if asking else found.logits
+    def logits(self, X: Images) -> NDArray[np.float32]:
+        """The real-valued codes before binarising, ``(n, bits)``; otherwise as :meth:`encode`."""
+        return self._encode(X).logits
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder; :meth:`load` reads it.

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from anglehash.errors import ConfigError
@@ -117,3 +121,15 @@ class HashHead(nn.Module):
         """Logits of a batch of features."""
         logits: Tensor = self.layers((features - self.mean) * self.scale)
         return logits
+
+
+def logits_of(head: nn.Module, features: NDArray[np.float32], *, block: int = 256) -> NDArray[np.float32]:
+    """Logits of cached features, ``(n, bits)``, with the head in evaluation mode.
+
+    Computed in float64, so that an image's code does not depend on the images beside it; in small blocks,
+    whose float64 copy stays in the processor's cache.
+    """
+    precise = copy.deepcopy(head).cpu().double().eval()
+    blocks = torch.from_numpy(features).split(block)  # type: ignore[no-untyped-call]  # no image: one empty block
+    with torch.inference_mode():
+        return np.concatenate([precise(part.double()).float().numpy() for part in blocks])

@@ -94,17 +94,17 @@ def measure(
     labels = split.dataset.labels[rows]
     q = len(split.query)
 
-    def outputs(part: slice, codes: Codes, logits: NDArray[np.float32]) -> Outputs:
+    def outputs(part: slice) -> Outputs:
         return Outputs(
-            codes=codes[part],
-            features=logits[part],
+            codes=encoded.codes[part],
+            features=encoded.logits[part],
             posterior=None if posterior is None else posterior[part],
             labels=labels[part],
         )
 
     scores = evaluate(
-        outputs(slice(0, q), encoded.query_codes, encoded.query_logits),
-        outputs(slice(q, None), encoded.codes, encoded.logits),
+        outputs(slice(0, q)),
+        outputs(slice(q, None)),
         bits=model.config.bits,
         class_names=split.dataset.class_names,
         rank_cut=split.rank_cuts[0],
@@ -136,7 +136,7 @@ def measure(
         "skipped_images": len(split.dataset.problems),
     }
     result["seconds"] = round(time.perf_counter() - started, 3)
-    return Measured(result, encoded.query_codes[:q], encoded.codes[q:])
+    return Measured(result, encoded.codes[:q], encoded.codes[q:])
 
 
 def refuse_seen(model: Measurable, split: RetrievalSplit) -> None:

@@ -36,10 +36,6 @@ _NO_OPTIONS = {
 """Parameters that a run fills in itself."""
 
 
-_NETWORKS = ("posterior", "posterior-dual")
-"""Those that learn networks of their own from features alone."""
-
-
 def method_names() -> list[str]:
     """All methods, sorted."""
     return sorted([*LOSSES, *SHALLOW])
@@ -63,7 +59,7 @@ def kind_of(name: str) -> str:
     >>> kind_of("andsh"), kind_of("posterior"), kind_of("itq")
     ('deep', 'deep', 'shallow')
     """
-    return "shallow" if is_shallow(name) and name not in _NETWORKS else "deep"
+    return "shallow" if is_shallow(name) and name != "posterior" else "deep"
 
 
 def is_frozen(config: TrainConfig) -> bool:

@@ -31,12 +31,10 @@ from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
-from anglehash.learn.head import HashHead
-from anglehash.learn.shallow.dual_head import DualHead
+from anglehash.learn.head import HashHead, logits_of
 from anglehash.learn.shallow.heads import restore_head
 from anglehash.learn.shallow.nested import SHORTEST
 from anglehash.learn.shallow.posterior_head import PosteriorHead
-from anglehash.learn.sides import is_dual, sides_of
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Report, silent
 
@@ -116,19 +114,18 @@ class Model:
             cache = None  # these features are of no other model
         with torch_threads(self.config.threads):
             found = extract(images, self.backbone, rows=rows, cache=cache, report=report)
-            sides = sides_of(self.head, found.values)
-        if not all(np.isfinite(logits).all() for logits in sides):
+            logits = logits_of(self.head, found.values)
+        if not np.isfinite(logits).all():
             raise ModelError(
                 "the model gives NaN or infinite logits: its weights are unusable, train it again"
             )
         return Encoding(
             rows=found.rows,
-            codes=pack(sides.items),
-            logits=sides.items,
+            codes=pack(logits),
+            logits=logits,
             features=found.values,
             problems=found.problems,
             notes=found.notes,
-            asking=sides.queries if is_dual(self.head) else None,
         )
 
     def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -145,10 +142,10 @@ class Model:
             ConfigError: the codes are not nested, have no more bits than that, or the first of them that were
                 learned are longer.
         """
-        if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead | DualHead):
+        if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead):
             raise ConfigError(
-                "only nested codes can be shortened, and this model's are not: train one with --method posterior-dual "
-                "or posterior and nested = 128, say, under [loss] of --config"
+                "only nested codes can be shortened, and this model's are not: train one with --method posterior "
+                "and nested = 128, say, under [loss] of --config"
             )
         if not SHORTEST <= check_bits(bits) < self.bits:
             raise ConfigError(
@@ -187,7 +184,6 @@ class Model:
             "bits": self.config.bits,
             "method": self.config.method,
             "head": getattr(self.head, "kind", HASH),
-            "dual": is_dual(self.head),
             "config": self.config.to_dict(),
             "classes": list(self.class_names),
             "multi_label": self.multi_label,

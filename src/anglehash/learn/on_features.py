@@ -11,20 +11,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
-from anglehash.learn.head import HashHead
+from anglehash.learn.head import HashHead, logits_of
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import is_shallow
 from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.sides import logits_of, sides_of
 from anglehash.learn.training import FeatureInputs, train
 from anglehash.progress import Report, silent
 
@@ -46,7 +44,7 @@ class Learned(NamedTuple):
 
     Attributes:
         head: features to logits, in evaluation mode.
-        class_vectors: ``(classes, bits)`` float32 of the loss or head; empty where a method has none.
+        class_vectors: ``(classes, bits)`` float32 of the loss; empty where a method has none.
         log: one record an epoch; a single one of a conventional method.
     """
 
@@ -122,15 +120,9 @@ def class_vectors_of(loss: nn.Module, bits: int) -> NDArray[np.float32]:
     return np.asarray(vectors.detach().float().cpu().numpy())
 
 
-def class_codes_of(head: nn.Module, bits: int) -> NDArray[np.float32]:
-    """The class codes of a head, ``(classes, bits)``, 0 where they say nothing; no row where it has none."""
-    codes: Tensor = getattr(head, "class_codes", torch.zeros(0, bits))
-    return np.asarray(F.pad(codes, (0, bits - codes.shape[1])).numpy(), dtype=np.float32)
-
-
 def map_among(head: nn.Module, query: Labelled, database: Labelled) -> float:
     """The mAP of the codes of some images among those of others, over all ranks, exact under ties."""
-    own, others = sides_of(head, query.features).queries, logits_of(head, database.features)
+    own, others = logits_of(head, query.features), logits_of(head, database.features)
     return map_of_logits(own, others, query.labels, database.labels)
 
 
@@ -155,4 +147,4 @@ def _conventional(known: Labelled, config: TrainConfig, held: Labelled | None, r
     record: dict[str, Any] = {"epoch": 1, "seconds": round(time.perf_counter() - started, 3)}
     if held:
         record["validation_map"] = map_among(head, held, known)
-    return Learned(head, class_codes_of(head, config.bits), [record])
+    return Learned(head, np.zeros((0, config.bits), dtype=np.float32), [record])

@@ -305,7 +305,6 @@ class Gallery:
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
-        asking: Callable[[Codes], Codes] | None = None,
     ) -> list[Hit]:
         """More like an item of the gallery: the items nearest to it, itself left out.
 
@@ -315,14 +314,11 @@ class Gallery:
             radius: none farther away than so many bits.
             engine: who searches.
             where: look only at items that pass.
-            asking: turns the item's code into the one that it asks with, where queries have codes of their own
-                (:func:`~anglehash.encode.asking.asking_of`).
 
         Raises:
             DataError: there is no item of this id.
         """
         code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
-        code = asking(code) if asking else code
         hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
         return answers.others(hits, name, k)
 

@@ -52,24 +52,14 @@ class Using(NamedTuple):
     model: Path | None = None
     strict: bool = False
 
-    def folder_of(self, gallery: Holder) -> Path:
-        """The folder of the model or bundle; that of a copy may have to be fetched, and may not be there.
-
-        Raises:
-            ModelError: what was named is not there.
-        """
-        if self.model and not self.model.is_dir():
-            read_manifest(self.model, "model", MODEL_VERSION)  # says what is wrong
-        return self.model or gallery.model_folder
-
     def open(self, gallery: Holder) -> Encoder:
         """The encoder of a gallery.
 
         Raises:
-            ModelError: it is of another id, or damaged.
+            ModelError: it is of another id, damaged, or not there.
             MissingExtraError: it is a model, and torch is not installed.
         """
-        path, wanted = self.folder_of(gallery), gallery.model_id
+        path, wanted = self.model or gallery.model_folder, gallery.model_id
         encoder = open_encoder(path, strict=self.strict)
         if encoder.id == wanted:
             return encoder

@@ -23,7 +23,6 @@ from anglehash.files import cache_dir, refuse_existing
 from anglehash.learn.export import CALIBRATION, quantised, whole_network
 from anglehash.learn.measure import refuse_seen
 from anglehash.learn.model import Model
-from anglehash.learn.sides import is_dual
 from anglehash.manifest import is_a
 from anglehash.progress import Report, silent
 
@@ -145,14 +144,12 @@ def _network(model: Model, network: bytes) -> Network:
         model.backbone.preprocessing,
         bits=model.bits,
         name="the exported network",
-        dual=is_dual(model.head),
     )
 
 
 def _probes_agree(model: Model, network: Network) -> bool:
     images = Encoded(list(pictures().values()))
-    ours, theirs = model.encode(images), network.encode(images)
-    return np.array_equal(ours.codes, theirs.codes) and np.array_equal(ours.query_codes, theirs.query_codes)
+    return np.array_equal(model.encode(images).codes, network.encode(images).codes)
 
 
 def _compared(trial: Trial, expected: Encoding, network: Network, report: Report) -> dict[str, Any]:
@@ -161,10 +158,7 @@ def _compared(trial: Trial, expected: Encoding, network: Network, report: Report
     _, ours, theirs = np.intersect1d(found.rows, expected.rows, return_indices=True)
     if not len(ours):
         raise DataError(f"none of the {len(trial.rows)} images of {trial.source} can be read by both")
-    sides = [(found.codes, expected.codes)]
-    if found.asking is not None:
-        sides.append((found.query_codes, expected.query_codes))
-    differ = np.concatenate([np.bitwise_count(a[ours] ^ b[theirs]).sum(axis=1) for a, b in sides])
+    differ = np.bitwise_count(found.codes[ours] ^ expected.codes[theirs]).sum(axis=1)
     return {
         "bits_differ": int(differ.sum()),
         "equal_bits": 1 - float(differ.sum()) / (len(differ) * network.bits),
@@ -179,7 +173,7 @@ def _score(trial: Trial, found: Encoding, bits: int) -> dict[str, float]:
         return {}
     labels = trial.split.dataset.labels[found.rows]
     query = np.isin(found.rows, trial.split.query)
-    asked, codes, cut = found.query_codes[query], found.codes[~query], trial.split.rank_cuts[0]
+    asked, codes, cut = found.codes[query], found.codes[~query], trial.split.rank_cuts[0]
     precision = average_precision_of_codes(asked, codes, labels[query], labels[~query], bits=bits, k=cut)
     return {"map": float(np.mean(precision))}
 
@@ -187,13 +181,12 @@ def _score(trial: Trial, found: Encoding, bits: int) -> dict[str, float]:
 def _facts(model: Model) -> dict[str, Any]:
     """What the manifest says of the model, and how an image has to be prepared by another program."""
     preprocessing = model.backbone.preprocessing
-    kept = ("bits", "method", "head", "dual", "config", "classes", "multi_label", "backbone", "split")
+    kept = ("bits", "method", "head", "config", "classes", "multi_label", "backbone", "split")
     facts = model.facts()
     return {
         **{name: facts[name] for name in kept},
         "input": {
-            "layout": "images: (n, size, size, 3) uint8, RGB, 0 to 255; logits: (n, bits) float32, bit 1 where > 0; "
-            "where dual, (n, 2 bits): those of items, then those of queries",
+            "layout": "images: (n, size, size, 3) uint8, RGB, 0 to 255; logits: (n, bits) float32, bit 1 where > 0",
             "size": preprocessing.size,
             "upright": "turned as EXIF says",
             "resize": "short side to size and the central square cut out, in one step, by Pillow's antialiased BICUBIC",

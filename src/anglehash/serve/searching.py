@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from anglehash.encode.asking import asking_of
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hit
@@ -67,13 +66,11 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[lis
     if question.like is not None:
         if question.cursor:
             raise ConfigError("--like has one page of answers: ask for more of them with -k")
-        asking = asking_of(lambda: using.folder_of(gallery), gallery.model_id)
-        return gallery.similar(
-            question.like, size or len(gallery), radius=radius, engine=engine, where=where, asking=asking
-        ), None
+        hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
+        return hits, None
     assert question.query is not None, "the command has seen to it"
     found = encoding_of(gallery, question.query, using)
-    codes: Any = found.query_logits if question.asymmetric else found.query_codes
+    codes: Any = found.logits if question.asymmetric else found.codes
     if size is None:
         return gallery.search(codes, radius=radius, engine=engine, where=where)[0], None
     page = gallery.page(codes, size, cursor=question.cursor, radius=radius, engine=engine, where=where)

@@ -106,19 +106,6 @@ def test_a_cell_is_what_training_and_evaluation_give(
         assert ceiling == pytest.approx(result["ceiling"], abs=1e-3)
 
 
-def test_queries_of_a_cell_ask_with_their_own_codes(run: Run, tmp_path: Path, cache: Path) -> None:
-    loss = {"folds": 2, "epochs": 4}
-    variants = ({"name": "dual", "method": "posterior-dual", "loss": loss},)
-    dual = replace(run, methods=(), variants=variants, bits=(16,), seeds=(0,), rivals=(), examples={})
-    cell = benchmark(dual, tmp_path / "dual", cache=cache).result["cells"][0]
-    config = TrainConfig(method="posterior-dual", bits=16, size=32, preset="default", loss=loss)
-    split = make_split(open_dataset(run.data), "holdout")
-    model = fit(split, config, cache=cache)
-    for key in ("map", "map_features", "map_convention"):
-        assert cell[key] == pytest.approx(measure(model, split, cache=cache).result[key], abs=5e-3)
-    assert cell["validation_map"] == pytest.approx(model.log[-1]["validation_map"], abs=5e-3)
-
-
 def test_finished_cells_are_kept(
     run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -20,9 +20,8 @@ from anglehash.config import TrainConfig
 from anglehash.errors import ConfigError
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
-from anglehash.learn.head import HashHead
+from anglehash.learn.head import HashHead, logits_of
 from anglehash.learn.losses import LOSSES
-from anglehash.learn.sides import logits_of
 from anglehash.learn.training import FeatureInputs, train
 
 BITS, CLASSES = 16, 3

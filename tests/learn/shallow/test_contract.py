@@ -19,12 +19,12 @@ from torch import nn
 from anglehash.codes import pack
 from anglehash.errors import ConfigError, DataError
 from anglehash.evaluation.ranking import average_precision_of_codes
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.heads import restore_head
-from anglehash.learn.sides import logits_of
 
 Data = tuple[NDArray[np.float32], NDArray[np.bool_]]
-SUPERVISED = {"ksh", "sdh", "cosdish", "posterior", "posterior-dual"}
+SUPERVISED = {"ksh", "sdh", "cosdish", "posterior"}
 ONE_COMPONENT_A_BIT = {"pca-sign", "itq"}
 RANDOM = {"lsh", "itq"} | SUPERVISED
 

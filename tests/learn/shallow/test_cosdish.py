@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.cosdish import alternate, balanced, cosdish, flip_up, sampled_codes
 from anglehash.learn.shallow.pairs import similarity_between
-from anglehash.learn.sides import logits_of
 
 Matrix = NDArray[np.float64]
 

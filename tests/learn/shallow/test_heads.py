@@ -10,10 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from anglehash.errors import ModelError
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.heads import HEADS, KernelHead, LinearHead, SpectralHead, restore_head
-from anglehash.learn.sides import logits_of
-
-PANEL = ("mean", "scale", "hidden_weight", "hidden_bias", "class_weight", "class_bias")
 
 
 def state(kind: str, *, width: int = 3, bits: int = 4, anchors: int = 5) -> dict[str, Tensor]:
@@ -49,16 +47,6 @@ def state(kind: str, *, width: int = 3, bits: int = 4, anchors: int = 5) -> dict
             "weight": (bits, 8),
             "bias": (bits,),
         },
-    }
-    panel = {name: shapes["posterior"][name] for name in PANEL}
-    shapes["posterior-dual"] = panel | {
-        "class_codes": (5, bits),
-        "pull_weight": (5, bits),
-        "pull_bias": (bits,),
-        "push": (bits, bits),
-        "query_weight": (5, bits),
-        "item_power": (),
-        "query_power": (),
     }
     generator = torch.Generator().manual_seed(0)
     return {name: torch.rand(shape, generator=generator) + 0.5 for name, shape in shapes[kind].items()}
@@ -137,7 +125,5 @@ def test_every_tensor_must_be_there_and_fit(kind: str) -> None:
 
 
 def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(
-        ModelError, match="unknown kind 'lineal'; known: kernel, linear, posterior, posterior-dual, spectral"
-    ):
+    with pytest.raises(ModelError, match="unknown kind 'lineal'; known: kernel, linear, posterior, spectral"):
         restore_head("lineal", {})

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from scipy.optimize import check_grad
 
 from anglehash.errors import ConfigError
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow import pairs
 from anglehash.learn.shallow.ksh import Residue, _loss, ksh, next_bit, whitened
 from anglehash.learn.shallow.pairs import similarity_between, similarity_of
-from anglehash.learn.sides import logits_of
 
 
 def dense(labels: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 
 from anglehash.errors import ConfigError, ModelError
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import (
     Classifier,
@@ -31,7 +32,6 @@ from anglehash.learn.shallow.posterior import (
     steps_of_code,
 )
 from anglehash.learn.shallow.posterior_head import PosteriorHead
-from anglehash.learn.sides import logits_of
 
 SHORT = CodeRecipe(sharpness=1.6, hidden=32, epochs=3, lengths=(12,))
 RECIPE = Recipe(hidden=16, epochs=4, learning_rate=1e-2, weight_decay=1e-2, dropout=0.2)

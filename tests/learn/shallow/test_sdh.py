@@ -5,10 +5,10 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.kernel import kernel_to_anchors
 from anglehash.learn.shallow.scaling import ridge, scaling_of
 from anglehash.learn.shallow.sdh import descend, sdh
-from anglehash.learn.sides import logits_of
 
 Matrix = NDArray[np.float64]
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.itq import itq, rotation_step
 from anglehash.learn.shallow.projections import lsh, pca_sign
 from anglehash.learn.shallow.spectral import sh, smoothest
-from anglehash.learn.sides import logits_of
 
 NONE = np.zeros((0, 0), dtype=bool)  # labels, which are ignored
 

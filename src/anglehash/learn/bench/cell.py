@@ -23,7 +23,6 @@ from anglehash.learn.bench.run import Cell
 from anglehash.learn.device import torch_threads
 from anglehash.learn.fitting import fit
 from anglehash.learn.on_features import learn_head, map_of_logits
-from anglehash.learn.sides import Sides, into_sides
 
 KEPT = (
     "map", "map_at", "map_convention", "map_features", "map_asymmetric", "precision_radius_2", "unique_codes",
@@ -50,10 +49,6 @@ class Wanted(NamedTuple):
     answers: int = 0
 
 
-ASKERS = ("query", "validation")
-"""The parts of a split that ask; the others are asked."""
-
-
 class _Logits(NamedTuple):
     validation: NDArray[np.float32]
     train: NDArray[np.float32]
@@ -61,11 +56,9 @@ class _Logits(NamedTuple):
     database: NDArray[np.float32]
 
     @classmethod
-    def of(cls, bed: Bed, sides: Sides) -> _Logits:
-        """The logits of all images of a bed, by part: queries as they ask, the others as items."""
-        return cls(
-            **{name: (sides.queries if name in ASKERS else sides.items)[at] for name, at in bed.parts.items()}
-        )
+    def of(cls, bed: Bed, logits: NDArray[np.float32]) -> _Logits:
+        """The logits of all images of a bed, by part."""
+        return cls(**{name: logits[at] for name, at in bed.parts.items()})
 
 
 class _Clock:
@@ -102,7 +95,7 @@ def compute_fine_tuned(
     cost = {**clock.seconds(), "epochs": len(model.log)}
     encoded = model.encode(split.dataset.images, rows=bed.rows)
     with torch_threads(1):
-        logits = _Logits.of(bed, Sides(encoded.logits, encoded.query_logits))
+        logits = _Logits.of(bed, encoded.logits)
         return _measured(cell, bed, wanted, logits, cost)
 
 
@@ -110,7 +103,7 @@ def compute_fine_tuned(
 def _logits(head: nn.Module, bed: Bed, *, block: int = 4096) -> _Logits:
     """Logits in float32, fast: a bit whose logit is within rounding of 0 may differ from a saved model's."""
     blocks = (bed.features[i : i + block].copy() for i in range(0, len(bed.rows), block))
-    return _Logits.of(bed, Sides.joined([into_sides(head, torch.from_numpy(part)) for part in blocks]))
+    return _Logits.of(bed, np.concatenate([head(torch.from_numpy(part)).numpy() for part in blocks]))
 
 
 def _measured(

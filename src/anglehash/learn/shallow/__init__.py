@@ -17,8 +17,6 @@ ksh          yes         kernel functions whose inner products fit the similarit
 sdh          yes         a kernel regression to codes that a linear classifier reads
 cosdish      yes         a linear regression to codes that fit sampled columns of the similarity
 posterior    yes         a network's, of calibrated class posteriors: our own, and learned by gradient
-posterior-   yes         found by a descent over bits, to say the posterior of an item or to ask for the
-dual                     classes of a query: our own
 ===========  ==========  =======================================================================
 """
 

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from anglehash.errors import ModelError
 from anglehash.learn.shallow.buffers import buffer
-from anglehash.learn.shallow.dual_head import DualHead
 from anglehash.learn.shallow.posterior_head import PosteriorHead
 
 
@@ -155,7 +154,7 @@ class SpectralHead(nn.Module):
         return torch.sin(torch.pi / 2 + self.frequency * (along - self.low))
 
 
-_KINDS = (LinearHead, KernelHead, SpectralHead, PosteriorHead, DualHead)
+_KINDS = (LinearHead, KernelHead, SpectralHead, PosteriorHead)
 HEADS: Mapping[str, type[nn.Module]] = {head.kind: head for head in _KINDS}
 
 

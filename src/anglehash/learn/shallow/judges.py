@@ -25,7 +25,7 @@ MANY = 64
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How a classifier learns; all fields but ``shared`` are options of ``posterior`` and ``posterior-dual``.
+    """How a classifier learns; all fields but ``shared`` are options of ``posterior``.
 
     Attributes:
         hidden: width of the hidden layer.

@@ -1,4 +1,4 @@
-"""What codes of both kinds of posterior can do besides: serve several lengths, and keep the features in some bits."""
+"""What codes of posteriors can do besides: serve several lengths, and keep the features in some bits."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor
 from anglehash.codes import MIN_BITS
 from anglehash.errors import ConfigError
 from anglehash.learn.checks import check_share, check_whole
+from anglehash.learn.head import logits_of
 from anglehash.learn.shallow.checks import Features, Labels
 from anglehash.learn.shallow.itq import itq
 from anglehash.learn.shallow.judges import Judges
-from anglehash.learn.sides import logits_of
 
 SHORTEST = 8
 """Bits of the first prefix of nested codes."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -275,7 +275,6 @@ class RemoteGallery:
         radius: int | None = None,
         engine: str = "exact",
         where: Filter | None = None,
-        asking: Callable[[Codes], Codes] | None = None,
     ) -> list[Hit]:
         """More like an item of the gallery: the items nearest to it, itself left out.
 
@@ -285,14 +284,11 @@ class RemoteGallery:
             radius: none farther away than so many bits.
             engine: who searches.
             where: look only at items that pass.
-            asking: turns the item's code into the one that it asks with, where queries have codes of their own
-                (:func:`~anglehash.encode.asking.asking_of`).
 
         Raises:
             DataError: there is no item of this id.
         """
         code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
-        code = asking(code) if asking else code
         hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
         return others(hits, name, k)
 

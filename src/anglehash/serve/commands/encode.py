@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from anglehash.serve.console import PATH, data_options, force_option, json_option, show_encoded
 from anglehash.serve.encoders import strict_option
-
-if TYPE_CHECKING:
-    from anglehash.encode.encoding import Encoder
 
 
 @click.command("encode")
@@ -19,11 +15,6 @@ if TYPE_CHECKING:
 @click.argument("images")
 @click.option("-o", "--output", type=PATH, required=True, help="The .npz file.")
 @click.option("--shard", metavar="I/N", help="Encode the I-th of N shares; the last one joins them.")
-@click.option(
-    "--queries",
-    is_flag=True,
-    help="The codes to search with, where a method gives queries codes of their own.",
-)
 @data_options
 @strict_option
 @force_option
@@ -33,7 +24,6 @@ def command(
     images: str,
     output: Path,
     shard: str | None,
-    queries: bool,
     root: Path | None,
     download: bool,
     strict: bool,
@@ -43,8 +33,7 @@ def command(
     """Encode IMAGES with MODEL, a model or a bundle: packed codes and ids, in one .npz file.
 
     IMAGES is a folder, a manifest, or a known set. Arrays: codes (uint8, n x ceil(bits/8)), ids (text,
-    sorted), bits. Codes of posterior-dual are for keeping: search them with those of --queries. Images that
-    cannot be read are absent, listed, and make the exit code 3.
+    sorted), bits. Images that cannot be read are absent, listed, and make the exit code 3.
 
     Several processes or machines share the work where each is given a --shard, or torchrun starts them;
     a share that failed is encoded again by the same command.
@@ -55,7 +44,6 @@ def command(
         torchrun --nproc-per-node 2 -m anglehash encode model/ photos/ -o codes.npz
     """
     from anglehash.data.sources import list_images
-    from anglehash.encode.asking import AsQueries
     from anglehash.encode.codes_file import write_codes
     from anglehash.files import refuse_existing
     from anglehash.serve.encoders import open_encoder
@@ -64,14 +52,13 @@ def command(
 
     refuse_existing(output, force=force)
     share = Shard.read(shard)
-    encoder: Encoder = open_encoder(model, strict=strict)
-    encoder = AsQueries(encoder) if queries else encoder
+    encoder = open_encoder(model, strict=strict)
     listed = list_images(images, root=root, download=download)
     if share:
         found, left = encode_shard(share, output, listed, encoder)
     else:
         found, left = encode_listed(encoder, listed), ()
-        write_codes(output, found.codes, found.ids, found.bits, {"asking": True} if queries else None)
+        write_codes(output, found.codes, found.ids, found.bits)
     facts = {"codes": str(output), "images": len(found.ids), "bits": found.bits, "model": found.model_id}
     if share:
         facts |= {"shard": list(share), "left": list(left)}

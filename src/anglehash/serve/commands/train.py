@@ -36,9 +36,7 @@ _SETTINGS = (
     help="Folder of the new model.",
 )
 @click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
-@click.option(
-    "--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: posterior-dual]"
-)
+@click.option("--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: andsh]")
 @click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
 @click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")

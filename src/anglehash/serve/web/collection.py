@@ -19,13 +19,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, width
-from anglehash.encode.asking import Asking
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
 from anglehash.search.answers import Hit, Page, Queries
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
-from anglehash.serve.web.problems import RefusalError, busy
+from anglehash.serve.web.problems import RefusalError
 
 
 class Searchable(Protocol):
@@ -104,15 +103,10 @@ class Collection:
         gallery: it.
         engine: who searches.
         secret: signs cursors, so that no client makes up one that stands for endless work.
-
-    Attributes:
-        asking: the id of a model, and the codes with which its items ask, out of their own; ``None`` where these
-            are the same.
     """
 
     def __init__(self, gallery: Searchable, engine: str, secret: bytes) -> None:
         self.gallery = gallery
-        self.asking: tuple[str, Asking] | None = None
         self._engine = engine
         self._secret = secret
 
@@ -147,20 +141,14 @@ class Collection:
         """The code of a query by id or by code, and the item that has it.
 
         Raises:
-            RefusalError: there is no such item, or the model is being changed.
+            RefusalError: there is no such item.
             CodeMismatchError: it is no code of this gallery.
         """
         if name is None:
             assert code is not None, "a request has one of them"
             return self.code_of(code), None
         item = self.item(name).item
-        own = np.frombuffer(item.code, np.uint8)[None]
-        if self.asking is None:
-            return own, item
-        model, asking = self.asking
-        if model != self.gallery.model_id:
-            raise busy("the gallery was encoded with another model just now: come again in a moment")
-        return asking(own), item
+        return np.frombuffer(item.code, np.uint8)[None], item
 
     def search(self, asked: Asked) -> dict[str, Any]:
         """A page of answers."""

@@ -138,8 +138,8 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
     seen = await service.eyes.code(form.files[0].data, service.gallery.model_id)
 
     def found() -> bytes:
-        logits = seen.found.query_logits if given.asymmetric else None
-        asked = Asked(seen.found.query_codes, None, given.k, given.max_distance, where, None, logits)
+        logits = seen.found.logits if given.asymmetric else None
+        asked = Asked(seen.found.codes, None, given.k, given.max_distance, where, None, logits)
         return json_bytes(service.collection.search(asked))
 
     began = time.perf_counter()

@@ -20,7 +20,6 @@ from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from anglehash.encode.asking import asking_of
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.manifest import NAME as MANIFEST
@@ -140,11 +139,9 @@ class Service:
 
     def _take_model(self) -> None:
         manifest = _manifest(self.gallery)
-        model, model_id = _model_of(self.gallery), self.gallery.model_id
-        asking = asking_of(lambda: self.gallery.model_folder, model_id)
+        model = _model_of(self.gallery)
         if model is not None:
             self.eyes.look_through(model, manifest["preprocessing"])
-        self.collection.asking = model_id, asking
         self.model_facts = _model_facts(self.gallery, manifest)
 
     async def follow(self) -> None:
