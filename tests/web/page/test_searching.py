@@ -24,7 +24,9 @@ def test_a_dropped_image_is_answered_by_the_nearest(visit: Visit, photos: Path, 
     assert page.locator(".face img").evaluate_all("all => all.map(image => image.alt)") == [
         result["id"].split("/")[-1] for result in expected
     ]
-    assert page.inner_text("#status") == f"36 images so far, 0 to {expected[-1]['distance']} bits away"
+    assert page.inner_text("#status") == (
+        f"36 images so far, {expected[0]['distance']} to {expected[-1]['distance']} bits away"
+    )
     assert "03.jpg" in page.inner_text("#asked")
     share = page.locator(".bar").last.evaluate("bar => bar.style.getPropertyValue('--share')")
     assert float(share) == 1 - expected[-1]["distance"] / 16
