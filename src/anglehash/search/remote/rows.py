@@ -141,6 +141,8 @@ def row_of(item: Item, row: int) -> Row:
     }
     if item.content:
         facts["content"] = item.content.hex()
+    if item.pixels:
+        facts["pixels"] = item.pixels.hex()
     if item.source:
         facts["source"] = item.source
     doc = json.dumps(facts, separators=(",", ":"), sort_keys=True)
@@ -170,9 +172,10 @@ def stored_of(row: Row, where: object) -> Stored:
         if row.crc != crc_of(row.row, row.key, row.code, row.date, row.doc):
             raise ValueError
         facts = json.loads(row.doc)
-        content, source = bytes.fromhex(facts.get("content", "")), facts.get("source", 0)
+        content, pixels = (bytes.fromhex(facts.get(key, "")) for key in ("content", "pixels"))
         name = name_text(name_bytes(row.key.translate(_TO_NAME)))
-        item = Item(name, row.code, tuple(facts["labels"]), facts["metadata"], content, row.date, source)
+        said, source = (tuple(facts["labels"]), facts["metadata"]), facts.get("source", 0)
+        item = Item(name, row.code, *said, content, row.date, source, pixels)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ModelError(
             f"{where} is damaged: row {row.row} does not match its crc. Push the gallery again"

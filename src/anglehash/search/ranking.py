@@ -1,0 +1,142 @@
+"""Ranking: the order of a gallery's answers, which is finer than the order in which an index finds them.
+
+An index gives the nearest codes in (distance, order of adding). Of a gallery's answers
+
+1. those that are the same picture as the query come first: equal bytes, or equal pixels;
+2. then the nearest;
+3. of equally distant ones those that the query's logits are nearer to (:mod:`anglehash.asymmetric`), where logits
+   are given;
+4. then those that were added first.
+
+Distances of codes are whole bits, so many items are often as far away as the last answer. Where not all of them are
+answers, all of them are looked at, or the third rule would only hold among those that an index happened to give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Distances = NDArray[np.int32]
+Numbers = NDArray[np.int64]
+
+_AT_ONCE = 64  # queries of which all items up to the last distance are looked for together
+
+
+class Found(NamedTuple):
+    """Answers to one query, in order.
+
+    Attributes:
+        distances: ``(n,)``, in bits or parts of one.
+        rows: ``(n,)`` rows of the store.
+        unlikeness: ``(n,)`` the asymmetric distance to the query's logits; zeros where none are given.
+        same: ``(n,)`` whether it is the query's own picture; those are the first.
+        tied: ``(n,)`` how many items are as far away as this one, itself included, whether they are answers or not;
+            of the query's own picture: how many of those.
+    """
+
+    distances: Distances
+    rows: Numbers
+    unlikeness: Distances
+    same: NDArray[np.bool_]
+    tied: Numbers
+
+    def part(self, places: Numbers) -> Found:
+        """Some of the answers."""
+        return Found(*(values[places] for values in self))
+
+
+class Near(NamedTuple):
+    """Some items: distances and rows."""
+
+    distances: Distances
+    rows: Numbers
+
+    def part(self, kept: NDArray[np.bool_]) -> Near:
+        """Those that are kept."""
+        return Near(self.distances[kept], self.rows[kept])
+
+
+Nearest = Callable[[Numbers, int | None, int | None], list[Near]]
+"""``nearest(queries, k, radius)``: the items nearest to some queries, in (distance, row) order."""
+
+
+class Query(NamedTuple):
+    """What is known of a query beside its code.
+
+    Attributes:
+        same: items that are its own picture, in any order.
+        unlikeness: of items, by their rows, the less the better among equally distant ones; ``None`` where nothing
+            tells them apart.
+        without: the row of an item that is no answer; -1 for none.
+    """
+
+    same: Near = Near(np.empty(0, np.int32), np.empty(0, np.int64))
+    unlikeness: Callable[[Numbers], Distances] | None = None
+    without: int = -1
+
+
+def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: int | None) -> list[Found]:
+    """The answers to every query.
+
+    Args:
+        nearest: finds the nearest items, in (distance, row) order.
+        queries: what is known of each.
+        k: at most so many answers to each.
+        radius: none farther away.
+    """
+    every = np.arange(len(queries))
+    if radius is not None:
+        queries = [q._replace(same=q.same.part(q.same.distances <= radius)) for q in queries]
+    if k is None:
+        found = nearest(every, None, radius)
+    else:
+        # So many may be no answers; one more shows whether all items as far away as the last are there.
+        ahead = max((min(len(q.same.rows), k) + (q.without >= 0) for q in queries), default=0)
+        found = nearest(every, k + ahead + 1, radius)
+        last = np.array([_last(q, near, k) for q, near in zip(queries, found, strict=True)], np.int64)
+        for reach in np.unique(last[last >= 0]).tolist():
+            alike = np.flatnonzero(last == reach)
+            for start in range(0, len(alike), _AT_ONCE):
+                some = alike[start : start + _AT_ONCE]
+                for place, near in zip(some.tolist(), nearest(some, None, reach), strict=True):
+                    found[place] = near
+    return [_in_order(q, near, k) for q, near in zip(queries, found, strict=True)]
+
+
+def _others(query: Query, near: Near) -> Near:
+    """What an index found, without the query's own picture and without what is no answer."""
+    kept = near.rows != query.without
+    if len(query.same.rows):
+        kept &= ~np.isin(near.rows, query.same.rows)
+    return near.part(kept)
+
+
+def _last(query: Query, near: Near, k: int) -> int:
+    """The distance of the last answer where an index may have left out items as far away; else -1."""
+    distances, more = _others(query, near).distances, k - len(query.same.rows)
+    if more <= 0 or len(distances) <= more or distances[more] > distances[more - 1]:
+        return -1
+    return int(distances[more])
+
+
+def _in_order(query: Query, near: Near, k: int | None) -> Found:
+    """The answers to one query, out of what an index found: all items as near as the last of them, at least."""
+    others, same = _others(query, near), query.same.part(query.same.rows != query.without)
+    first = _best(same, np.sort(same.distances), query, k)
+    there = np.sort(np.concatenate([same.distances, others.distances]))
+    rest = _best(others, there, query, None if k is None else k - len(first.rows))
+    found = Found(*(np.concatenate(pair) for pair in zip(first, rest, strict=True)))
+    return found._replace(same=np.arange(len(found.rows)) < len(first.rows))
+
+
+def _best(near: Near, there: Distances, query: Query, k: int | None) -> Found:
+    """The ``k`` best of some items; ``there``: the distances of all that count as tied with them, ascending."""
+    unlikeness = np.zeros(len(near.rows), np.int32) if query.unlikeness is None else query.unlikeness(near.rows)
+    order = np.lexsort((near.rows, unlikeness, near.distances))[:k]
+    distances = near.distances[order]
+    tied = np.searchsorted(there, distances, "right") - np.searchsorted(there, distances)
+    return Found(distances, near.rows[order], unlikeness[order], np.zeros(len(order), np.bool_), tied)
