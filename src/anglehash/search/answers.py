@@ -82,6 +82,13 @@ class Ask(NamedTuple):
     pictures: Sequence[Picture] = ()
     without: Sequence[str | None] = ()
 
+    def key(self, asked: Asked, model_id: str) -> str:
+        """What stands for this search, of one query, in its cursors."""
+        query = [None if part is None else part.tobytes().hex() for part in asked]
+        pictures = [[key.hex() for key in picture] for picture in self.pictures]
+        options = self.asymmetric, self.radius, self.where.facts()
+        return search_key(query, pictures, list(self.without), *options, model_id)
+
 
 Queries = Codes | NDArray[np.floating]
 """Packed codes ``(q, ceil(bits / 8))``, or logits ``(q, bits)`` of a real type."""
@@ -111,14 +118,8 @@ def page(view: View, query: Queries, ask: Ask, cursor: str | None) -> Page:
         ConfigError: the cursor is of another search, or none.
         PurgedError: an item is gone for good since this generation.
     """
-    size, asked = check_k(ask.k or 0), asked_of(query, view.bits)
-    if len(asked.codes) != 1:
-        raise DataError(f"a page has the answers to one query, got {len(asked.codes)}: use search for several")
-    said = [None if part is None else part.tobytes().hex() for part in asked]
-    keys = [[key.hex() for key in picture] for picture in ask.pictures]
-    key = search_key(
-        *said, keys, ask.without, ask.asymmetric, ask.radius, ask.where.facts(), view.snapshot.state.model
-    )
+    size, asked = check_k(ask.k or 0), check_one(asked_of(query, view.bits))
+    key = ask.key(asked, view.snapshot.state.model)
     shown = window(lambda k: _find(view, asked, ask._replace(k=k))[0], size, key, cursor)
     return Page(_hits(view, shown.found, ask, first=shown.first), shown.cursor)
 
@@ -161,7 +162,8 @@ def window(find: Callable[[int], Found], size: int, key: str, cursor: str | None
     shown, first = found.part(new[:size]), after.rank + 1
     if len(new) <= size:
         return Window(shown, first, None)
-    return Window(shown, first, str(Cursor(key, *(int(n[-1]) for n in _place(shown)), after.rank + size)))
+    last = Cursor._make((key, *(int(numbers[-1]) for numbers in _place(shown)), after.rank + size))
+    return Window(shown, first, str(last))
 
 
 def _place(found: Found) -> tuple[NDArray[Any], ...]:
@@ -198,6 +200,19 @@ def asked_of(queries: Queries, bits: int) -> Asked:
     return Asked(check_codes(given, bits), None)
 
 
+def check_one(asked: Asked) -> Asked:
+    """The same, if it is one query.
+
+    Raises:
+        DataError: it is not.
+    """
+    if len(asked.codes) != 1:
+        raise DataError(
+            f"a page has the answers to one query, got {len(asked.codes)}: use search for several"
+        )
+    return asked
+
+
 def _find(view: View, asked: Asked, ask: Ask) -> list[Found]:
     """The answers to every query."""
     if ask.k is None and ask.radius is None:
@@ -213,13 +228,13 @@ def _find(view: View, asked: Asked, ask: Ask) -> list[Found]:
 
 def _queries(view: View, asked: Asked, ask: Ask) -> list[Query]:
     """What is known of each query beside its code."""
-    count = len(asked.codes)
-    for name, given in (("pictures", ask.pictures), ("items to leave out", ask.without)):
-        if len(given) not in (0, count):
-            raise DataError(f"{count} queries have as many {name}, got {len(given)}")
-    queries = [Query()] * count
+    check_counts(len(asked.codes), ask)
+    queries = [Query()] * len(asked.codes)
     if asked.weights is not None and not ask.asymmetric:
-        queries = [q._replace(unlikeness=_unlikeness(view, own)) for q, own in zip(queries, asked.weights, strict=True)]
+        queries = [
+            q._replace(unlikeness=_unlikeness(view, own))
+            for q, own in zip(queries, asked.weights, strict=True)
+        ]
     for place, picture in enumerate(ask.pictures):
         rows = view.same(picture, ask.where)
         if len(rows):
@@ -233,6 +248,17 @@ def _queries(view: View, asked: Asked, ask: Ask) -> list[Query]:
         if name is not None:
             queries[place] = queries[place]._replace(without=view.named(name)[1].row)
     return queries
+
+
+def check_counts(count: int, ask: Ask) -> None:
+    """Refuse pictures and items to leave out that are neither none nor one for each query.
+
+    Raises:
+        DataError: they are.
+    """
+    for name, given in (("pictures", ask.pictures), ("items to leave out", ask.without)):
+        if len(given) not in (0, count):
+            raise DataError(f"give none or as many {name} as queries: {count} queries, got {len(given)}")
 
 
 def _unlikeness(view: View, weights: Weights) -> Callable[[Numbers], NDArray[np.int32]]:
@@ -254,7 +280,9 @@ def _nearest(view: View, asked: Asked, ask: Ask) -> Iterator[Nearest]:
             codes = asked.codes[some]
             if radius is None:
                 distances, found = built.index.search(codes, k or 0, within=within)
-                return [Near(d, built.rows[f].astype(np.int64)) for d, f in zip(distances, found, strict=True)]
+                return [
+                    Near(d, built.rows[f].astype(np.int64)) for d, f in zip(distances, found, strict=True)
+                ]
             lims, near, found = built.index.search_radius(codes, radius, k=k, within=within)
             rows = built.rows[found].astype(np.int64)
             return [Near(near[a:b], rows[a:b]) for a, b in pairwise(lims)]

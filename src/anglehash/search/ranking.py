@@ -46,7 +46,7 @@ class Found(NamedTuple):
 
     def part(self, places: Numbers) -> Found:
         """Some of the answers."""
-        return Found(*(values[places] for values in self))
+        return Found._make(values[places] for values in self)
 
 
 class Near(NamedTuple):
@@ -104,7 +104,7 @@ def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: in
                 some = alike[start : start + _AT_ONCE]
                 for place, near in zip(some.tolist(), nearest(some, None, reach), strict=True):
                     found[place] = near
-    return [_in_order(q, near, k) for q, near in zip(queries, found, strict=True)]
+    return [in_order(q, near, k) for q, near in zip(queries, found, strict=True)]
 
 
 def _others(query: Query, near: Near) -> Near:
@@ -123,19 +123,21 @@ def _last(query: Query, near: Near, k: int) -> int:
     return int(distances[more])
 
 
-def _in_order(query: Query, near: Near, k: int | None) -> Found:
+def in_order(query: Query, near: Near, k: int | None) -> Found:
     """The answers to one query, out of what an index found: all items as near as the last of them, at least."""
     others, same = _others(query, near), query.same.part(query.same.rows != query.without)
     first = _best(same, np.sort(same.distances), query, k)
     there = np.sort(np.concatenate([same.distances, others.distances]))
     rest = _best(others, there, query, None if k is None else k - len(first.rows))
-    found = Found(*(np.concatenate(pair) for pair in zip(first, rest, strict=True)))
+    found = Found._make(np.concatenate(pair) for pair in zip(first, rest, strict=True))
     return found._replace(same=np.arange(len(found.rows)) < len(first.rows))
 
 
 def _best(near: Near, there: Distances, query: Query, k: int | None) -> Found:
     """The ``k`` best of some items; ``there``: the distances of all that count as tied with them, ascending."""
-    unlikeness = np.zeros(len(near.rows), np.int32) if query.unlikeness is None else query.unlikeness(near.rows)
+    unlikeness = (
+        np.zeros(len(near.rows), np.int32) if query.unlikeness is None else query.unlikeness(near.rows)
+    )
     order = np.lexsort((near.rows, unlikeness, near.distances))[:k]
     distances = near.distances[order]
     tied = np.searchsorted(there, distances, "right") - np.searchsorted(there, distances)

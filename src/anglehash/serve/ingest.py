@@ -232,9 +232,7 @@ def pixels_of(images: ImageStore, rows: NDArray[np.int64]) -> dict[int, bytes]:
     """The key of the pixels of each of these rows; empty where an image cannot be decoded in full."""
     keys, problems = pixel_keys(images, rows, cache=cache_dir() / "keys")
     bad = {row for row, _, _ in problems}
-    return {
-        row: b"" if row in bad else key.tobytes() for row, key in zip(rows.tolist(), keys, strict=True)
-    }
+    return {row: b"" if row in bad else key.tobytes() for row, key in zip(rows.tolist(), keys, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from anglehash.data.keys import Picture
 from anglehash.errors import DataError, ModelError
 from anglehash.files import sha256_json
 from anglehash.search.store.items import Item, Stored, metadata_text, name_bytes, name_text
@@ -45,7 +46,7 @@ class Row(NamedTuple):
         key: its id as text.
         code: the packed code.
         date: when its file was changed last, in nanoseconds since 1970; 0 where that is not known.
-        tags: what it can be found by: labels and metadata.
+        tags: what it can be found by: labels, metadata, and the keys of its picture.
         doc: everything else of the item, as ASCII JSON.
         crc: crc32 over all of this but the tags, which follow from the rest.
     """
@@ -104,6 +105,15 @@ def value_tag(column: str, value: Any) -> str | None:
     return _cut(f"value/{column}={text}")
 
 
+def picture_tags(picture: Picture) -> tuple[str, ...]:
+    """The tags of a picture: items that share one of them have equal bytes, or equal pixels.
+
+    >>> picture_tags(Picture(b"", bytes(2)))
+    ('pixels=0000',)
+    """
+    return tuple(f"{name}={key.hex()}" for name, key in zip(("bytes", "pixels"), picture, strict=True) if key)
+
+
 def _cut(tag: str) -> str:
     if len(tag) <= LONGEST_TAG:
         return tag
@@ -122,6 +132,7 @@ def tags_of(item: Item) -> tuple[str, ...]:
         for value in (cell if isinstance(cell, list | tuple) else [cell])
     )
     tags = {*map(label_tag, item.labels), *(tag for tag in values if tag)}
+    tags |= set(picture_tags(Picture(item.content, item.pixels)))
     if len(tags) > MOST_TAGS:
         raise DataError(
             f"{item.id!r} has {len(tags)} labels and metadata values; an engine takes {MOST_TAGS}"
