@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from anglehash.data.keys import Picture, picture_of
+from anglehash.data.keys import picture_of
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ConfigError, ImageError
 from anglehash.search.answers import Hits
@@ -70,15 +70,15 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hit
         hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
         return hits, None
     assert question.query is not None, "the command has seen to it"
-    found, picture = encoding_of(gallery, question.query, using)
+    logits, picture = encoding_of(gallery, question.query, using).logits, picture_of(question.query)
     asymmetric = question.asymmetric
     if size is None:
         hits = gallery.search(
-            found.logits, radius=radius, engine=engine, where=where, asymmetric=asymmetric, pictures=[picture]
+            logits, radius=radius, engine=engine, where=where, asymmetric=asymmetric, pictures=[picture]
         )[0]
         return hits, None
     page = gallery.page(
-        found.logits, size, cursor=question.cursor, radius=radius, engine=engine, where=where,
+        logits, size, cursor=question.cursor, radius=radius, engine=engine, where=where,
         asymmetric=asymmetric, picture=picture,
     )  # fmt: skip
     return page.hits, page.cursor
@@ -94,8 +94,8 @@ def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
     return using.open(gallery)
 
 
-def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> tuple[Encoding, Picture]:
-    """The code of an image file and its logits, by the gallery's own model, and what says that it is the same picture.
+def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Encoding:
+    """The code of an image file, and its logits, by the gallery's own model.
 
     Raises:
         ImageError: it cannot be used; the message names it.
@@ -112,4 +112,4 @@ def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> tuple[E
     if found.problems:
         _, reason, detail = found.problems[0]
         raise ImageError(reason, f"{query}: {detail}")
-    return found, picture_of(image)
+    return found

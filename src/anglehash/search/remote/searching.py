@@ -29,8 +29,8 @@ class Search:
         same, without = list[Row](), ask.without[place] if ask.without else None
         if ask.pictures:
             same = view.answer(lambda: view.same(ask.pictures[place], ask.where))
-        codes = np.frombuffer(b"".join(row.code for row in same), np.uint8).reshape(len(same), -1)
-        distances = hamming(np.frombuffer(code, np.uint8)[None], codes)[0] if same else np.empty(0, np.int32)
+        codes = np.frombuffer(b"".join(row.code for row in same), np.uint8).reshape(-1, len(code))
+        distances = hamming(np.frombuffer(code, np.uint8)[None], codes)[0]
         near = self._near(zip(distances.tolist(), same, strict=True))
         if ask.radius is not None:
             near = near.part(near.distances <= ask.radius)
