@@ -150,8 +150,8 @@ def test_answers_are_in_the_order_that_is_promised(
     ask=asks,
 )
 def test_pages_are_one_list(gallery: Gallery, seed: int, mode: str, size: int, ask: dict[str, Any]) -> None:
-    query = np.random.default_rng(seed).normal(size=(1, BITS))
-    query = pack(query) if mode == "code" else query
+    logits = np.random.default_rng(seed).normal(size=(1, BITS))
+    query: Any = pack(logits) if mode == "code" else logits
     ask = ask | ({"asymmetric": True} if mode == "asymmetric" else {})
     whole, shown, cursor = definition(gallery, query[0], ask), list[Any](), None
     while True:
