@@ -29,8 +29,8 @@ from anglehash.serve.report.standings import Standings, by_split, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent
-OWN = ("posterior-dual", "posterior")
-"""Our own methods; the lead is that of the first of them that a result has."""
+OWN = "posterior"
+"""Our own method, whose lead over the others is told."""
 MARKED = re.compile(
     r"(?P<begin><!-- (?P<result>results/[\w-]+)(?: (?P<key>\w+))? -->)\n.*?<!-- end -->", re.DOTALL
 )
@@ -112,21 +112,20 @@ def leads(standings: Standings) -> str:
     Raises:
         DataError: no length was measured on two splits by our method and by a peer.
     """
-    ours = next((name for name in OWN if name in standings.variants), "")
-    peers = [name for name, v in standings.variants.items() if v.trained and name not in OWN]
+    peers = [name for name, v in standings.variants.items() if v.trained and name != OWN]
     found = {
-        (bits, others): leads_of(standings, ours, peers, bits, others)
+        (bits, others): leads_of(standings, OWN, peers, bits, others)
         for bits in standings.lengths
         for others in (bits, 2 * bits)
     }
     lengths = [bits for bits in standings.lengths if found[bits, bits]]
     if not lengths:
         raise DataError("no length was measured on two splits by our own method and by a peer")
-    heads = ["bits", f"{ours}, mean of the splits", "best peer", "ahead by", "best peer of twice the length"]
+    heads = ["bits", f"{OWN}, mean of the splits", "best peer", "ahead by", "best peer of twice the length"]
     columns = [[*heads, "ahead by", "least lead over a peer, in standard errors"]]
     for bits in lengths:
         least = min(lead.gap / max(lead.error, 1e-9) for lead in found[bits, bits])
-        own = digits(mean(maps_of(standings, ours, bits).values()))
+        own = digits(mean(maps_of(standings, OWN, bits).values()))
         equal, twice = (over_the_best(found[bits, others]) for others in (bits, 2 * bits))
         columns.append([str(bits), own, *equal, *twice, f"{least:.1f}"])
     return markdown(list(zip(*columns, strict=True)))

@@ -427,7 +427,7 @@ def test_a_report_is_replaced_with_force(photos: Path, trained: Path, tmp_path: 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[loss]\nflatnes = 1", "did you mean 'flatness'"),
+        ("[loss]\ngama = 1", "did you mean 'gamma'"),
         ("size = 12.5", "whole number"),
         ("epoch = 3", "'epochs'"),
     ],

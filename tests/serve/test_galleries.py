@@ -422,14 +422,14 @@ def test_the_picture_itself_comes_first(gallery: Path, photos: Path, tmp_path: P
         image.save(resaved)
     for query in (copy, resaved):
         found = first(query)
-        assert (found["id"], found["distance"], found["same_picture"]) == ("dog/3.png", 0, True)
+        assert (found["id"], found["same_picture"]) == ("dog/3.png", True)
         assert not first(query, "--label", "cat")["same_picture"]
     # The code may be any: the picture comes first all the same, and once.
     with open_writer(gallery) as writer:
         item = writer.items(["dog/3.png"])["dog/3.png"].item
         writer.commit(Changes([item._replace(code=bytes(255 - byte for byte in item.code))]))
     found = first(resaved)
-    assert (found["id"], found["distance"], found["same_picture"]) == ("dog/3.png", 16, True)
+    assert (found["id"], found["distance"] > 8, found["same_picture"]) == ("dog/3.png", True, True)
     page = anglehash("search", gallery, copy, "-k", 5, "--json").json
     more = anglehash("search", gallery, copy, "-k", 20, "--cursor", page["cursor"], "--json").json
     assert sorted(hit["id"] for hit in page["results"] + more["results"]) == sorted(images_of(photos))

@@ -213,7 +213,7 @@ def test_46_the_name_of_a_query_means_nothing(client: Client, photos: Path, name
     data = (photos / "cat" / "02.jpg").read_bytes()
     answer = client.image(data, name, k="1")
     if len(name) < 1000:
-        assert answer.json["results"][0]["distance"] == 0
+        assert answer.json == client.image(data, k="1").json
     else:
         assert answer.status == 400  # a header is at most 4 KiB
 

@@ -70,7 +70,7 @@ def test_images_are_added_found_and_removed(own: Path, keys: Keys) -> None:
         assert (item["labels"], item["metadata"]) == (["new", "red"], {"name": "caf\udce9.jpg"})
         assert client.get(item["thumbnail"]).status == 200
         answer = client.image(good[0], k="1").json["results"][0]
-        assert (answer["id"], answer["distance"]) == (name_of_upload(good[0]), 0) or answer["distance"] == 0
+        assert answer["distance"] == 0  # its own code; others may have the same
         assert client.send("DELETE", item["item"]).json == {"removed": 1}
         assert client.send("DELETE", item["item"]).reason == "no-item"
         assert client.get(item["item"]).reason == "no-item"
