@@ -55,8 +55,8 @@ class Near(NamedTuple):
     distances: Distances
     rows: Numbers
 
-    def part(self, kept: NDArray[np.bool_]) -> Near:
-        """Those that are kept."""
+    def part(self, kept: NDArray[np.bool_] | Numbers) -> Near:
+        """Some of them, by a mask or by their places."""
         return Near(self.distances[kept], self.rows[kept])
 
 
@@ -78,6 +78,15 @@ class Query(NamedTuple):
     unlikeness: Callable[[Numbers], Distances] | None = None
     without: int = -1
 
+    def within(self, radius: int | None) -> Query:
+        """The same, where its own picture counts only if it may be an answer at all."""
+        if not len(self.same.rows):
+            return self
+        kept = self.same.rows != self.without
+        if radius is not None:
+            kept &= self.same.distances <= radius
+        return self._replace(same=self.same.part(kept))
+
 
 def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: int | None) -> list[Found]:
     """The answers to every query.
@@ -89,8 +98,7 @@ def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: in
         radius: none farther away.
     """
     every = np.arange(len(queries))
-    if radius is not None:
-        queries = [q._replace(same=q.same.part(q.same.distances <= radius)) for q in queries]
+    queries = [query.within(radius) for query in queries]
     if k is None:
         found = nearest(every, None, radius)
     else:
@@ -109,10 +117,9 @@ def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: in
 
 def _others(query: Query, near: Near) -> Near:
     """What an index found, without the query's own picture and without what is no answer."""
-    kept = near.rows != query.without
     if len(query.same.rows):
-        kept &= ~np.isin(near.rows, query.same.rows)
-    return near.part(kept)
+        near = near.part(~np.isin(near.rows, query.same.rows))
+    return near if query.without < 0 else near.part(near.rows != query.without)
 
 
 def _last(query: Query, near: Near, k: int) -> int:
@@ -125,8 +132,11 @@ def _last(query: Query, near: Near, k: int) -> int:
 
 def in_order(query: Query, near: Near, k: int | None) -> Found:
     """The answers to one query, out of what an index found: all items as near as the last of them, at least."""
-    others, same = _others(query, near), query.same.part(query.same.rows != query.without)
-    first = _best(same, np.sort(same.distances), query, k)
+    others, same = _others(query, near), query.same
+    if not len(same.rows):
+        return _best(others, others.distances, query, k)
+    same = same.part(np.lexsort((same.rows, same.distances)))
+    first = _best(same, same.distances, query, k)
     there = np.sort(np.concatenate([same.distances, others.distances]))
     rest = _best(others, there, query, None if k is None else k - len(first.rows))
     found = Found._make(np.concatenate(pair) for pair in zip(first, rest, strict=True))
@@ -134,11 +144,12 @@ def in_order(query: Query, near: Near, k: int | None) -> Found:
 
 
 def _best(near: Near, there: Distances, query: Query, k: int | None) -> Found:
-    """The ``k`` best of some items; ``there``: the distances of all that count as tied with them, ascending."""
-    unlikeness = (
-        np.zeros(len(near.rows), np.int32) if query.unlikeness is None else query.unlikeness(near.rows)
-    )
-    order = np.lexsort((near.rows, unlikeness, near.distances))[:k]
+    """The ``k`` best of some items in (distance, row) order; ``there``: the distances of all that count as tied."""
+    if query.unlikeness is None or not len(near.rows):
+        unlikeness, order = np.zeros(len(near.rows), np.int32), np.arange(len(near.rows))[:k]
+    else:
+        unlikeness = query.unlikeness(near.rows)
+        order = np.lexsort((near.rows, unlikeness, near.distances))[:k]
     distances = near.distances[order]
     tied = np.searchsorted(there, distances, "right") - np.searchsorted(there, distances)
     return Found(distances, near.rows[order], unlikeness[order], np.zeros(len(order), np.bool_), tied)

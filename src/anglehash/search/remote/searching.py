@@ -32,12 +32,10 @@ class Search:
         codes = np.frombuffer(b"".join(row.code for row in same), np.uint8).reshape(-1, len(code))
         distances = hamming(np.frombuffer(code, np.uint8)[None], codes)[0]
         near = self._near(zip(distances.tolist(), same, strict=True))
-        if ask.radius is not None:
-            near = near.part(near.distances <= ask.radius)
         left_out = -1
         if without is not None:
             left_out = next((row.row for row in view.answer(lambda: list(view.named([key_of(without)])))), -1)
-        self._query = Query(near, without=left_out)
+        self._query = Query(near, without=left_out).within(ask.radius)
 
     def find(self, k: int | None) -> Found:
         """The ``k`` best answers."""
