@@ -102,7 +102,7 @@ def named(gallery: Gallery, ask: dict[str, Any]) -> dict[str, Any]:
     return ask | {"without": [*known * 5, *gallery.ids][ask["without"]]}
 
 
-def told(hits: Hits) -> list[tuple[str, float, bool]]:
+def shown_of(hits: Hits) -> list[tuple[str, float, bool]]:
     return [(hit.id, hit.distance, hit.same_picture) for hit in hits]
 
 
@@ -140,13 +140,13 @@ def test_answers_are_in_the_order_that_is_promised(
     for place, hits in enumerate(gallery.search(queries, k, **several)):
         own = ask | ({"without": None} if place == 1 else {})
         whole = definition(gallery, queries[place], own)
-        assert told(hits) == whole[:k]
+        assert shown_of(hits) == whole[:k]
         assert [hit.rank for hit in hits] == list(range(1, len(hits) + 1))
         assert hits.tied_at_last == tied(whole, len(hits))
     if "radius" in ask:
         hits = gallery.search(queries, **several)[0]
         whole = definition(gallery, queries[0], ask)
-        assert told(hits) == whole
+        assert shown_of(hits) == whole
         assert hits.tied_at_last == tied(whole, len(whole))
 
 
@@ -164,7 +164,7 @@ def test_pages_are_one_list(gallery: Gallery, seed: int, mode: str, size: int, a
     whole, shown, cursor = definition(gallery, query[0], ask), list[Any](), None
     while True:
         page = gallery.page(query, size, cursor=cursor, **ask)
-        shown += told(page.hits)
+        shown += shown_of(page.hits)
         assert page.hits.tied_at_last == tied(whole, len(shown))
         if page.cursor is None:
             break
@@ -203,17 +203,17 @@ def test_items_that_come_and_go_between_pages(tmp_path: Path) -> None:
     assert gallery.refresh()
     logits = np.array([[-1.0, -2, -3, -3, -3, -3, -3, -3]])
     first = gallery.page(logits, 1, picture=picture)
-    assert told(first.hits) == [("2", 1, True)]
+    assert shown_of(first.hits) == [("2", 1, True)]
     with open_writer(gallery.path) as writer:
         writer.commit(Changes([Item("4", b"\xc0"), Item("5", b"\x00", content=picture.content)], ["3"]))
     assert gallery.refresh()
     rest = gallery.page(logits, 9, picture=picture, cursor=first.cursor)
-    assert told(rest.hits) == [("0", 0, False), ("1", 1, False), ("4", 2, False)]
-    assert told(gallery.page(logits, 2, picture=picture).hits) == [("5", 0, True), ("2", 1, True)]
+    assert shown_of(rest.hits) == [("0", 0, False), ("1", 1, False), ("4", 2, False)]
+    assert shown_of(gallery.page(logits, 2, picture=picture).hits) == [("5", 0, True), ("2", 1, True)]
     with open_writer(gallery.path) as writer:
         writer.commit(Changes(remove=["5", "2"]))
     assert gallery.refresh()
-    assert told(gallery.page(logits, 2, picture=picture).hits) == [("0", 0, False), ("1", 1, False)]
+    assert shown_of(gallery.page(logits, 2, picture=picture).hits) == [("0", 0, False), ("1", 1, False)]
 
 
 def test_a_gallery_made_from_codes_knows_no_pictures(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_a_gallery_made_from_codes_knows_no_pictures(tmp_path: Path) -> None:
         model_id="m",
     )
     hits = gallery.search(np.zeros((1, 1), np.uint8), 2, pictures=[Picture(b"x" * 32, b"y" * 32)])[0]
-    assert told(hits) == [("a", 0, False), ("b", 0, False)]
+    assert shown_of(hits) == [("a", 0, False), ("b", 0, False)]
     assert hits.tied_at_last == 2
     assert gallery.search(np.zeros((1, 1), np.uint8), 2, where=Filter(labels=("c",)))[0].tied_at_last == 0
 

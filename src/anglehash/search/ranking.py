@@ -14,8 +14,8 @@ answers, all of them are looked at, or the third rule would only hold among thos
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -139,7 +139,8 @@ def in_order(query: Query, near: Near, k: int | None) -> Found:
     first = _best(same, same.distances, query, k)
     there = np.sort(np.concatenate([same.distances, others.distances]))
     rest = _best(others, there, query, None if k is None else k - len(first.rows))
-    found = Found._make(np.concatenate(pair) for pair in zip(first, rest, strict=True))
+    both: Iterable[Any] = zip(first, rest, strict=True)
+    found = Found._make(map(np.concatenate, both))
     return found._replace(same=np.arange(len(found.rows)) < len(first.rows))
 
 
