@@ -17,7 +17,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from anglehash import Hasher
 from anglehash.codes import hamming, pack
-from anglehash.errors import CodeMismatchError, ConfigError
+from anglehash.errors import ConfigError
 from anglehash.search.export import export_codes
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.opening import open_any
@@ -62,8 +62,10 @@ def test_real_valued_queries_are_of_galleries_in_folders(
     logits: Any = np.ones((1, gallery.bits), dtype=np.float32)
     with open_any(target) as opened:
         for ask in (opened.search, opened.page):
-            with pytest.raises(CodeMismatchError, match="kept by an engine, which compares codes alone"):
-                ask(logits, 1)
+            with pytest.raises(ConfigError, match="kept by an engine, which compares codes alone"):
+                ask(logits, 1, asymmetric=True)
+        expected = [hit.id for hit in opened.search(pack(logits), 5)[0]]
+        assert [hit.id for hit in opened.search(logits, 5)[0]] == expected
     (tmp_path / "q.png").write_bytes(b"")
     found = CliRunner().invoke(cli, ["search", target, str(tmp_path / "q.png"), "--asymmetric"])
     assert found.exit_code == 1

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from anglehash.data.keys import Picture
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
 from anglehash.search.filters import Condition, Filter, nanoseconds
 from anglehash.search.gallery import Gallery
@@ -132,6 +133,38 @@ def test_filters_come_before_the_top_k(tmp_path: Path, target: str) -> None:
                 if cursor is None:
                     break
             assert hits == here.search(query, 300, where=where)[0]
+
+
+def test_the_same_picture_comes_first(tmp_path: Path, target: str) -> None:
+    """By bytes and by pixels, with filters that an engine can look for and others, and page by page."""
+    keys = (b"", b"x" * 32, b"y" * 32)
+    made = [
+        item._replace(content=keys[i % 40 == 7], pixels=keys[2 * (i % 50 == 9)])
+        for i, item in enumerate(items(300, 12))
+    ]
+    here = local(tmp_path / "g", made, 12)
+    push(here.path, Target.parse(target))
+    picture, query = Picture(*keys[1:]), here.codes[3:4]
+    with RemoteGallery.open(target) as there:
+        assert [one.item for one in there] == made
+        for where in (Filter(), *FILTERS):
+            for k, radius in ((3, None), (20, None), (None, 4)):
+                expected = here.search(query, k, radius=radius, where=where, pictures=[picture])
+                assert there.search(query, k, radius=radius, where=where, pictures=[picture]) == expected, (
+                    where
+                )
+        whole = here.search(query, 300, pictures=[picture], without=[made[7].id])[0]
+        assert sum(hit.same_picture for hit in whole) == 13  # 8 by bytes and 6 by pixels, without one
+        cursor, hits = None, list[Any]()
+        while True:
+            page = there.page(query, 11, cursor=cursor, picture=picture, without=made[7].id)
+            hits, cursor = hits + page.hits, page.cursor
+            if cursor is None:
+                break
+        assert hits == whole
+        assert page.hits.tied_at_last is None  # an engine does not count them
+        assert there.similar(made[9].id, 9) == here.similar(made[9].id, 9)
+        assert there.similar(made[9].id, 9)[0].same_picture
 
 
 def test_create_add_replace_remove(target: str) -> None:

@@ -112,10 +112,10 @@ def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pyte
             writer.commit(Changes(fresh, gone))
         assert reader.refresh()
         now = Gallery.open(tmp_path / "g")
-        for options in ({}, {"where": where}):
+        for chosen in (None, where):
             for k, radius in ((9, None), (None, 3)):
-                found = reader.search(queries, k, radius=radius, engine=engine, **options)
-                assert found == now.search(queries, k, radius=radius, engine="exact", **options)
+                found = reader.search(queries, k, radius=radius, engine=engine, where=chosen)
+                assert found == now.search(queries, k, radius=radius, engine="exact", where=chosen)
         now.close()
 
 
@@ -187,7 +187,7 @@ def test_refresh_sees_that_another_gallery_took_its_place(tmp_path: Path) -> Non
 def test_pages_join_to_the_whole(gallery: Gallery, size: int, radius: int | None, which: int) -> None:
     where = FILTERS[which][0] if which < len(FILTERS) else None
     query = gallery.codes[3:4]
-    cursor, joined = None, []
+    cursor, joined = None, list[Any]()
     while True:
         page = gallery.page(query, size, cursor=cursor, radius=radius, where=where)
         joined += page.hits

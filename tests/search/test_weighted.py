@@ -72,7 +72,7 @@ def gallery(tmp_path: Path) -> Gallery:
 
 
 def test_a_gallery_is_asked_with_logits(gallery: Gallery) -> None:
-    for row, hits in zip(DISTANCES, gallery.search(LOGITS, 9), strict=True):
+    for row, hits in zip(DISTANCES, gallery.search(LOGITS, 9, asymmetric=True), strict=True):
         order = np.argsort(row, kind="stable")[:9]
         assert [hit.id for hit in hits] == [f"{i:03}.jpg" for i in order]
         assert [hit.distance for hit in hits] == pytest.approx(row[order] / SURE)
@@ -80,38 +80,40 @@ def test_a_gallery_is_asked_with_logits(gallery: Gallery) -> None:
 
 
 def test_filters_and_radius_come_first(gallery: Gallery) -> None:
-    odd = gallery.search(LOGITS[:1], 5, where=Filter(labels=("odd",)))[0]
+    odd = gallery.search(LOGITS[:1], 5, asymmetric=True, where=Filter(labels=("odd",)))[0]
     order = [i for i in np.argsort(DISTANCES[0], kind="stable") if i % 2][:5]
     assert [hit.id for hit in odd] == [f"{i:03}.jpg" for i in order]
-    near = gallery.search(LOGITS[:1], radius=4)[0]
+    near = gallery.search(LOGITS[:1], radius=4, asymmetric=True)[0]
     assert 0 < len(near) == (DISTANCES[0] <= 4 * SURE).sum()
 
 
 def test_pages_go_on(gallery: Gallery) -> None:
-    whole = [hit.id for hit in gallery.search(LOGITS[:1], 120)[0]]
+    whole = [hit.id for hit in gallery.search(LOGITS[:1], 120, asymmetric=True)[0]]
     shown, cursor = [], None
     for _ in range(5):
-        page = gallery.page(LOGITS[:1], 27, cursor=cursor)
+        page = gallery.page(LOGITS[:1], 27, cursor=cursor, asymmetric=True)
         shown += [(hit.rank, hit.id) for hit in page.hits]
         cursor = page.cursor
     assert cursor is None
     assert shown == list(enumerate(whole, start=1))
-    first = gallery.page(LOGITS[:1], 5).cursor
+    first = gallery.page(LOGITS[:1], 5, asymmetric=True).cursor
     with pytest.raises(ConfigError, match="another search"):
         gallery.page(pack(LOGITS[:1]), 5, cursor=first)
 
 
 def test_removed_items_are_not_found_and_added_ones_are(gallery: Gallery) -> None:
-    best = gallery.search(LOGITS[:1], 1)[0][0]
+    best = gallery.search(LOGITS[:1], 1, asymmetric=True)[0][0]
     with open_writer(gallery.path) as writer:
         writer.commit(Changes(remove=[best.id]))
     assert gallery.refresh()
     order = np.argsort(DISTANCES[0], kind="stable")
-    assert [hit.id for hit in gallery.search(LOGITS[:1], 3)[0]] == [f"{i:03}.jpg" for i in order[1:4]]
+    assert [hit.id for hit in gallery.search(LOGITS[:1], 3, asymmetric=True)[0]] == [
+        f"{i:03}.jpg" for i in order[1:4]
+    ]
     with open_writer(gallery.path) as writer:
         writer.commit(Changes(add=[Item("own.jpg", pack(LOGITS[:1]).tobytes(), ())]))
     assert gallery.refresh()
-    assert gallery.search(LOGITS[:1], 1)[0][0]._replace(code=b"") == Hit(1, "own.jpg", 0, ())
+    assert gallery.search(LOGITS[:1], 1, asymmetric=True)[0][0]._replace(code=b"") == Hit(1, "own.jpg", 0, ())
 
 
 def test_bad_queries_are_refused(gallery: Gallery) -> None:

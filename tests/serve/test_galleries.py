@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anglehash.data.keys import picture_of
 from anglehash.errors import ConfigError
 from anglehash.learn.hasher import Hasher
 from anglehash.learn.model import Model
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.opening import open_writer
+from anglehash.search.store.writer import Changes
 from anglehash.serve import galleries, ingest, reindexing
 from anglehash.serve.cli import cli
 from anglehash.serve.galleries import largest_batch
@@ -406,6 +408,55 @@ def test_memory_bounds_the_batch(photos: Path, gallery: Path, anglehash: Any) ->
     assert anglehash("add", gallery, photos, "--memory", "much").code == 2
 
 
+def test_the_picture_itself_comes_first(gallery: Path, photos: Path, tmp_path: Path, anglehash: Any) -> None:
+    """By bytes under another name, and by pixels in another format; an item that went or changed is not it."""
+
+    def first(query: Path, *options: object) -> dict[str, Any]:
+        done = anglehash("search", gallery, query, "-k", 3, *options, "--json").json
+        assert not any(hit["same_picture"] for hit in done["results"][1:])
+        return dict(done["results"][0])
+
+    copy, resaved = tmp_path / "copy", tmp_path / "other.bmp"
+    copy.write_bytes((photos / "dog" / "3.png").read_bytes())
+    with Image.open(copy) as image:
+        image.save(resaved)
+    for query in (copy, resaved):
+        found = first(query)
+        assert (found["id"], found["same_picture"]) == ("dog/3.png", True)
+        assert not first(query, "--label", "cat")["same_picture"]
+    # The code may be any: the picture comes first all the same, and once.
+    with open_writer(gallery) as writer:
+        item = writer.items(["dog/3.png"])["dog/3.png"].item
+        writer.commit(Changes([item._replace(code=bytes(255 - byte for byte in item.code))]))
+    found = first(resaved)
+    assert (found["id"], found["distance"] > 8, found["same_picture"]) == ("dog/3.png", True, True)
+    page = anglehash("search", gallery, copy, "-k", 5, "--json").json
+    more = anglehash("search", gallery, copy, "-k", 20, "--cursor", page["cursor"], "--json").json
+    assert sorted(hit["id"] for hit in page["results"] + more["results"]) == sorted(images_of(photos))
+    assert [hit["same_picture"] for hit in page["results"] + more["results"]] == [True, *[False] * 15]
+    text = anglehash("search", gallery, copy, "-k", 3).out.splitlines()
+    assert ["same picture" in line for line in text[:4]] == [False, True, False, False]
+    # A moved file keeps its keys; one that is written over loses them.
+    (photos / "dog" / "3.png").rename(photos / "cat" / "moved.png")
+    assert anglehash("sync", gallery, photos, "--json").json["renamed"] == 1
+    assert first(resaved)["id"] == "cat/moved.png"
+    write_image(photos / "cat" / "moved.png", 9)
+    assert anglehash("add", gallery, photos, "--json").json["replaced"] == 1
+    assert not first(resaved)["same_picture"]
+    assert anglehash("remove", gallery, "dog/4.png").code == 0
+    assert not first(photos / "dog" / "4.png")["same_picture"]
+
+
+def test_reindexing_keeps_the_keys_of_pictures(
+    gallery: Path, photos: Path, models: list[Path], tmp_path: Path, anglehash: Any
+) -> None:
+    with Gallery.open(gallery) as opened:
+        before = {stored.item.id: picture_of(photos / stored.item.id) for stored in opened}
+    assert anglehash("reindex", gallery, "--model", models[1]).code == 0
+    with Gallery.open(gallery) as opened:
+        assert {s.item.id: (s.item.content, s.item.pixels) for s in opened} == before
+
+
 def test_an_item_asks_with_its_own_code(gallery: Path, anglehash: Any) -> None:
     done = anglehash("search", gallery, "--like", "cat/0.png", "-k", 3, "--json").json
     with Gallery.open(gallery) as opened:
@@ -419,7 +470,7 @@ def test_a_real_valued_query(gallery: Path, photos: Path, models: list[Path], an
     done = anglehash("search", gallery, query, "-k", 16, "--asymmetric", "--json")
     with Gallery.open(gallery) as opened:
         logits = Hasher.load(models[0]).logits([str(query)])
-        expected = opened.search(logits, 16)[0]
+        expected = opened.search(logits, 16, asymmetric=True, pictures=[picture_of(query)])[0]
     assert [(hit["id"], hit["distance"]) for hit in done.json["results"]] == [
         (h.id, h.distance) for h in expected
     ]

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from io import BytesIO
 from pathlib import Path
 from threading import Event
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from anglehash.data.keys import picture_of
 from anglehash.search import subsets
 from anglehash.search.gallery import Gallery
 from anglehash.search.passing import passing
@@ -37,8 +40,14 @@ def test_a_search_by_image_finds_what_the_command_finds(
 ) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="5").json
-    expected = opened.search(encoding_of(opened, path).codes, 5)[0]
+    expected = opened.search(encoding_of(opened, path).logits, 5, pictures=[picture_of(path)])[0]
     assert found(answer) == [(hit.id, hit.distance) for hit in expected]
+    assert [result["same_picture"] for result in answer["results"]] == [
+        True,
+        True,
+        *[False] * 3,
+    ]  # 18.jpg, too
+    assert answer["tied_at_last"] == expected.tied_at_last
     assert answer["model"] == opened.model_id
     assert answer["query"] == {"code": encoding_of(opened, path).codes.tobytes().hex(), "bits": 16}
 
@@ -46,9 +55,11 @@ def test_a_search_by_image_finds_what_the_command_finds(
 def test_a_search_by_image_with_its_real_values(client: Client, opened: Gallery, photos: Path) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="40", asymmetric="true").json
-    expected = opened.search(encoding_of(opened, path).logits, 40)[0]
-    assert found(answer) == [(hit.id, hit.distance) for hit in expected]
-    assert answer["next_cursor"] is None  # a next page would be asked for with the code
+    logits = encoding_of(opened, path).logits
+    expected = opened.search(logits, 60, asymmetric=True, pictures=[picture_of(path)])[0]
+    request = {"code": answer["query"]["code"], "k": 20, "cursor": answer["next_cursor"]}
+    following = client.post("/v1/search", request).json
+    assert found(answer) + found(following) == [(hit.id, hit.distance) for hit in expected]
     plain = client.image(path.read_bytes(), k="40", asymmetric="false").json
     assert plain["results"] == client.image(path.read_bytes(), k="40").json["results"] != answer["results"]
     refused = client.image(path.read_bytes(), asymmetric="maybe")
@@ -95,7 +106,21 @@ def test_the_next_page_of_an_image_is_asked_for_with_its_code(client: Client, ph
     whole = client.image((photos / "eel" / "02.jpg").read_bytes(), k="10").json
     first = client.image((photos / "eel" / "02.jpg").read_bytes(), k="4").json
     request = {"code": first["query"]["code"], "k": 6, "cursor": first["next_cursor"]}
-    assert found(first) + found(client.post("/v1/search", request).json) == found(whole)
+    following = client.post("/v1/search", request).json
+    assert first["results"] + following["results"] == whole["results"]
+    assert following["tied_at_last"] == whole["tied_at_last"]
+    other = client.post("/v1/search", {**request, "code": "0000"})
+    assert (other.status, "belongs to another search" in other.json["detail"]) == (422, True)
+
+
+def test_the_same_pixels_in_another_file_come_first(client: Client, opened: Gallery, photos: Path) -> None:
+    pixels = Image.open(photos / "eel" / "07.jpg").convert("RGB")
+    pixels.save(file := BytesIO(), "PNG")
+    answer = client.image(file.getvalue(), k="3").json
+    assert answer["results"][0]["id"] == "eel/07.jpg"
+    assert [hit["same_picture"] for hit in answer["results"]] == [True, False, False]
+    elsewhere = client.image(file.getvalue(), k="3", filter=json.dumps({"labels": ["dog"]})).json
+    assert {(*hit["labels"], hit["same_picture"]) for hit in elsewhere["results"]} == {("dog", False)}
 
 
 def test_filters_and_distance_come_before_k(client: Client, opened: Gallery) -> None:

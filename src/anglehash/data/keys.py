@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from importlib.metadata import version
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.images import decode, pixel_key, rgb_pixels
+from anglehash.data.images import decode, pixel_key, read_file, rgb_pixels
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
 from anglehash.progress import Report, silent
@@ -25,6 +26,31 @@ from anglehash.sealed import read_sealed, write_sealed
 Keys = NDArray[np.uint8]  # (n, 32)
 
 KEY_BYTES = 32
+
+
+class Picture(NamedTuple):
+    """What says that two images are the same picture; either is enough.
+
+    Attributes:
+        content: the :func:`content_key`: equal bytes; empty where it is not known.
+        pixels: the :func:`key_of` the image: equal pixels; empty where it is not known.
+    """
+
+    content: bytes = b""
+    pixels: bytes = b""
+
+
+def picture_of(image: str | PathLike[str] | bytes | NDArray[np.uint8]) -> Picture:
+    """The keys of an image: a file, the bytes of one, or pixels.
+
+    Raises:
+        ImageError: the file cannot be read. One that cannot be decoded has no key of its pixels.
+    """
+    data = read_file(image) if isinstance(image, str | PathLike) else image
+    try:
+        return Picture(content_key(data), key_of(data))
+    except ImageError:
+        return Picture(content_key(data))
 
 
 def key_of(data: bytes | NDArray[np.uint8], *, salvage: bool = False) -> bytes:

@@ -17,11 +17,12 @@ from typing import Any, Self, TypeVar
 import numpy as np
 
 from anglehash.codes import Codes, check_bits, check_codes
+from anglehash.data.keys import Picture
 from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder
 from anglehash.manifest import is_a
 from anglehash.search import answers
-from anglehash.search.answers import Ask, Hit, Page, Queries
+from anglehash.search.answers import Ask, Hit, Hits, Page, Queries
 from anglehash.search.engines import DEFAULT, check_k
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import State
@@ -33,7 +34,7 @@ from anglehash.search.store.reader import PurgedError, load
 from anglehash.search.store.writer import Changes
 from anglehash.search.view import View
 
-__all__ = ["Gallery", "Hit", "Page"]
+__all__ = ["Gallery", "Hit", "Hits", "Page"]
 
 T = TypeVar("T")
 
@@ -248,54 +249,68 @@ class Gallery:
 
     def search(
         self,
-        codes: Queries,
+        queries: Queries,
         k: int | None = None,
         *,
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
-    ) -> list[list[Hit]]:
-        """The nearest items of every query, nearest first, equally distant ones in the gallery's order.
+        asymmetric: bool = False,
+        pictures: Sequence[Picture] = (),
+        without: Sequence[str | None] = (),
+    ) -> list[Hits]:
+        """The best answers to every query: the nearest items, in the order of :mod:`anglehash.search.ranking`.
+
+        That is: the query's own picture; then by distance; equally distant items by the distance to the query's
+        logits, where logits are given; then those that were added first.
 
         Args:
-            codes: ``(q, ceil(bits / 8))`` packed codes of the queries, or their ``(q, bits)`` float logits
-                (:meth:`anglehash.Hasher.logits`): then a bit that differs counts as much as the query is sure
-                of it (:mod:`anglehash.asymmetric`), and all codes are scanned, whatever the engine. Bits as floats of 0
-                and 1 are no logits: a 0 weighs nothing.
+            queries: ``(q, ceil(bits / 8))`` packed codes, or ``(q, bits)`` float logits
+                (:meth:`anglehash.Hasher.logits`). Bits as floats of 0 and 1 are not logits: a 0 weighs nothing.
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: a name out of :data:`anglehash.search.engines.ENGINES`.
             where: look only at items that pass this filter.
+            asymmetric: the distance is that to the logits (:mod:`anglehash.asymmetric`): a bit that differs counts as
+                much as the query is sure of it. All codes are scanned, whatever the engine.
+            pictures: the image of each query (:func:`anglehash.data.keys.picture_of`): an item with the same bytes
+                or pixels comes first. A gallery that was made from codes knows neither.
+            without: for each query the id of an item that is no answer, or ``None``.
 
         Returns:
-            A list of hits for each query.
+            A list of hits for each query, with the number of items that are as far away as the last.
 
         Raises:
-            ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, or the engine is unknown.
+            ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, the engine is unknown, or an
+                asymmetric search is given codes.
             CodeMismatchError: the queries are not ``bits`` long.
-            DataError: logits are not finite.
+            DataError: logits are not finite, there are more or fewer pictures than queries, or no item of an id.
             ModelError: an item that would have been answered is damaged.
         """
-        ask = Ask(k, radius, engine, where or Filter())
-        return self._answer(lambda view: answers.search(view, codes, ask))
+        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without)
+        return self._answer(lambda view: answers.search(view, queries, ask))
 
     def page(
         self,
-        code: Queries,
+        query: Queries,
         size: int,
         *,
         cursor: str | None = None,
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
+        asymmetric: bool = False,
+        picture: Picture | None = None,
+        without: str | None = None,
     ) -> Page:
         """Some answers to one query, and a cursor to go on from; otherwise as :meth:`search`.
 
         Raises:
             ConfigError: the cursor is of another search, or none.
         """
-        ask = Ask(check_k(size), radius, engine, where or Filter())
-        return self._answer(lambda view: answers.page(view, code, ask, cursor))
+        pictures, left_out = [picture] if picture else [], [without] if without is not None else []
+        ask = Ask(check_k(size), radius, engine, where or Filter(), asymmetric, pictures, left_out)
+        return self._answer(lambda view: answers.page(view, query, ask, cursor))
 
     def similar(
         self,
@@ -305,7 +320,7 @@ class Gallery:
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """More like an item of the gallery: the items nearest to it, itself left out.
 
         Args:
@@ -318,9 +333,12 @@ class Gallery:
         Raises:
             DataError: there is no item of this id.
         """
-        code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
-        hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
-        return answers.others(hits, name, k)
+        own = self.item(name).item
+        code = np.frombuffer(own.code, np.uint8)[None]
+        picture = Picture(own.content, own.pixels)
+        return self.search(
+            code, k, radius=radius, engine=engine, where=where, pictures=[picture], without=[name]
+        )[0]
 
     def _answer(self, ask: Callable[[View], T]) -> T:
         """An answer from one whole generation: a newer one where this has lost an item for good."""

@@ -1,7 +1,8 @@
 """Pages: the answers to one query, some at a time, by a cursor that any process can go on from.
 
-A cursor says after which (distance, row) the next page begins. It holds that and nothing else, so nothing
-is kept between pages, and where the gallery changes in between, no answer that stays comes twice.
+A cursor says after which answer the next page begins, by the place of that answer in the order of all
+(:class:`anglehash.search.ranking.Found`). It holds that and nothing else, so nothing is kept between pages, and where
+the gallery changes in between, no answer that stays comes twice.
 """
 
 from __future__ import annotations
@@ -20,13 +21,17 @@ class Cursor(NamedTuple):
 
     Attributes:
         search: what stands for the query and its filters; a cursor of another search is refused.
+        other: 0 where the last answer is the query's own picture, 1 where it is another.
         distance: of the last answer.
+        unlikeness: of the last answer.
         row: of the last answer.
         rank: of the last answer.
     """
 
     search: str
+    other: int
     distance: int
+    unlikeness: int
     row: int
     rank: int
 
@@ -49,14 +54,15 @@ class Cursor(NamedTuple):
             raw = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
             if zlib.crc32(raw[4:]) != int.from_bytes(raw[:4], "big"):
                 raise ValueError
-            name, distance, row, rank = json.loads(raw[4:])
-            if not isinstance(name, str) or not all(isinstance(n, int) for n in (distance, row, rank)):
+            name, *numbers = json.loads(raw[4:])
+            if not isinstance(name, str) or not all(isinstance(n, int) for n in numbers):
                 raise TypeError
+            cursor = cls(name, *numbers)
         except (ValueError, TypeError, RecursionError):
             raise ConfigError("this cursor was not given by a search: begin again without one") from None
         if name != search:
             raise ConfigError("this cursor belongs to another search: begin again without one")
-        return cls(name, distance, row, rank)
+        return cursor
 
 
 def search_key(*facts: object) -> str:

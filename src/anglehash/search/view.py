@@ -9,8 +9,10 @@ from pathlib import Path
 from threading import Condition, RLock
 
 import numpy as np
+from numpy.typing import NDArray
 
 from anglehash.codes import Codes, width
+from anglehash.data.keys import Picture
 from anglehash.errors import DataError
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
@@ -27,6 +29,12 @@ _KEPT_ITEMS = 100_000
 NAMED = """SELECT row FROM items WHERE id = ?1 AND died = 0
            UNION ALL SELECT row FROM items WHERE id = ?1 AND died > 0"""
 """The rows that an id has or had. Each half has an index of its own; without them all items would be looked at."""
+
+_SAME_BYTES, _SAME_PIXELS = (
+    f"SELECT row FROM items WHERE {key} != x'' AND substr({key}, 1, 8) = ? AND {key} = ?"  # noqa: S608
+    for key in ("content", "pixels")
+)
+"""The rows with these keys, of whatever generation; each is looked up in an index."""
 
 
 class Built:
@@ -146,6 +154,35 @@ class View:
     def passing(self, where: Filter) -> Subset | None:
         """The positions of the items that pass a filter; ``None`` for all."""
         return self._subsets.of(where) if where else None
+
+    def codes_of(self, rows: NDArray[np.integer]) -> Codes:
+        """The codes of these rows, ``(n, ceil(bits / 8))``."""
+        parts = self.snapshot.parts
+        codes = np.empty((len(rows), width(self.bits)), np.uint8)
+        part_of = np.searchsorted([int(part.rows[0]) for part in parts], rows, side="right") - 1
+        for number in np.unique(part_of).tolist():
+            part, own = parts[number], part_of == number
+            codes[own] = part.codes[np.searchsorted(part.rows, rows[own].astype(part.rows.dtype))]
+        return codes
+
+    def same(self, picture: Picture, where: Filter) -> NDArray[np.int64]:
+        """The rows of the items that are this picture and pass a filter: equal bytes, or equal pixels; ascending.
+
+        Galleries that were made from codes know neither.
+        """
+        database = self.snapshot.store.database
+        with self._lock, sqlite_errors(database):
+            found = [
+                row
+                for key, query in zip(picture, (_SAME_BYTES, _SAME_PIXELS), strict=True)
+                if key
+                for (row,) in self.snapshot.connection.execute(query, (key[:8], key))
+            ]
+        rows = np.intersect1d(np.array(found, self.rows.dtype), self.rows, assume_unique=False)
+        passing = self.passing(where) if len(rows) else None
+        if passing is not None:
+            rows = rows[np.isin(np.searchsorted(self.rows, rows), passing)]
+        return rows.astype(np.int64)
 
     def _within(self, built: Built, passing: Subset) -> Subset:
         """The rows of an index of these items."""

@@ -69,6 +69,16 @@ def nearest(
     return Near((keys >> SHIFT).astype(np.int32), keys & ROW)
 
 
+def distances_to(weights: Weights, codes: Codes) -> NDArray[np.int32]:
+    """The distance of one query to each of these codes, in parts of a bit, ``(n,)``."""
+    table, bytes_ = lookups(weights), np.arange(codes.shape[1])
+    found = np.empty(len(codes), np.int32)
+    for start in range(0, len(codes), BLOCK):
+        some = slice(start, start + BLOCK)
+        found[some] = table[bytes_, codes[some]].sum(axis=1)
+    return found
+
+
 def _blocks(
     parts: Sequence[Codes], within: NDArray[np.int64] | None
 ) -> Iterator[tuple[NDArray[np.int64], Codes]]:

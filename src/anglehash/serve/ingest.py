@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.keys import content_key
+from anglehash.data.keys import content_key, pixel_keys
 from anglehash.data.walk import Files
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import ImageError
@@ -181,7 +181,7 @@ def _look(
         _keep(known.item, labels, metadata, batch, done)
     elif content in given.moved and not known:
         batch.seen.append(seen)
-        batch.ready.append(item._replace(code=given.moved[content].code))
+        batch.ready.append(item._replace(code=given.moved[content].code, pixels=given.moved[content].pixels))
         done.renamed += 1
     else:
         batch.wanted.append(_Wanted(row, seen, item, known is None))
@@ -217,14 +217,22 @@ def _encode(model: Encoder, given: Given, batch: _Batch, done: Ingested) -> None
     images = Unchanged(given.images.images, {row: wanted.seen.content for row, wanted in by_row.items()})
     rows: NDArray[np.int64] = np.array(list(by_row), dtype=np.int64)
     found = model.encode(images, rows=rows, cache=cache_dir())
+    pixels = pixels_of(images, found.rows)
     for row, code in zip(found.rows.tolist(), found.codes, strict=True):
-        batch.ready.append(by_row[row].item._replace(code=code.tobytes()))
+        batch.ready.append(by_row[row].item._replace(code=code.tobytes(), pixels=pixels[row]))
         batch.seen.append(by_row[row].seen)
         done.added += by_row[row].is_new
         done.replaced += not by_row[row].is_new
     for row, reason, detail in found.problems:
         _refuse(by_row[row].seen._replace(reason=reason, detail=detail), batch, done)
     done.notes += [{"id": by_row[row].item.id, "note": note} for row, note in found.notes]
+
+
+def pixels_of(images: ImageStore, rows: NDArray[np.int64]) -> dict[int, bytes]:
+    """The key of the pixels of each of these rows; empty where an image cannot be decoded in full."""
+    keys, problems = pixel_keys(images, rows, cache=cache_dir() / "keys")
+    bad = {row for row, _, _ in problems}
+    return {row: b"" if row in bad else key.tobytes() for row, key in zip(rows.tolist(), keys, strict=True)}
 
 
 @dataclass(frozen=True, slots=True)

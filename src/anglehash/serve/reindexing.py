@@ -34,7 +34,15 @@ from anglehash.search.store.reader import load
 from anglehash.search.store.sources import Source, read_sources, write_source
 from anglehash.search.store.writer import Changes, Writer
 from anglehash.serve.encoders import open_encoder
-from anglehash.serve.ingest import LARGEST, SMALLEST, Ingested, Unchanged, file_facts, next_size
+from anglehash.serve.ingest import (
+    LARGEST,
+    SMALLEST,
+    Ingested,
+    Unchanged,
+    file_facts,
+    next_size,
+    pixels_of,
+)
 from anglehash.serve.signals import Stopping
 
 
@@ -191,9 +199,9 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
             contents[row] = content_key(images.read(row))
         except ImageError as error:
             refused[row] = (error.reason, error.detail)
-    found = model.encode(
-        Unchanged(images, contents), rows=np.array(list(contents), np.int64), cache=cache_dir()
-    )
+    unchanged = Unchanged(images, contents)
+    found = model.encode(unchanged, rows=np.array(list(contents), np.int64), cache=cache_dir())
+    pixels = pixels_of(unchanged, found.rows)
     refused |= {row: (reason, detail) for row, reason, detail in found.problems}
     codes = dict(zip(found.rows.tolist(), found.codes, strict=True))
     add, seen = [], []
@@ -203,7 +211,8 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
         content = contents.get(row, b"")
         seen.append(Seen(place.item.id, reason, detail, content, size, date))
         if row in codes:
-            add.append(place.item._replace(code=codes[row].tobytes(), content=content))
+            item = place.item._replace(code=codes[row].tobytes(), content=content, pixels=pixels[row])
+            add.append(item)
         else:
             done.problems.append(Problem(place.item.id, reason, detail))
     done.replaced += len(add)

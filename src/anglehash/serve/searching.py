@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from anglehash.data.keys import picture_of
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ConfigError, ImageError
-from anglehash.search.answers import Hit
+from anglehash.search.answers import Hits
 from anglehash.search.filters import Filter
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.opening import AnyGallery, open_any
@@ -25,7 +26,7 @@ class Question(NamedTuple):
         cursor: where an earlier answer ended.
         engine: who searches.
         where: look only at items that pass.
-        asymmetric: ask with the image's real-valued code.
+        asymmetric: compare the image's logits with the gallery's codes.
     """
 
     query: Path | None
@@ -43,8 +44,8 @@ class Question(NamedTuple):
         return 10 if self.k is None and (self.radius is None or self.cursor) else self.k
 
 
-def ask(name: str, question: Question, using: Using = OWN) -> tuple[list[Hit], str | None]:
-    """The answers, nearest first, and a cursor to the next ones.
+def ask(name: str, question: Question, using: Using = OWN) -> tuple[Hits, str | None]:
+    """The answers, best first, and a cursor to the next ones.
 
     Raises:
         ConfigError: a setting is out of range, or the cursor is of another search.
@@ -61,7 +62,7 @@ def ask(name: str, question: Question, using: Using = OWN) -> tuple[list[Hit], s
         return _answers(gallery, question, using)
 
 
-def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[list[Hit], str | None]:
+def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hits, str | None]:
     size, radius, engine, where = question.size, question.radius, question.engine, question.where
     if question.like is not None:
         if question.cursor:
@@ -69,11 +70,17 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[lis
         hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
         return hits, None
     assert question.query is not None, "the command has seen to it"
-    found = encoding_of(gallery, question.query, using)
-    codes: Any = found.logits if question.asymmetric else found.codes
+    logits, picture = encoding_of(gallery, question.query, using).logits, picture_of(question.query)
+    asymmetric = question.asymmetric
     if size is None:
-        return gallery.search(codes, radius=radius, engine=engine, where=where)[0], None
-    page = gallery.page(codes, size, cursor=question.cursor, radius=radius, engine=engine, where=where)
+        hits = gallery.search(
+            logits, radius=radius, engine=engine, where=where, asymmetric=asymmetric, pictures=[picture]
+        )[0]
+        return hits, None
+    page = gallery.page(
+        logits, size, cursor=question.cursor, radius=radius, engine=engine, where=where,
+        asymmetric=asymmetric, picture=picture,
+    )  # fmt: skip
     return page.hits, page.cursor
 
 

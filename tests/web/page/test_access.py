@@ -175,4 +175,6 @@ def test_changes_are_told_to_a_screen_reader(visit: Visit, photos: Path, client:
     assert focused(page) == "title"
     assert page.get_attribute("#to-images", "aria-current") == "page"
     assert page.locator(".face[tabindex='0']").count() == 1
-    assert page.locator(".face").first.inner_text().split() == f"{nearest['labels'][0]} {bits} away".split()
+    assert page.locator(".face").first.inner_text().split() == (
+        f"{nearest['labels'][0]} {bits} away the same picture".split()
+    )

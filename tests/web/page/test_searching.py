@@ -19,14 +19,18 @@ def distances(visit: Visit) -> list[int]:
 def test_a_dropped_image_is_answered_by_the_nearest(visit: Visit, photos: Path, client: Client) -> None:
     page = visit.go()
     visit.search_by(photos / "dog" / "03.jpg")
-    expected = client.image((photos / "dog" / "03.jpg").read_bytes(), k=str(PAGE)).json["results"]
+    answer = client.image((photos / "dog" / "03.jpg").read_bytes(), k=str(PAGE)).json
+    expected = answer["results"]
     assert distances(visit) == [result["distance"] for result in expected]
     assert page.locator(".face img").evaluate_all("all => all.map(image => image.alt)") == [
         result["id"].split("/")[-1] for result in expected
     ]
-    assert page.inner_text("#status") == (
-        f"36 images so far, {expected[0]['distance']} to {expected[-1]['distance']} bits away"
-    )
+    assert page.locator(".face").first.locator(".same").inner_text() == "the same picture"
+    assert page.locator(".same").count() == 2  # 18.jpg has the same bytes
+    far = [result["distance"] for result in expected]
+    last, shown = far[-1], far.count(far[-1])
+    ties = f"; {answer['tied_at_last']} in all are {last} bits away" if answer["tied_at_last"] > shown else ""
+    assert page.inner_text("#status") == f"36 images so far, {min(far)} to {max(far)} bits away{ties}"
     assert "03.jpg" in page.inner_text("#asked")
     share = page.locator(".bar").last.evaluate("bar => bar.style.getPropertyValue('--share')")
     assert float(share) == 1 - expected[-1]["distance"] / 16

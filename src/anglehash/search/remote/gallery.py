@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from anglehash.codes import Codes, check_codes, width
-from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
-from anglehash.search.answers import Found, Hit, Page, Queries, others, window
+from anglehash.codes import Codes, width
+from anglehash.data.keys import Picture
+from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.search.answers import (
+    Ask,
+    Asked,
+    Hits,
+    Page,
+    Queries,
+    asked_of,
+    check_counts,
+    check_one,
+    window,
+)
 from anglehash.search.engines import check_k, check_radius
 from anglehash.search.filters import Filter
-from anglehash.search.paging import search_key
-from anglehash.search.remote.engine import Engine, Entry, Near
+from anglehash.search.remote.engine import Engine, Entry
 from anglehash.search.remote.models import fetched
 from anglehash.search.remote.rows import key_of
+from anglehash.search.remote.searching import Search
 from anglehash.search.remote.target import Target
 from anglehash.search.remote.view import View
 from anglehash.search.remote.writing import RemoteWriter
@@ -189,83 +199,90 @@ class RemoteGallery:
 
     def search(
         self,
-        codes: Queries,
+        queries: Queries,
         k: int | None = None,
         *,
         radius: int | None = None,
         engine: str = "exact",
         where: Filter | None = None,
-    ) -> list[list[Hit]]:
-        """The nearest items of every query, as :meth:`anglehash.search.gallery.Gallery.search`.
+        asymmetric: bool = False,
+        pictures: Sequence[Picture] = (),
+        without: Sequence[str | None] = (),
+    ) -> list[Hits]:
+        """The best answers to every query: its own picture, then in (distance, order of adding).
+
+        Equally distant items are not ordered by likeness, and not counted: an engine compares codes alone.
+        Otherwise as :meth:`anglehash.search.gallery.Gallery.search`.
 
         Args:
-            codes: ``(q, ceil(bits / 8))`` packed codes of the queries; logits are refused.
+            queries: ``(q, ceil(bits / 8))`` packed codes, or ``(q, bits)`` float logits, of which the codes are used.
             k: at most so many for each query; without it, all within ``radius``.
             radius: none farther away than so many bits.
             engine: ``exact``, or an approximate index of the engine. A local engine's name means ``exact``,
                 since those are exact too.
             where: look only at items that pass this filter.
+            asymmetric: refused.
+            pictures: the image of each query.
+            without: for each query the id of an item that is no answer, or ``None``.
 
         Raises:
-            ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, or there is no such index.
+            ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, there is no such index, or the
+                search is asymmetric.
             CodeMismatchError: the queries are not ``bits`` long.
             ModelError: an item that would have been answered is damaged.
             RemoteError: the engine is down.
         """
         if k is None and radius is None:
             raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
-        k = None if k is None else check_k(k)
-        radius = None if radius is None else check_radius(radius, self.bits)
-        where = where or Filter()
-        return [
-            self._hits(self.view.near(code.tobytes(), k, radius, engine, where))
-            for code in self._codes(codes)
-        ]
+        k, radius = None if k is None else check_k(k), self._radius(radius)
+        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without)
+        codes = self._asked(queries, ask).codes
+        return [Search(self.view, code.tobytes(), ask, place).hits(k) for place, code in enumerate(codes)]
 
-    def _codes(self, queries: Queries) -> Codes:
+    def _radius(self, radius: int | None) -> int | None:
+        return None if radius is None else check_radius(radius, self.bits)
+
+    def _asked(self, queries: Queries, ask: Ask) -> Asked:
         """Checked queries.
 
         Raises:
-            CodeMismatchError: they are not ``bits`` long, or no codes.
+            ConfigError: the search is asymmetric.
+            CodeMismatchError: they are not ``bits`` long.
         """
-        given: NDArray[Any] = np.asarray(queries)
-        if np.issubdtype(given.dtype, np.floating):
-            raise CodeMismatchError(
-                f"{self.target} is kept by an engine, which compares codes alone: pack the logits "
-                "(anglehash.codes.pack), or pull the gallery into a folder"
+        if ask.asymmetric:
+            raise ConfigError(
+                f"{self.target} is kept by an engine, which compares codes alone: leave out asymmetric, "
+                "or pull the gallery into a folder"
             )
-        return check_codes(given, self.bits)
+        asked = asked_of(queries, self.bits)._replace(weights=None)
+        check_counts(len(asked.codes), ask)
+        return asked
 
     def page(
         self,
-        code: Queries,
+        query: Queries,
         size: int,
         *,
         cursor: str | None = None,
         radius: int | None = None,
         engine: str = "exact",
         where: Filter | None = None,
+        asymmetric: bool = False,
+        picture: Picture | None = None,
+        without: str | None = None,
     ) -> Page:
         """Some answers to one query, and a cursor to go on from.
 
         Raises:
             ConfigError: the cursor is of another search, or none.
         """
-        size, where = check_k(size), where or Filter()
-        radius = None if radius is None else check_radius(radius, self.bits)
-        query = self._codes(code)[0].tobytes()
-        key = search_key(query.hex(), radius, where.facts(), self.model_id)
-        near = dict[int, Near]()
-
-        def find(k: int) -> Found:
-            answers = self.view.near(query, k, radius, engine, where)
-            near.update((one[1].row, one) for one in answers)
-            distances, rows = ([one[0] for one in answers], [one[1].row for one in answers])
-            return Found(np.array(distances, np.int32), np.array(rows, np.int64))
-
-        shown = window(find, size, key, cursor)
-        hits = self._hits((near[row] for row in shown.found.rows.tolist()), first=shown.first)
-        return Page(hits, shown.cursor)
+        size, radius, where = check_k(size), self._radius(radius), where or Filter()
+        pictures, left_out = [picture] if picture else [], [without] if without is not None else []
+        ask = Ask(size, radius, engine, where, asymmetric, pictures, left_out)
+        asked = check_one(self._asked(query, ask))
+        search = Search(self.view, asked.codes.tobytes(), ask, 0)
+        shown = window(search.find, size, ask.key(asked, self.model_id), cursor)
+        return Page(search.hits_of(shown.found, first=shown.first), shown.cursor)
 
     def similar(
         self,
@@ -275,7 +292,7 @@ class RemoteGallery:
         radius: int | None = None,
         engine: str = "exact",
         where: Filter | None = None,
-    ) -> list[Hit]:
+    ) -> Hits:
         """More like an item of the gallery: the items nearest to it, itself left out.
 
         Args:
@@ -288,9 +305,11 @@ class RemoteGallery:
         Raises:
             DataError: there is no item of this id.
         """
-        code = np.frombuffer(self.item(name).item.code, np.uint8)[None]
-        hits = self.search(code, check_k(k) + 1, radius=radius, engine=engine, where=where)[0]
-        return others(hits, name, k)
+        own = self.item(name).item
+        code, picture = np.frombuffer(own.code, np.uint8)[None], Picture(own.content, own.pixels)
+        return self.search(
+            code, k, radius=radius, engine=engine, where=where, pictures=[picture], without=[name]
+        )[0]
 
     def change(self, changes: Changes) -> Applied:
         """Add, replace and remove items; see :meth:`~anglehash.search.remote.writing.RemoteWriter.commit`."""
@@ -316,12 +335,3 @@ class RemoteGallery:
             "created_by": self.created_by,
             "generation": self.generation,
         }
-
-    def _hits(self, found: Iterable[Near], *, first: int = 1) -> list[Hit]:
-        ranked = (
-            (rank, distance, self.view.stored(row).item) for rank, (distance, row) in enumerate(found, first)
-        )
-        return [
-            Hit(rank, item.id, distance, item.labels, item.metadata, item.code)
-            for rank, distance, item in ranked
-        ]

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from anglehash.data.keys import Picture
 from anglehash.errors import DataError, ModelError
 from anglehash.files import sha256_json
 from anglehash.search.store.items import Item, Stored, metadata_text, name_bytes, name_text
@@ -45,7 +46,7 @@ class Row(NamedTuple):
         key: its id as text.
         code: the packed code.
         date: when its file was changed last, in nanoseconds since 1970; 0 where that is not known.
-        tags: what it can be found by: labels and metadata.
+        tags: what it can be found by: labels, metadata, and the keys of its picture.
         doc: everything else of the item, as ASCII JSON.
         crc: crc32 over all of this but the tags, which follow from the rest.
     """
@@ -104,6 +105,15 @@ def value_tag(column: str, value: Any) -> str | None:
     return _cut(f"value/{column}={text}")
 
 
+def picture_tags(picture: Picture) -> tuple[str, ...]:
+    """The tags of a picture: items that share one of them have equal bytes, or equal pixels.
+
+    >>> picture_tags(Picture(b"", bytes(2)))
+    ('pixels=0000',)
+    """
+    return tuple(f"{name}={key.hex()}" for name, key in zip(("bytes", "pixels"), picture, strict=True) if key)
+
+
 def _cut(tag: str) -> str:
     if len(tag) <= LONGEST_TAG:
         return tag
@@ -122,6 +132,7 @@ def tags_of(item: Item) -> tuple[str, ...]:
         for value in (cell if isinstance(cell, list | tuple) else [cell])
     )
     tags = {*map(label_tag, item.labels), *(tag for tag in values if tag)}
+    tags |= set(picture_tags(Picture(item.content, item.pixels)))
     if len(tags) > MOST_TAGS:
         raise DataError(
             f"{item.id!r} has {len(tags)} labels and metadata values; an engine takes {MOST_TAGS}"
@@ -141,6 +152,8 @@ def row_of(item: Item, row: int) -> Row:
     }
     if item.content:
         facts["content"] = item.content.hex()
+    if item.pixels:
+        facts["pixels"] = item.pixels.hex()
     if item.source:
         facts["source"] = item.source
     doc = json.dumps(facts, separators=(",", ":"), sort_keys=True)
@@ -170,9 +183,10 @@ def stored_of(row: Row, where: object) -> Stored:
         if row.crc != crc_of(row.row, row.key, row.code, row.date, row.doc):
             raise ValueError
         facts = json.loads(row.doc)
-        content, source = bytes.fromhex(facts.get("content", "")), facts.get("source", 0)
+        content, pixels = (bytes.fromhex(facts.get(key, "")) for key in ("content", "pixels"))
         name = name_text(name_bytes(row.key.translate(_TO_NAME)))
-        item = Item(name, row.code, tuple(facts["labels"]), facts["metadata"], content, row.date, source)
+        said, source = (tuple(facts["labels"]), facts["metadata"]), facts.get("source", 0)
+        item = Item(name, row.code, *said, content, row.date, source, pixels)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ModelError(
             f"{where} is damaged: row {row.row} does not match its crc. Push the gallery again"

@@ -12,12 +12,13 @@ from typing import NamedTuple, Self, TypeVar
 import numpy as np
 
 from anglehash.codes import Codes, check_bits, width
+from anglehash.data.keys import Picture
 from anglehash.errors import ConfigError, ModelError
 from anglehash.search.engines import ENGINES, make_index
 from anglehash.search.filters import Filter
 from anglehash.search.remote.engine import Engine, Entry, Near
 from anglehash.search.remote.engines import REMOTE_ENGINES
-from anglehash.search.remote.rows import Row, in_order, stored_of
+from anglehash.search.remote.rows import Row, in_order, picture_tags, stored_of
 from anglehash.search.remote.target import Target
 from anglehash.search.remote.wanted import ALL, passes, wanted
 from anglehash.search.store.items import Stored
@@ -132,6 +133,17 @@ class View:
         """The rows of these numbers, as far as they are there, in any order."""
         for start in range(0, len(numbers), _AT_ONCE):
             yield from self.engine.numbered(self.entry.collection, numbers[start : start + _AT_ONCE])
+
+    def same(self, picture: Picture, where: Filter) -> list[Row]:
+        """The rows that are this picture and pass a filter, in order: equal bytes, or equal pixels."""
+        if not (tags := picture_tags(picture)):
+            return []
+        want = wanted(where)
+        want = want._replace(groups=(*want.groups, tags))
+        pages = self.engine.read(self.entry.collection, want, after=0, last=self.entry.last_row)
+        return [
+            row for page in pages for row in page if want.complete or passes(where, self.stored(row).item)
+        ]
 
     def stored(self, row: Row) -> Stored:
         """The item of a row, once its crc is found right."""

@@ -18,10 +18,8 @@ from anglehash.errors import DataError, ModelError
 Metadata = Mapping[str, Any]
 Record = tuple[Any, ...]
 
-COLUMNS = "row, born, date, source, id, content, labels, metadata, code, crc"
+COLUMNS = "row, born, date, source, id, content, pixels, labels, metadata, code, crc"
 """The columns of a :data:`Record`, in order."""
-
-_HEAD = struct.Struct("<4q5I")
 
 
 class Item(NamedTuple):
@@ -35,6 +33,7 @@ class Item(NamedTuple):
         content: sha256 of the image file, or nothing where none is known.
         date: when the file was changed last, in nanoseconds since 1970; 0 where that is not known.
         source: number of the source that it came from; 0 for none.
+        pixels: the key of its decoded pixels (:func:`anglehash.data.keys.key_of`), or nothing.
     """
 
     id: str
@@ -44,6 +43,7 @@ class Item(NamedTuple):
     content: bytes = b""
     date: int = 0
     source: int = 0
+    pixels: bytes = b""
 
 
 class Stored(NamedTuple):
@@ -134,21 +134,24 @@ def _metadata_of(text: str) -> Metadata:
 def record_of(item: Item, row: int, born: int) -> Record:
     """The row of an item, with its crc."""
     labels, metadata = labels_text(item.labels), metadata_text(item.metadata)
-    fields = (name_bytes(item.id), item.content, labels.encode(), metadata.encode(), item.code)
+    name = name_bytes(item.id)
+    fields = (name, item.content, item.pixels, labels.encode(), metadata.encode(), item.code)
     crc = crc_of(row, born, item.date, item.source, fields)
-    return row, born, item.date, item.source, fields[0], item.content, labels, metadata, item.code, crc
+    facts = (item.date, item.source, name, item.content, item.pixels, labels, metadata, item.code)
+    return row, born, *facts, crc
 
 
 def crc_of(row: int, born: int, date: int, source: int, fields: Sequence[bytes]) -> int:
     """The crc32 of a row: it covers every column, and where one ends and the next begins."""
-    return zlib.crc32(b"".join((_HEAD.pack(row, born, date, source, *map(len, fields)), *fields)))
+    head = struct.pack(f"<4q{len(fields)}I", row, born, date, source, *map(len, fields))
+    return zlib.crc32(b"".join((head, *fields)))
 
 
 def is_intact(record: Record) -> bool:
     """Whether a row is what was written."""
     try:
-        row, born, date, source, name, content, labels, metadata, code, crc = record
-        fields = (name, content, labels.encode(), metadata.encode(), code)
+        row, born, date, source, name, content, pixels, labels, metadata, code, crc = record
+        fields = (name, content, pixels, labels.encode(), metadata.encode(), code)
         return bool(crc == crc_of(row, born, date, source, fields))
     except (TypeError, ValueError, AttributeError, struct.error):  # a flipped bit may change a type
         return False
@@ -174,8 +177,9 @@ def stored(record: Record, where: object) -> Stored:
         ModelError: the row is damaged.
     """
     check(record, where)
-    row, born, date, source, name, content, labels, metadata, code, _ = record
-    item = Item(name_text(name), code, labels_of(labels), _metadata_of(metadata), content, date, source)
+    row, born, date, source, name, content, pixels, labels, metadata, code, _ = record
+    said = labels_of(labels), _metadata_of(metadata)
+    item = Item(name_text(name), code, *said, content, date, source, pixels)
     return Stored(row, born, item)
 
 

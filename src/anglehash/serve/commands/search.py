@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anglehash.search.answers import Hits
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.serve.console import PATH, json_option, printable, show, table
@@ -24,7 +25,7 @@ from anglehash.serve.options import filter_options
 @click.option(
     "--asymmetric",
     is_flag=True,
-    help="Ask with QUERY's real-valued code: ranks better, scans all codes; distances are fractions of bits.",
+    help="Compare QUERY's logits with all codes: ranks better, slower; distances are fractions of bits.",
 )
 @click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @filter_options
@@ -44,7 +45,7 @@ def command(
     strict: bool,
     as_json: bool,
 ) -> None:
-    """Find the images of GALLERY that are nearest to the image QUERY.
+    """Find the images of GALLERY that are nearest to the image QUERY; the same picture comes first.
 
     Filters come first: -k answers are found wherever so many items pass them.
 
@@ -69,11 +70,27 @@ def command(
         "radius": radius,
         "asymmetric": asymmetric,
         "cursor": following,
+        "tied_at_last": hits.tied_at_last,
         "results": [
             hit._asdict()
             | {"labels": list(hit.labels), "metadata": dict(hit.metadata), "code": hit.code.hex()}
             for hit in hits
         ],
     }
-    rows = [[str(h.rank), f"{h.distance:.4g}", printable("|".join(h.labels)), printable(h.id)] for h in hits]
-    show(answer, as_json=as_json, text=lambda: table([["rank", "distance", "labels", "id"], *rows]))
+    show(answer, as_json=as_json, text=lambda: _text(hits))
+
+
+def _text(hits: Hits) -> str:
+    """The answers as a table, and a line about others that are as far away as the last."""
+    rows = [["rank", "distance", "labels", "id", ""]]
+    for hit in hits:
+        same = "same picture" if hit.same_picture else ""
+        labels = printable("|".join(hit.labels))
+        rows.append([str(hit.rank), f"{hit.distance:.4g}", labels, printable(hit.id), same])
+    if not any(row[-1] for row in rows):
+        rows = [row[:-1] for row in rows]
+    shown = sum(hit.distance == hits[-1].distance for hit in hits)
+    if not hits.tied_at_last or hits.tied_at_last <= shown:
+        return table(rows)
+    tied = f"{hits.tied_at_last} items in all are at distance {hits[-1].distance:.4g}, as the last one is"
+    return f"{table(rows)}\n\n{tied}"

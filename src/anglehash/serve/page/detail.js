@@ -92,6 +92,7 @@ function facts(item, hit) {
   const rows = [
     ["Path", name(item.id)],
     hit?.distance === undefined ? null : ["Distance", `${count(hit.distance, "bit")} of ${item.bits}`],
+    hit?.same_picture ? ["Match", "the same picture: equal bytes or pixels"] : null,
     date && ["Changed", date],
     item.size ? ["Size", bytes(item.size)] : null,
     item.status === "ok" ? null : ["File", "it is not there any more"],

@@ -46,6 +46,7 @@ export function createGrid(root, hear) {
     const face = el("a", { class: "face", href, tabindex: place === current ? "0" : "-1" },
       el("span", { class: "frame" }, picture(item.thumbnail, fileName(item.id))),
       el("span", { class: "line" }, name(titleOf(item), { class: "name" }), distance(item, bits)),
+      item.same_picture ? el("span", { class: "same" }, "the same picture") : null,
       item.distance === undefined ? null
         : el("span", { class: "bar", "--share": String(1 - item.distance / bits), "aria-hidden": "true" }));
     face.addEventListener("click", (event) => {

@@ -9,6 +9,9 @@ const files = new Map(); // the person's own images by their codes, so that goin
 /** Remember which image a code came from. */
 export const rememberFile = (code, file) => files.set(code, file);
 
+/** The image that a code came from, if a person gave one. */
+export const fileOf = (code) => files.get(code);
+
 /**
  * Take images wherever they are dropped, pasted or chosen.
  * @param {object} hear what is called: `image(file)`, `refuse(reason)`

@@ -2,6 +2,7 @@
 // so that going back shows at once what was there.
 
 import { getJson, postForm, postJson } from "./api.js";
+import { fileOf } from "./query.js";
 import { filterOf, searchOf } from "./state.js";
 
 const PAGE = 36;
@@ -11,6 +12,7 @@ const KEPT = 16;
  * @typedef {object} Answer
  * @property {object[]} results all that have come so far
  * @property {?string} cursor where the next ones begin
+ * @property {?number} tied how many images are as far away as the last result
  * @property {?{code: string, bits: number, labels?: string[]}} query
  * @property {?object} item what is searched by, where it is an item
  * @property {number} scroll how far the page was scrolled when it was left
@@ -25,15 +27,17 @@ export async function find(state, signal) {
     keep(state, known);
     return known;
   }
+  const file = state.like ? null : fileOf(state.code); // with its image more is known than with its code
+  if (file) return keep(state, await findByImage(file, state, signal));
   const item = state.like ? await getJson(`v1/items/${encodeURIComponent(state.like)}`, signal) : null;
-  const { results, next_cursor: cursor, query = null } = await ask(state, item, null, signal);
-  return keep(state, { results, cursor, query, item, scroll: 0 });
+  const { results, next_cursor: cursor, tied_at_last: tied = null, query = null } = await ask(state, item, null, signal);
+  return keep(state, { results, cursor, tied, query, item, scroll: 0 });
 }
 
 /** More of an answer. @returns {Promise<object[]>} the further results, which are in the answer too */
 export async function findMore(state, answer, signal) {
-  const { results, next_cursor: cursor } = await ask(state, answer.item, answer.cursor, signal);
-  answer.cursor = cursor;
+  const { results, next_cursor: cursor, tied_at_last: tied = null } = await ask(state, answer.item, answer.cursor, signal);
+  Object.assign(answer, { cursor, tied });
   answer.results.push(...results);
   return results;
 }
@@ -45,8 +49,8 @@ export async function findByImage(file, state, signal) {
   if (state.within !== null) form.set("max_distance", String(state.within));
   if (filterOf(state)) form.set("filter", JSON.stringify(filterOf(state)));
   form.set("image", file);
-  const { results, next_cursor: cursor, query } = await postForm("v1/search", form, signal);
-  return { results, cursor, query, item: null, scroll: 0 };
+  const { results, next_cursor: cursor, tied_at_last: tied, query } = await postForm("v1/search", form, signal);
+  return { results, cursor, tied, query, item: null, scroll: 0 };
 }
 
 /** Keep an answer for when its state comes again. */

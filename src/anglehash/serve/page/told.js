@@ -14,11 +14,14 @@ export function titleOfAnswer(state, found) {
 }
 
 /** How many images an answer is, and how far away. */
-export function amountOf({ results, cursor }) {
+export function amountOf({ results, cursor, tied = null }) {
   if (!results.length) return "Nothing found";
   const far = results.map((item) => item.distance).filter((distance) => distance !== undefined);
-  const range = !far.length ? "" : far[0] === far.at(-1) ? `, ${count(far[0], "bit")} away` : `, ${far[0]} to ${count(far.at(-1), "bit")} away`;
-  return `${count(results.length, "image")}${cursor ? " so far" : ""}${range}`;
+  const [least, last] = [Math.min(...far), far.at(-1)]; // the same picture comes first, however far its code is
+  const most = Math.max(...far);
+  const range = !far.length ? "" : least === most ? `, ${count(most, "bit")} away` : `, ${least} to ${count(most, "bit")} away`;
+  const ties = tied > far.filter((distance) => distance === last).length ? `; ${tied.toLocaleString("en")} in all are ${count(last, "bit")} away` : "";
+  return `${count(results.length, "image")}${cursor ? " so far" : ""}${range}${ties}`;
 }
 
 /** Why there is nothing, and ways on. @param {function(object): void} go to another state */

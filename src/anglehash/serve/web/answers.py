@@ -15,8 +15,15 @@ class Result(BaseModel):
     labels: list[str]
     metadata: dict[str, Any]
     code: str
+    same_picture: Annotated[bool, Field(description="It has the bytes or the pixels of the image asked by.")]
     item: str
     thumbnail: str
+
+
+TiedAtLast = Annotated[
+    int | None,
+    Field(description="Items that are as far away as the last result, shown or not; null: not counted."),
+]
 
 
 class Query(BaseModel):
@@ -28,10 +35,11 @@ class Query(BaseModel):
 
 
 class SearchAnswer(BaseModel):
-    """Answers, nearest first, and where the next ones begin."""
+    """Answers, best first, and where the next ones begin."""
 
     results: list[Result]
     next_cursor: str | None
+    tied_at_last: TiedAtLast
     model: str
     query: Query
 
@@ -40,6 +48,7 @@ class Results(BaseModel):
     """The answers to one of several queries."""
 
     results: list[Result]
+    tied_at_last: TiedAtLast
 
 
 class BatchAnswer(BaseModel):

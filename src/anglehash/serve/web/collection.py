@@ -12,15 +12,16 @@ import hmac
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.codes import Codes, check_codes, width
+from anglehash.codes import Codes, check_codes, pack, width
+from anglehash.data.keys import Picture
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ImageError
-from anglehash.search.answers import Hit, Page, Queries
+from anglehash.search.answers import Hit, Hits, Page, Queries
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
 from anglehash.search.store.items import Item, Stored, name_bytes, name_text
@@ -54,24 +55,55 @@ class Searchable(Protocol):
     ) -> tuple[list[Item], int | None]: ...
     def search(  # noqa: D102
         self,
-        codes: Codes,
+        queries: Queries,
         k: int | None = None,
         *,
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
-    ) -> list[list[Hit]]: ...
+        pictures: Sequence[Picture] = (),
+        without: Sequence[str | None] = (),
+    ) -> list[Hits]: ...
     def page(  # noqa: D102
         self,
-        code: Queries,
+        query: Queries,
         size: int,
         *,
         cursor: str | None = None,
         radius: int | None = None,
         engine: str = DEFAULT,
         where: Filter | None = None,
+        asymmetric: bool = False,
+        picture: Picture | None = None,
+        without: str | None = None,
     ) -> Page: ...
     def refresh(self) -> bool: ...  # noqa: D102
+
+
+class Image(NamedTuple):
+    """What a search by an image knows beside its code, and what a cursor to its next answers holds.
+
+    Attributes:
+        logits: ``(1, bits)`` float32.
+        picture: its keys.
+        asymmetric: whether its logits are compared, and not its code.
+    """
+
+    logits: NDArray[np.float32]
+    picture: Picture
+    asymmetric: bool
+
+    def __str__(self) -> str:
+        parts = self.logits.astype("<f4").tobytes(), *self.picture
+        return ".".join([*map(_base64, parts), "01"[self.asymmetric]])
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """What :meth:`__str__` gave."""
+        *parts, asymmetric = text.split(".")
+        logits, content, pixels = map(_bytes, parts)
+        own = np.frombuffer(logits, "<f4").astype(np.float32)[None]
+        return cls(own, Picture(content, pixels), asymmetric == "1")
 
 
 class Asked(NamedTuple):
@@ -84,7 +116,7 @@ class Asked(NamedTuple):
         radius: none farther away than so many bits.
         where: look only at items that pass.
         cursor: where an earlier answer ended.
-        logits: the query's real-valued code, where it is asked with that; there is one page of answers then.
+        image: the image that it is the code of.
     """
 
     code: Codes
@@ -93,7 +125,7 @@ class Asked(NamedTuple):
     radius: int | None
     where: Filter
     cursor: str | None
-    logits: NDArray[np.float32] | None = None
+    image: Image | None = None
 
 
 class Collection:
@@ -158,7 +190,8 @@ class Collection:
             query["labels"] = list(asked.own.labels)
         return {
             "results": [self._result(hit) for hit in hits],
-            "next_cursor": self._signed(cursor) if cursor and asked.logits is None else None,
+            "next_cursor": cursor,
+            "tied_at_last": hits.tied_at_last,
             "model": self.gallery.model_id,
             "query": query,
         }
@@ -168,12 +201,17 @@ class Collection:
     ) -> dict[str, Any]:
         """The answers to several queries."""
         codes = np.concatenate([code for code, _ in queries])
-        found = self.gallery.search(codes, k + 1, radius=radius, engine=self._engine, where=where)
-        answers = []
-        for (_, own), hits in zip(queries, found, strict=True):
-            others = [hit for hit in hits if own is None or hit.id != own.id][:k]
-            answers.append({"results": [self._result(hit) for hit in others]})
-        return {"answers": answers}
+        pictures = [_picture(own) or Picture() for _, own in queries]
+        without = [own and own.id for _, own in queries]
+        found = self.gallery.search(
+            codes, k, radius=radius, engine=self._engine, where=where, pictures=pictures, without=without
+        )
+        return {
+            "answers": [
+                {"results": [self._result(hit) for hit in hits], "tied_at_last": hits.tied_at_last}
+                for hits in found
+            ]
+        }
 
     def listed(self, where: Filter, k: int, cursor: str | None) -> dict[str, Any]:
         """Some items in the gallery's order."""
@@ -201,27 +239,26 @@ class Collection:
             **addresses(item.id),
         }
 
-    def _page(self, asked: Asked) -> tuple[list[Hit], str | None]:
-        """``asked.k`` answers without the item that is asked by, and the cursor after them."""
-        cursor = self._verified(asked.cursor) if asked.cursor else None
-        if asked.own is None:
-            return self._hits(asked, asked.k, cursor)
-        first = cursor is None  # there the item itself is most often among the nearest: ask for one more
-        hits, following = self._hits(asked, asked.k + first, cursor)
-        others = [hit for hit in hits if hit.id != asked.own.id]
-        if len(others) > asked.k:
-            return self._hits(asked, asked.k, cursor)
-        while following and len(others) < asked.k:
-            more, following = self._hits(asked, asked.k - len(others), following)
-            others += [hit for hit in more if hit.id != asked.own.id]
-        return others, following
-
-    def _hits(self, asked: Asked, size: int, cursor: str | None) -> tuple[list[Hit], str | None]:
-        query = asked.code if asked.logits is None else asked.logits
+    def _page(self, asked: Asked) -> tuple[Hits, str | None]:
+        """``asked.k`` answers without the item that is asked by, and the signed cursor after them."""
+        cursor, image = None, asked.image
+        if asked.cursor:
+            cursor, _, rest = self._verified(asked.cursor).partition(".")
+            image = Image.parse(rest) if rest else None
+        query: Queries = asked.code
+        if image is not None:
+            if not np.array_equal(pack(image.logits), asked.code):
+                raise ConfigError("this cursor belongs to another search: begin again without one")
+            query = image.logits
+        own = asked.own
         page = self.gallery.page(
-            query, size, cursor=cursor, radius=asked.radius, engine=self._engine, where=asked.where
-        )
-        return page.hits, page.cursor
+            query, asked.k, cursor=cursor, radius=asked.radius, engine=self._engine, where=asked.where,
+            asymmetric=image is not None and image.asymmetric,
+            picture=image.picture if image else _picture(own), without=own and own.id,
+        )  # fmt: skip
+        if page.cursor is None:
+            return page.hits, None
+        return page.hits, self._signed(f"{page.cursor}.{image}" if image else page.cursor)
 
     def _result(self, hit: Hit) -> dict[str, Any]:
         return {
@@ -230,6 +267,7 @@ class Collection:
             "labels": list(hit.labels),
             "metadata": dict(hit.metadata),
             "code": hit.code.hex(),
+            "same_picture": hit.same_picture,
             **addresses(hit.id),
         }
 
@@ -251,6 +289,18 @@ class Collection:
         return hmac.new(self._secret, text.encode(errors="replace"), hashlib.sha256).hexdigest()[:16]
 
 
+def _picture(item: Item | None) -> Picture | None:
+    return item and Picture(item.content, item.pixels)
+
+
+def _base64(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _bytes(text: str) -> bytes:
+    return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+
+
 def addresses(name: str) -> dict[str, str]:
     """Where the service has an item, and its thumbnail."""
     place = f"/v1/items/{quote(key_of(name))}"
@@ -263,7 +313,7 @@ def key_of(name: str) -> str:
     >>> key_of("../a b.jpg"), name_of(key_of("caf\udce9"))
     ('Li4vYSBiLmpwZw', 'caf\udce9')
     """
-    return base64.urlsafe_b64encode(name_bytes(name)).decode().rstrip("=")
+    return _base64(name_bytes(name))
 
 
 def name_of(key: str) -> str:
@@ -273,7 +323,7 @@ def name_of(key: str) -> str:
         RefusalError: 404, for none.
     """
     try:
-        raw = base64.b64decode(key + "=" * (-len(key) % 4), altchars=b"-_", validate=True)
+        raw = _bytes(key)
     except (binascii.Error, ValueError):
         raise RefusalError(404, "no-item", "there is no such item") from None
     return name_text(raw)

@@ -9,19 +9,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.images import Preprocessing, decode
+from anglehash.data.keys import KEY_BYTES, picture_of
 from anglehash.serve.pictures import thumbnail
 
 THUMBNAIL = 256
 """The longer side of a thumbnail, in pixels."""
 
+KEYS = 2 * KEY_BYTES
+"""Bytes of the keys of a picture."""
+
 
 def network_input(data: bytes, preprocessing: dict[str, Any]) -> bytes:
-    """The pixels for the network; done in a worker.
+    """The keys of the image, :data:`KEYS` bytes, and after them the pixels for the network; done in a worker.
 
     Raises:
         ImageError: the image is refused.
     """
-    return Preprocessing.from_dict(preprocessing)(data).tobytes()
+    pixels = Preprocessing.from_dict(preprocessing)(data).tobytes()
+    return b"".join(picture_of(data)).ljust(KEYS, b"\0") + pixels
 
 
 def thumbnail_jpeg(data: bytes) -> bytes:

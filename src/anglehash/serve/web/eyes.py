@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Arrays
+from anglehash.data.keys import KEY_BYTES, Picture
 from anglehash.data.worker import Function, Worker
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ImageError, ModelError
-from anglehash.serve.web.decoding import network_input, thumbnail_jpeg, to_jpeg
+from anglehash.serve.web.decoding import KEYS, network_input, thumbnail_jpeg, to_jpeg
 from anglehash.serve.web.limits import Pool
 from anglehash.serve.web.problems import busy
 
@@ -57,9 +58,10 @@ class Crew:
 
 
 class Seen(NamedTuple):
-    """The code of an image with its logits, and the seconds of decoding and of the network."""
+    """The code of an image with its logits, its keys, and the seconds of decoding and of the network."""
 
     found: Encoding
+    picture: Picture
     decode: float
     network: float
 
@@ -128,7 +130,8 @@ class Eyes:
             raw = await self.images.run_in_place(lens.decoders.apply, data)
             decoded = time.perf_counter()
             found = await self._network.run_in_place(_encode, lens, raw)
-            return Seen(found, decoded - began, time.perf_counter() - decoded)
+            picture = Picture(raw[:KEY_BYTES], raw[KEY_BYTES:KEYS])
+            return Seen(found, picture, decoded - began, time.perf_counter() - decoded)
 
     def encoder_of(self, model_id: str) -> Encoder:
         """The model, if it is the one of this id.
@@ -179,7 +182,7 @@ class Eyes:
 
 
 def _encode(lens: _Lens, raw: bytes) -> Encoding:
-    pixels = np.frombuffer(raw, np.uint8).reshape(1, lens.size, lens.size, 3)
+    pixels = np.frombuffer(raw, np.uint8, offset=KEYS).reshape(1, lens.size, lens.size, 3)
     found = lens.model.encode(Arrays(pixels))
     if found.problems:
         raise ImageError(*found.problems[0][1:])

@@ -48,7 +48,7 @@ Text = Annotated[
 Word = Annotated[str, Field(max_length=1000)]
 K = Annotated[int, Field(ge=1, le=1000, description="At most so many answers.")]
 Distance = Annotated[int, Field(ge=0, le=1024, description="None farther away than so many bits.")]
-Cursor = Annotated[str, Field(max_length=1000, description="Where an earlier answer ended.")]
+Cursor = Annotated[str, Field(max_length=8000, description="Where an earlier answer ended.")]
 Code = Annotated[
     str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=256, description="A packed code in hexadecimal.")
 ]
@@ -214,7 +214,7 @@ def body_of(kind: type, *, image: bool = False) -> dict[str, Any]:
             "filter": {"type": "string", "description": "The filter as JSON."},
             "asymmetric": {
                 "type": "boolean",
-                "description": "Ask with the image's real-valued code; one page.",
+                "description": "Compare the image's logits with the codes.",
             },
         }
         content["multipart/form-data"] = {

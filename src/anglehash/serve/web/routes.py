@@ -12,7 +12,7 @@ from starlette.responses import FileResponse, Response
 from anglehash.search.filters import Filter
 from anglehash.serve.web import answers as doc
 from anglehash.serve.web import requests as ask
-from anglehash.serve.web.collection import Asked, name_of
+from anglehash.serve.web.collection import Asked, Image, name_of
 from anglehash.serve.web.fields import filter_of, is_form, labels_of, values_of
 from anglehash.serve.web.forms import Held, holding, read_form, read_json
 from anglehash.serve.web.problems import RefusalError, answer, json_bytes
@@ -138,8 +138,8 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
     seen = await service.eyes.code(form.files[0].data, service.gallery.model_id)
 
     def found() -> bytes:
-        logits = seen.found.logits if given.asymmetric else None
-        asked = Asked(seen.found.codes, None, given.k, given.max_distance, where, None, logits)
+        image = Image(seen.found.logits, seen.picture, given.asymmetric)
+        asked = Asked(seen.found.codes, None, given.k, given.max_distance, where, None, image)
         return json_bytes(service.collection.search(asked))
 
     began = time.perf_counter()
