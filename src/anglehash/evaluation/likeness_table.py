@@ -104,6 +104,8 @@ def likeness_of_codes(query: Codes, database: Codes, copies: Codes, truth: Truth
     """
     for codes in (query, database, copies):
         check_codes(codes, bits)
+    if len(copies) != len(truth.originals):
+        raise DataError(f"{len(copies)} codes of copies need as many originals, got {len(truth.originals)}")
     if len(query) != len(truth.query_labels) or len(database) != len(truth.database_labels):
         raise DataError(
             f"{len(query)} and {len(database)} codes need as many rows of labels, got "
@@ -183,7 +185,7 @@ def references(
     if not query.shape[1]:
         return found
     units = unit(query), unit(database), unit(copies)
-    center = database.mean(axis=0, dtype=np.float64)
+    center = database.mean(axis=0, dtype=np.float64).astype(np.float32)
     return {
         "float_cosine": _of_cosine(*units, truth),
         "feature_signs": _of_signs(

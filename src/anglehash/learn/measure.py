@@ -153,7 +153,7 @@ def _likeness(
     copied = model.encode(copies.images, cache=cache, report=report)
     q, features = len(split.query), encoded.features
     truth = truth_of(split, copies.originals[copied.rows], features[:q], features[q:])
-    codes = encoded.query_codes[:q], encoded.codes[q:], copied.codes
+    codes = encoded.codes[:q], encoded.codes[q:], copied.codes
     return {
         "copies": len(copied.rows),
         "feature_width": features.shape[1],
