@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from statistics import mean
 from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
-from anglehash.serve.report.parts import row, scrolled, table
-from anglehash.serve.report.values import count, figure, mapping, number
+from anglehash.serve.report.parts import row, scrolled, section, table
+from anglehash.serve.report.standings import Cell, Standings, over_runs
+from anglehash.serve.report.values import count, figure, first_split, mapping, mappings, number
 
 MEASURES = {
     "map": "class mAP",
@@ -80,6 +82,55 @@ def likeness_table(title: str, rows: Mapping[str, Mapping[str, Any]]) -> Markup:
     head = ("", *(MEASURES[key] for key in known))
     body = (row((name, *(figure(values.get(key)) for key in known))) for name, values in rows.items())
     return scrolled(table(title, head, body))
+
+
+def likeness_of_variants(
+    standings: Standings, result: Mapping[str, Any], bits: int
+) -> dict[str, Mapping[str, Any]]:
+    """Means over seeds or draws of the variants at a length, best class mAP first, then the references.
+
+    Nothing where no variant has a measure at this length.
+    """
+    found = {}
+    for name in standings.best_first(n for n in standings.variants if standings.scores(n)):
+        cells = [cell for cell in standings.at(name, bits) if mapping(cell.all.get("likeness"))]
+        if cells:
+            found[name] = _means(cells)
+    return {**found, **_mean_references(result)} if found else {}
+
+
+def _means(cells: Sequence[Cell]) -> dict[str, float]:
+    values: dict[str, list[tuple[Cell, float]]] = {"map": [(cell, cell.map) for cell in cells]}
+    for cell in cells:
+        for key, value in mapping(cell.all.get("likeness")).items():
+            if (known := number(value)) is not None:
+                values.setdefault(str(key), []).append((cell, known))
+    return {key: mean(over_runs(own)) for key, own in values.items()}
+
+
+def _mean_references(result: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """The references of the splits with the first split seed, means over draws."""
+    seed = first_split(result).get("seed")
+    splits = [s for s in mappings(result.get("splits")) if s.get("seed") == seed]
+    values: dict[str, dict[str, list[float]]] = {}
+    for split in splits:
+        for name, own in reference_rows(mapping(split.get("likeness"))).items():
+            for key, value in own.items():
+                if (known := number(value)) is not None:
+                    values.setdefault(name, {}).setdefault(str(key), []).append(known)
+    return {name: {key: mean(known) for key, known in own.items()} for name, own in values.items()}
+
+
+def likeness_section(standings: Standings, result: Mapping[str, Any]) -> Markup:
+    """A table a code length that has measures."""
+    tables = [
+        likeness_table(f"{bits:,} bits", rows)
+        for bits in standings.lengths
+        if (rows := likeness_of_variants(standings, result, bits))
+    ]
+    if not any(tables):
+        return join()
+    return section("Likeness", *tables, likeness_note(mapping(first_split(result).get("likeness"))))
 
 
 def likeness_note(likeness: Mapping[str, Any]) -> Markup:
