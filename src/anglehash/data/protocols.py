@@ -186,17 +186,13 @@ def cifar10_lossless(pool: Pool) -> Parts:
 
     The first 250 that train are validation.
     """
-    training, database, query = _lossless(pool)
-    return Parts(pool.dataset, query=query, database=database, training=training, validation=training[:250])
-
-
-def _lossless(pool: Pool) -> list[Rows]:
     rows = pool.at_least(4000, pool.rows("train")[:4000])
     if _is_jpeg(pool.dataset.images.read(int(rows[0]))):
         raise DataError(
             f"{pool.dataset.name}: these images are JPEG-coded, take the data set cifar10-lossless"
         )
-    return np.split(pool.permuted(rows), [2500, 3500])
+    training, database, query = np.split(pool.permuted(rows), [2500, 3500])
+    return Parts(pool.dataset, query=query, database=database, training=training, validation=training[:250])
 
 
 def _is_jpeg(image: object) -> bool:
@@ -206,8 +202,9 @@ def _is_jpeg(image: object) -> bool:
 @PROTOCOLS.register("cifar10-groups")
 def cifar10_groups(pool: Pool) -> Parts:
     """The draws of ``cifar10-lossless``, labels four groups; what trains is searched too. Finer: the classes."""
-    parts = cifar10_groups_new(pool)
-    return replace(parts, database=np.concatenate([parts.training, parts.database]))
+    parts = cifar10_lossless(pool)
+    searched = np.concatenate([parts.training, parts.database])
+    return replace(parts, dataset=grouped(pool.dataset, "cifar10-groups"), database=searched)
 
 
 @PROTOCOLS.register("cifar10-groups-new")
