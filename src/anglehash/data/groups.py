@@ -27,7 +27,7 @@ GROUPED = {
 def grouped(dataset: Dataset, protocol: str) -> Dataset:
     """The data set with the groups of a protocol as labels and its classes as finer labels.
 
-    A class that is a group by itself, as COCO's ``person``, is no finer label.
+    A class that is a group by itself, as COCO's ``person``, gives no finer label.
 
     Args:
         dataset: with the classes of the known set, those of Tiny-ImageNet with their ``wnids``.

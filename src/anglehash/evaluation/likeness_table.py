@@ -1,6 +1,6 @@
-"""All measures of likeness of one split by name: of its codes, and of the references that stand beside them.
+"""All measures of likeness of one split by name: of its codes, and of the references that tell what a value is worth.
 
-The references tell what a value is worth: the cosine of the backbone's features, one bit for each of their
+The references are the cosine of the backbone's features, one bit for each of their
 dimensions, and two oracles that know the class of every image, one of which orders a class by the cosine.
 """
 

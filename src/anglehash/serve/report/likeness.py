@@ -21,7 +21,7 @@ MEASURES = {
     "self_retrieval": "self-retrieval",
     "feature_agreement": "feature agreement",
 }
-"""The measures in the order of the tables, ``map`` first, which stands beside them in a result."""
+"""The measures in the order of the tables, ``map`` first, which a result holds at its top level."""
 
 NOTE = (
     "Class mAP does not see the order inside a class. Finer: by a second label that training never saw. Distinct "
