@@ -122,6 +122,15 @@ def test_finished_cells_are_kept(
     assert again == {**finished[0].result, "circumstances": again["circumstances"]}
 
 
+def without(folder: Path, lost: str) -> None:
+    """Take a key out of all finished cells."""
+    for path in folder.rglob("*.json"):
+        held = json.loads(path.read_text())
+        for cell in held.get("cells", [held]):
+            cell.pop(lost, None)
+        path.write_text(json.dumps(held))
+
+
 def test_cells_have_the_measures_of_likeness_and_keep_their_codes(
     run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -147,22 +156,16 @@ def test_cells_have_the_measures_of_likeness_and_keep_their_codes(
         raise AssertionError("a cell was trained for what its codes tell")
 
     monkeypatch.setattr(crew, "work", never)
-    for path in folder.rglob("*.json"):
-        held = json.loads(path.read_text())
-        for cell in held.get("cells", [held]):
-            cell.pop("likeness", None)
-        path.write_text(json.dumps(held))
+    without(folder, "likeness")
     assert benchmark(run, folder, cache=cache).result["cells"] == finished[0].result["cells"]
     monkeypatch.undo()
 
-    spoiled = next((folder / "codes").iterdir())
-    for path in (folder / "cells").glob("*.json"):
-        path.write_text(
-            json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "likeness"})
-        )
+    spoiled = min((folder / "codes").iterdir())
+    without(folder, "likeness")
     spoiled.write_bytes(b"nothing")
     with pytest.raises(DataError, match=f"{spoiled.name} is damaged.*delete it"):
         benchmark(run, folder, cache=cache)
+    without(folder, "likeness")
     shutil.rmtree(folder / "codes")
     assert benchmark(replace(run, likeness_bits=()), folder, cache=cache).failed == []
     again = benchmark(replace(run, likeness_bits=(8,)), folder, cache=cache).result["cells"]
@@ -237,11 +240,7 @@ def test_a_full_disk_ends_the_run(
 def test_a_finished_cell_that_lacks_what_is_wanted_now_is_computed_again(
     run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], lost: str
 ) -> None:
-    for path in folder.rglob("*.json"):
-        held = json.loads(path.read_text())
-        for cell in held.get("cells", [held]):
-            cell.pop(lost, None)
-        path.write_text(json.dumps(held))
+    without(folder, lost)
     cells = benchmark(run, folder, cache=cache).result["cells"]
     wanted = finished[0].result["cells"]
     assert [cell.get(lost) for cell in cells] == [cell.get(lost) for cell in wanted]
