@@ -4,7 +4,8 @@
     python benchmarks/tables.py --into docs/results.md
 
 The second puts each table of a document between its marks, ``<!-- results/NAME [KEY] -->`` and ``<!-- end -->``.
-The KEY ``leads`` asks for another table: by how much our own method leads, over all splits and training seeds.
+The KEY ``leads`` asks for another table: by how much our own method leads, over all splits and training seeds;
+``likeness`` for the measures of likeness, a table a code length with the references below.
 
 Each entry is the mean over training seeds on the first split, or over draws of classes where there are draws,
 ± their standard deviation; "splits" is the range over split seeds with the first training seed, "CPU s" the
@@ -24,6 +25,7 @@ from typing import Any, NamedTuple
 
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
+from anglehash.serve.report.likeness import MEASURES, known_measures, likeness_of_variants
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import Standings, by_split, median_of
 from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
@@ -82,6 +84,8 @@ def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") 
     """
     if key == "leads":
         return leads(Standings.of(result))
+    if key == "likeness":
+        return likeness(Standings.of(result), result)
     standings = Standings.of(scored_by(result, cut, key))
     if not standings.cells:
         raise DataError(f"no cell has {f'map_at {cut}' if cut else key}: choose another number, or result")
@@ -91,6 +95,30 @@ def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") 
     parts = [markdown(trained_rows(standings, trained))] if trained else []
     parts += [markdown(untrained_rows(standings, others))] if others else []
     return "\n\n".join([*parts, references(result)])
+
+
+def likeness(standings: Standings, result: Mapping[str, Any]) -> str:
+    """Markdown: the measures of likeness of the trained variants, a table a length, with the references.
+
+    Raises:
+        DataError: no cell has any.
+    """
+    found = {bits: likeness_of_variants(standings, result, bits) for bits in standings.lengths}
+    parts = []
+    for bits, rows in found.items():
+        known = known_measures(rows)
+        values = [[name, *(spelled(own.get(key)) for key in known)] for name, own in rows.items()]
+        if rows:
+            parts.append(markdown([[f"{bits} bits", *(MEASURES[key] for key in known)], *values]))
+    if not parts:
+        raise DataError("no cell has measures of likeness: run the benchmark again, which adds them")
+    return "\n\n".join(parts)
+
+
+def spelled(value: object) -> str:
+    """Three digits, or a dash."""
+    known = number(value)
+    return "-" if known is None else digits(known)
 
 
 def scored_by(result: Mapping[str, Any], cut: str | None, key: str) -> dict[str, Any]:

@@ -221,3 +221,46 @@ def test_a_damaged_parquet_file_is_named(folder: Path) -> None:
     path = csv(folder, b"PAR1" + bytes(100) + b"PAR1", "labels.parquet")
     with pytest.raises(DataError, match=r"labels.parquet cannot be read as Parquet"):
         read_manifest(path)
+
+
+def finer(data: Dataset) -> dict[str, set[str]]:
+    assert data.finer is not None
+    return {
+        i: {data.finer_names[c] for c in row.nonzero()[0]}
+        for i, row in zip(data.ids, data.finer, strict=True)
+    }
+
+
+def test_a_column_may_hold_the_finer_label(folder: Path) -> None:
+    wanted = {"a.png": {"blue", "grey"}, "b.png": set(), "sub/e.png": {"blue"}}
+    table = csv(folder, "file_name,label,kind\nsub/e.png,sky,blue\na.png,sky,grey|blue\nb.png,sea,\n")
+    data = read_manifest(table, finer_label="kind")
+    assert finer(data) == wanted
+    assert data.finer_names == ("blue", "grey")
+    assert data.class_names == ("sea", "sky")
+    assert data.facts["ignored_columns"] == []
+    assert finer(data.select([2, 0])) == {"sub/e.png": {"blue"}, "a.png": {"blue", "grey"}}
+    plain = read_manifest(table)
+    assert plain.finer is None
+    assert plain.facts["ignored_columns"] == ["kind"]
+    lines = jsonl(
+        folder,
+        {"file_name": "a.png", "label": "sky", "kind": ["grey", "blue"]},
+        {"file_name": "b.png", "label": "sea"},
+        {"file_name": "sub/e.png", "label": "sky", "kind": "blue"},
+    )
+    assert finer(read_manifest(lines, finer_label="kind")) == wanted
+    names = {"file_name": ["a.png", "b.png", "sub/e.png"], "label": ["sky", "sea", "sky"], "other": [1, 2, 3]}
+    pq.write_table(pa.table({**names, "kind": ["grey|blue", None, "blue"]}), folder / "rows.parquet")
+    assert finer(read_manifest(folder / "rows.parquet", finer_label="kind")) == wanted
+
+
+def test_a_finer_label_is_checked_like_a_label(folder: Path) -> None:
+    with pytest.raises(DataError, match="has no column 'kind' for the finer label, only file_name, label"):
+        read_manifest(csv(folder, "file_name,label\na.png,sky\n"), finer_label="kind")
+    twice = csv(folder, "file_name,label,kind\na.png,sky,blue\na.png,sky,grey\n")
+    with pytest.raises(DataError, match="contradiction"):
+        read_manifest(twice, finer_label="kind")
+    assert read_manifest(twice).facts["repeated_lines"] == 1
+    with pytest.raises(DataError, match="unusable label"):
+        read_manifest(jsonl(folder, {"file_name": "a.png", "label": "sky", "kind": 1.5}), finer_label="kind")

@@ -134,3 +134,16 @@ def test_a_missing_column_or_key_is_named(tmp_path: Path) -> None:
         read_table(path, ["image", "split"])
     with pytest.raises(DataError, match="no list 'names'"):
         read_metadata(path, "names")
+
+
+def test_a_column_of_a_table_of_images_may_hold_the_finer_label(tmp_path: Path) -> None:
+    path = write(tmp_path, path=["x", "y", "z"], label=["a", "b", "a"], kind=[7, None, 8])
+    data = read_images(path, finer_label="kind")
+    assert data.finer_names == ("7", "8")
+    assert data.finer is not None
+    assert data.finer.tolist() == [[True, False], [False, False], [False, True]]
+    with pytest.raises(DataError, match="has no column 'color' for the finer label"):
+        read_images(path, finer_label="color")
+    wrong = write(tmp_path, path=["x", "y", "z"], label=["a", "b", "a"], kind=[7.5, None, 8.5])
+    with pytest.raises(DataError, match="column 'kind': a label is"):
+        read_images(wrong, finer_label="kind")

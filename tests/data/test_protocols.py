@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,15 @@ def per_class(split: RetrievalSplit, part: str) -> list[int]:
     return counts
 
 
+CIFAR = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+
 # -- CIFAR-10 ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def cifar(synthetic: Make) -> Dataset:
     labels = np.concatenate([np.arange(50_000) % 10, np.arange(10_000) % 10])
-    return synthetic(labels, parts=["train"] * 50_000 + ["test"] * 10_000)
+    return synthetic(labels, parts=["train"] * 50_000 + ["test"] * 10_000, class_names=CIFAR)
 
 
 @pytest.mark.parametrize("protocol", ["cifar10-I", "cifar10-I-54k"])
@@ -90,6 +94,32 @@ def test_the_lossless_protocol_refuses_jpeg_and_too_few(synthetic: Make) -> None
     coded = synthetic(np.arange(4000) % 10, parts=["train"] * 4000)
     with pytest.raises(DataError, match="take the data set cifar10-lossless"):
         by_ids(replace(coded, images=Encoded([b"\xff\xd8\xff"] * 4000)), "cifar10-lossless")
+
+
+def test_the_groups_of_cifar10_have_the_draws_of_the_lossless_protocol(
+    synthetic: Make, tmp_path: Path
+) -> None:
+    dataset = synthetic(np.arange(4000) % 10, parts=["train"] * 4000, class_names=CIFAR)
+    plain = by_ids(dataset, "cifar10-lossless", seed=1)
+    new, whole = (by_ids(dataset, name, seed=1) for name in ("cifar10-groups-new", "cifar10-groups"))
+    for split in (new, whole):
+        for part in ("train", "validation", "query"):
+            assert np.array_equal(split.part(part), plain.part(part))
+        assert split.dataset.class_names == ("craft", "road", "wild", "pet")
+        assert split.dataset.labels.sum(axis=1).tolist() == [1] * 4000
+        # airplane, automobile, bird, cat, deer, dog
+        assert split.dataset.labels[:6].argmax(axis=1).tolist() == [0, 1, 2, 3, 2, 3]
+        assert split.dataset.finer_names == CIFAR
+        assert split.dataset.finer is not None
+        assert np.array_equal(split.dataset.finer, dataset.labels)
+    assert np.array_equal(new.database, plain.database)
+    assert whole.database.tolist() == sorted([*plain.train, *plain.validation, *plain.database])
+    whole.save(tmp_path / "split.json")
+    again = RetrievalSplit.load(tmp_path / "split.json", dataset, keys=whole.keys)
+    assert again.hash == whole.hash
+    assert again.dataset.finer_names == CIFAR
+    with pytest.raises(DataError, match=r"cifar10-groups needs the classes of cifar10, but .* \(first: c0\)"):
+        by_ids(synthetic(np.arange(4000) % 10, parts=["train"] * 4000), "cifar10-groups")
 
 
 # -- NUS-WIDE, COCO, Tiny-ImageNet ---------------------------------------------------------------------
@@ -317,8 +347,15 @@ def any_data(synthetic: Make, cifar: Dataset) -> Callable[[str], Dataset]:
     """A data set that suits the protocol of this name."""
     parts = ["train"] * 6000 + ["validation"] * 500 + ["query"] * 300 + ["database"] * 300
     small = synthetic(np.arange(7100) % 10, parts=parts)
-    many = synthetic(np.arange(16_000) % 22)
-    return lambda name: cifar if name.startswith("cifar10") else many if name == "nuswide-21" else small
+    tables = json.loads((files("anglehash.data") / "groups.json").read_text())
+    coco = [name for members in tables["coco"].values() for name in members]
+    tiny = synthetic(np.arange(3000) % 30, parts=["train"] * 2400 + ["validation"] * 600)
+    others = {
+        "nuswide-21": synthetic(np.arange(16_000) % 22),
+        "coco-groups": synthetic(np.arange(6500) % 80, class_names=coco),
+        "tiny-imagenet-groups": replace(tiny, facts={"wnids": list(tables["tiny_imagenet"])[:30]}),
+    }
+    return lambda name: cifar if name.startswith("cifar10") else others.get(name, small)
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)

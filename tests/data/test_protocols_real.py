@@ -47,6 +47,28 @@ def test_counts_on_the_lossless_cifar10_images(real_images: Path) -> None:
     assert split.sizes == {"train": 2_250, "validation": 250, "query": 500, "database": 1_000}
 
 
+def test_counts_of_the_groups(real_images: Path) -> None:
+    lossless = open_dataset("cifar10-lossless", root=real_images)
+    assert by_ids(lossless, "cifar10-groups").sizes == {
+        "train": 2_250, "validation": 250, "query": 500, "database": 3_500,
+    }  # fmt: skip
+    coco = by_ids(open_dataset("coco", root=real_images), "coco-groups")
+    assert coco.sizes == {"train": 3_150, "validation": 350, "query": 668, "database": 5_500}
+    assert len(coco.dataset.class_names) == 12
+    assert "person" in coco.dataset.class_names
+    assert len(coco.dataset.finer_names) == 79
+    assert "person" not in coco.dataset.finer_names
+    assert coco.dataset.finer is not None
+    assert (~coco.dataset.finer[coco.query].any(axis=1)).sum() == 2  # a person and nothing else
+    tiny = by_ids(open_dataset("tiny-imagenet", root=real_images), "tiny-imagenet-groups")
+    assert tiny.sizes == {"train": 5_400, "validation": 600, "query": 1_000, "database": 14_000}
+    assert (len(tiny.dataset.class_names), len(tiny.dataset.finer_names)) == (23, 200)
+    assert tiny.dataset.finer is not None
+    assert set(tiny.dataset.finer[tiny.query].sum(axis=0)) == {5}
+    assert set(tiny.dataset.finer[tiny.train].sum(axis=0)) == {27}
+    assert set(tiny.dataset.finer[tiny.database].sum(axis=0)) == {70}
+
+
 def test_the_jpeg_copy_does_not_pass_for_lossless(real_images: Path) -> None:
     copy = real_images / "cifar10" / "cifar10_jpeg.parquet"
     with pytest.raises(DataError, match="JPEG-coded"):

@@ -174,6 +174,33 @@ def test_two_folders(photos: Path, trained: Path, tmp_path: Path, anglehash: Any
     done = anglehash("evaluate", trained, "--query", new, "--database", photos, "--json")
     assert done.code == 0, done.err
     assert (done.json["queries"], done.json["database"], done.json["protocol"]) == (12, 60, "given")
+    tables = []
+    for folder in (new, photos):
+        rows = [
+            f"{name.relative_to(folder)},{name.parent.name},{int(name.stem) % 2 or ''}"
+            for name in sorted(folder.rglob("*.png"))
+        ]
+        tables.append(tmp_path / f"{folder.parent.name}-{folder.name}.csv")
+        tables[-1].write_text("\n".join(["file_name,label,odd", *rows]))
+    lists = [tmp_path / "q.csv", tmp_path / "d.csv"]
+    for place, folder, table in zip(lists, (new, photos), tables, strict=True):
+        (folder / place.name).write_text(table.read_text())
+    asked = ("evaluate", trained, "--query", new / "q.csv", "--database", photos / "d.csv")
+    finer = anglehash(*asked, "--finer-label", "odd", "--json")
+    assert finer.code == 0, finer.err
+    likeness = finer.json["likeness"]
+    assert (likeness["finer_queries"], likeness["copies"]) == (6, 60)
+    assert 0 < likeness["finer_map"] <= 1
+    assert list(likeness["references"]) == [
+        "float_cosine", "feature_signs", "right_class_random", "right_class_cosine",
+    ]  # fmt: skip
+    assert finer.json["map"] == done.json["map"]
+    assert "finer P@10" in anglehash(*asked, "--finer-label", "odd").out
+    assert anglehash(*asked, "--finer-label", "even").code == 1
+    checked = anglehash("check", photos / "d.csv", "--finer-label", "odd", "--json")
+    assert checked.json["finer"] == {"classes": 1, "without": 30}
+    refused = anglehash("check", photos, "--finer-label", "odd")
+    assert (refused.code, "is a column of a .csv" in refused.err) == (1, True)
     leak = anglehash("evaluate", trained, "--query", photos, "--database", photos)
     assert leak.code == 1
     assert "inflated" in leak.err

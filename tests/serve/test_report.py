@@ -267,3 +267,16 @@ def test_writes_one_file_and_keeps_what_was_there(tmp_path: Path) -> None:
     write_report(path, {}, force=True)
     assert path.read_bytes() != before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_likeness_stands_beside_its_references() -> None:
+    references = {"float_cosine": {"map": 0.4, "finer_map": 0.3}, "right_class_random": {"map": 1.0}}
+    likeness = {"finer_map": 0.35, "distinct_lists": 0.9, "copies": 300, "references": references}
+    html = render({**RESULT, "likeness": likeness})
+    for words in ("Likeness", "finer mAP", "float cosine", "right class, random inside", "300 copies"):
+        assert words in html
+    assert "<h2>Likeness</h2>" not in render(RESULT)
+    for value in OTHER_KINDS:
+        render({**RESULT, "likeness": value})
+        render({**RESULT, "likeness": {"finer_map": value, "references": value, "feature_width": value}})
+        render({**RESULT, "likeness": {"distinct_lists": 0.5, "references": {"a": value}}})

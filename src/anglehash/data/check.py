@@ -35,7 +35,8 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
 
     Returns:
         JSON values: ``name``, ``images`` (readable ones), ``classes``, ``per_class`` and ``per_part``
-        counts, ``tiny_classes``, ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates``
+        counts, ``tiny_classes``, ``finer`` (classes of the finer label, images without one; ``None`` without
+        such a label), ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates``
         (images with the same pixels), ``labels_per_image``, ``relevant_pairs`` (the share of image pairs
         with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``, one
         sentence each.
@@ -51,6 +52,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
         "tiny_classes": {
             name: counts["images"] for name, counts in per_class.items() if counts["images"] < TINY_CLASS
         },
+        "finer": _finer(images),
         "unlabelled": {"images": len(images.unlabelled), "first": _ids(images, images.unlabelled)},
         "problems": {
             "images": len(images.problems),
@@ -69,6 +71,15 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
             *_of_listing(images.facts),
             *_of_split(images, keys),
         ]
+    }
+
+
+def _finer(images: Dataset) -> dict[str, int] | None:
+    if images.finer is None:
+        return None
+    return {
+        "classes": int(images.finer.any(axis=0).sum()),
+        "without": int((~images.finer.any(axis=1)).sum()),
     }
 
 

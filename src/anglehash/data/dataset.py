@@ -126,6 +126,9 @@ class Dataset:
         problems: images that could not be listed or read, none of which is a row.
         facts: what else the set states about itself (JSON values).
         known: a known set, whose parts are the official ones and ask for a protocol that says how to use them.
+        finer: ``(n, finer)`` bool, a second label that training never sees, or ``None``: what an order inside
+            a class is measured by. A row may be empty.
+        finer_names: a name for each of its columns.
     """
 
     name: str
@@ -137,9 +140,18 @@ class Dataset:
     problems: tuple[Problem, ...] = ()
     facts: dict[str, Any] = field(default_factory=dict)
     known: bool = False
+    finer: NDArray[np.bool_] | None = None
+    finer_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.ids)
+        if self.finer is not None and (
+            self.finer.shape != (n, len(self.finer_names)) or self.finer.dtype != np.bool_
+        ):
+            raise DataError(
+                f"{self.name}: finer labels must be bool of shape ({n}, {len(self.finer_names)}), "
+                f"got {self.finer.dtype} {self.finer.shape}"
+            )
         if self.labels.shape != (n, len(self.class_names)) or self.labels.dtype != np.bool_:
             raise DataError(
                 f"{self.name}: labels must be bool of shape ({n}, {len(self.class_names)}), "
@@ -187,6 +199,7 @@ class Dataset:
             images=_Rows(self.images, chosen),
             labels=self.labels[chosen],
             parts=self.parts[chosen],
+            finer=None if self.finer is None else self.finer[chosen],
         )
 
     def with_problems(self, problems: Sequence[Problem]) -> Dataset:

@@ -6,6 +6,7 @@ Here names become the multi-hot matrix of a :class:`~anglehash.data.dataset.Data
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +45,13 @@ def cell_labels(cell: object) -> Names:
     if any(isinstance(label, bool) or not isinstance(label, str | int) for label in labels):
         raise DataError(f"a label is a text, a whole number, or a list of them, not {cell!r}"[:200])
     return tuple(sorted({str(label).strip() for label in labels} - {""}))
+
+
+def no_column(path: Path, name: str, columns: Iterable[str]) -> DataError:
+    """The error of a table that lacks the column of the finer label."""
+    return DataError(
+        f"{path} has no column {name!r} for the finer label, only {', '.join(sorted(columns))}"[:500]
+    )
 
 
 def part_name(text: str) -> str | None:

@@ -1,6 +1,7 @@
 """Manifests: tables that name image files and their labels.
 
-The columns are ``file_name``, ``label`` and, where the data bring their split, ``split``. A table with any
+The columns are ``file_name``, ``label`` and, where the data bring their split, ``split``; another column may
+hold a finer label. A table with any
 mistake in it is refused whole, with the numbers of its lines; an image that is merely absent is skipped and
 reported like an unreadable one.
 """
@@ -11,13 +12,14 @@ import os
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from anglehash.data.dataset import Dataset
-from anglehash.data.labels import Names, cell_labels, multi_hot, part_name, part_names
+from anglehash.data.labels import Names, cell_labels, multi_hot, no_column, part_name, part_names
 from anglehash.data.records import COLUMNS, Faults, Record, read_csv, read_jsonl
 from anglehash.data.walk import IMAGE_SUFFIXES, Files, file_problem
 from anglehash.errors import DataError
@@ -30,9 +32,12 @@ class Entry(NamedTuple):
     file_name: str
     labels: Names
     part: str
+    finer: Names = ()
 
 
-def read_manifest(path: Path, *, root: Path | None = None, labelled: bool = True) -> Dataset:
+def read_manifest(
+    path: Path, *, root: Path | None = None, labelled: bool = True, finer_label: str | None = None
+) -> Dataset:
     """The images that a ``.csv``, ``.jsonl`` or ``.parquet`` table names, sorted by file name.
 
     A file that is named twice with the same labels and part counts once (``facts["repeated_lines"]``); with
@@ -43,6 +48,7 @@ def read_manifest(path: Path, *, root: Path | None = None, labelled: bool = True
         path: the table.
         root: the folder that ``file_name`` starts from; by default the table's own.
         labelled: whether a column ``label`` must be there.
+        finer_label: a column with labels that training never sees.
 
     Raises:
         DataError: the table has mistakes (all are counted, the first are listed with their lines), or none
@@ -52,13 +58,13 @@ def read_manifest(path: Path, *, root: Path | None = None, labelled: bool = True
     entries: dict[str, Entry] = {}
     columns: set[str] = set()
     repeated = 0
-    for line, record in _records(path, faults):
+    for line, record in _records(path, faults, finer_label):
         columns |= record.keys()
-        entry = _entry(line, record, faults)
+        entry = _entry(line, record, faults, finer_label)
         if entry is None:
             continue
         first = entries.setdefault(str(PurePosixPath(entry.file_name)), entry)
-        if first.labels != entry.labels or first.part != entry.part:
+        if first[2:] != entry[2:]:
             faults.add(
                 line, "contradiction", f"{entry.file_name!r} has other labels or split in line {first.line}"
             )
@@ -68,11 +74,18 @@ def read_manifest(path: Path, *, root: Path | None = None, labelled: bool = True
         raise DataError(f"{path} names no image")
     if labelled and "label" not in columns:
         raise DataError(f"{path} has no column 'label', only {', '.join(sorted(columns))}"[:500])
-    facts = {"repeated_lines": repeated, "ignored_columns": sorted(columns.difference(COLUMNS))}
-    return _dataset(path, root or path.parent, list(entries.values()), facts)
+    if finer_label is not None and finer_label not in columns:
+        raise no_column(path, finer_label, columns)
+    ignored = columns.difference((*COLUMNS, finer_label))
+    facts = {"repeated_lines": repeated, "ignored_columns": sorted(ignored)}
+    dataset = _dataset(path, root or path.parent, list(entries.values()), facts)
+    if finer_label is None:
+        return dataset
+    finer, names = multi_hot([entries[str(PurePosixPath(name))].finer for name in dataset.ids])
+    return replace(dataset, finer=finer, finer_names=names)
 
 
-def _records(path: Path, faults: Faults) -> Iterable[tuple[int, Record]]:
+def _records(path: Path, faults: Faults, finer_label: str | None) -> Iterable[tuple[int, Record]]:
     match path.suffix.lower():
         case ".csv":
             return read_csv(path, faults)
@@ -80,10 +93,10 @@ def _records(path: Path, faults: Faults) -> Iterable[tuple[int, Record]]:
             return read_jsonl(path, faults)
     from anglehash.data.parquet import read_rows  # pyarrow: only when it is needed
 
-    return read_rows(path)
+    return read_rows(path, also=finer_label)
 
 
-def _entry(line: int, record: Record, faults: Faults) -> Entry | None:
+def _entry(line: int, record: Record, faults: Faults, finer_label: str | None) -> Entry | None:
     """One checked record, or ``None`` after its mistakes are noted."""
     file_name, split = record.get("file_name"), record.get("split") or ""
     if not isinstance(file_name, str) or not _is_file_name(file_name):
@@ -100,10 +113,11 @@ def _entry(line: int, record: Record, faults: Faults) -> Entry | None:
         return None
     try:
         labels = cell_labels(record.get("label"))
+        finer = cell_labels(record.get(finer_label)) if finer_label else ()
     except DataError as error:
         faults.add(line, "unusable label", str(error))
         return None
-    return Entry(line, file_name, labels, part or "")
+    return Entry(line, file_name, labels, part or "", finer)
 
 
 def _is_file_name(text: str) -> bool:

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from anglehash.data.dataset import Dataset, Encoded, numbered_ids
-from anglehash.data.labels import Names, cell_labels, multi_hot, part_name, part_names
+from anglehash.data.labels import Names, cell_labels, multi_hot, no_column, part_name, part_names
 from anglehash.data.records import COLUMNS, Record
 from anglehash.errors import DataError
 
@@ -78,13 +78,13 @@ def _damaged(path: Path, error: Exception) -> Exception:
     return DataError(f"{path} cannot be read as Parquet: {str(error).splitlines()[0]}")
 
 
-def read_rows(path: Path) -> Iterator[tuple[int, Record]]:
-    """The rows of a table that names files, numbered from 1."""
-    columns = [name for name in column_names(path) if name in COLUMNS]
+def read_rows(path: Path, *, also: str | None = None) -> Iterator[tuple[int, Record]]:
+    """The rows of a table that names files, numbered from 1; with one further column, if it is named."""
+    columns = [name for name in column_names(path) if name in (*COLUMNS, also)]
     return enumerate(read_table(path, columns).to_pylist(), start=1)
 
 
-def read_images(path: Path, *, labelled: bool = True) -> Dataset:
+def read_images(path: Path, *, labelled: bool = True, finer_label: str | None = None) -> Dataset:
     """A table whose column ``image`` holds the bytes of images, in the order of its rows.
 
     The id of an image is its ``path`` or ``name``, else ``TABLE/SPLIT/ROW``. Null, an empty list and the
@@ -93,6 +93,7 @@ def read_images(path: Path, *, labelled: bool = True) -> Dataset:
     Args:
         path: the table.
         labelled: whether a column of labels must be there.
+        finer_label: a column with labels that training never sees: texts, numbers, or lists of them.
 
     Raises:
         DataError: the file is damaged, a column is absent or of another type than is wanted, or ids repeat.
@@ -100,6 +101,9 @@ def read_images(path: Path, *, labelled: bool = True) -> Dataset:
     table = read_table(path)
     if labelled and not {"label", "label_ids"} & set(table.column_names):
         raise DataError(f"{path} has no column 'label' or 'label_ids', only {table.column_names}"[:500])
+    if finer_label is not None and finer_label not in table.column_names:
+        raise no_column(path, finer_label, table.column_names)
+    cells = table.column(finer_label).to_pylist() if finer_label else None
     parts = _parts(path, table)
     if pa.types.is_struct(table.schema.field("image").type):
         table = table.flatten()  # the fields of a struct become columns: image.bytes, image.path
@@ -108,6 +112,7 @@ def read_images(path: Path, *, labelled: bool = True) -> Dataset:
         raise DataError(f"{path}: the column 'image' must hold bytes, or a struct with bytes")
     rows, classes = _label_rows(path, table)
     labels, class_names = multi_hot(rows, classes)
+    finer, finer_names = (None, ()) if cells is None else multi_hot(_cell_rows(path, str(finer_label), cells))
     return Dataset(
         name=str(path),
         ids=_ids(path, table, parts),
@@ -115,6 +120,8 @@ def read_images(path: Path, *, labelled: bool = True) -> Dataset:
         labels=labels,
         class_names=class_names,
         parts=np.array(parts),
+        finer=finer,
+        finer_names=finer_names,
     )
 
 
@@ -156,8 +163,12 @@ def _label_rows(path: Path, table: Any) -> tuple[list[Names], Names | None]:
     cells = table.column(name).to_pylist()
     if pa.types.is_integer(getattr(kind, "value_type", kind)):  # of the items, where it is a list
         return _named(path, table, cells)
+    return _cell_rows(path, name, cells), None
+
+
+def _cell_rows(path: Path, name: str, cells: Sequence[Any]) -> list[Names]:
     try:
-        return [cell_labels(cell) for cell in cells], None
+        return [cell_labels(cell) for cell in cells]
     except DataError as error:
         raise DataError(f"{path}: column {name!r}: {error}") from error
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from anglehash.data.dataset import Dataset
+from anglehash.data.groups import grouped
 from anglehash.data.keys import Keys, check_keys, readable
 from anglehash.data.pool import Pool, Rows, without
 from anglehash.data.split import RetrievalSplit, held_out_columns, only_held_out, same_image
@@ -198,6 +199,21 @@ def _is_jpeg(image: object) -> bool:
     return isinstance(image, bytes) and image.startswith(b"\xff\xd8")
 
 
+@PROTOCOLS.register("cifar10-groups")
+def cifar10_groups(pool: Pool) -> Parts:
+    """The draws of ``cifar10-lossless``, labels four groups; what trains is searched too. Finer: the classes."""
+    parts = cifar10_lossless(pool)
+    searched = np.concatenate([parts.training, parts.database])
+    return replace(parts, dataset=grouped(pool.dataset, "cifar10-groups"), database=searched)
+
+
+@PROTOCOLS.register("cifar10-groups-new")
+def cifar10_groups_new(pool: Pool) -> Parts:
+    """The same with the 1,000 images alone as database that training has not seen."""
+    parts = cifar10_lossless(pool)
+    return replace(parts, dataset=grouped(pool.dataset, "cifar10-groups-new"))
+
+
 @PROTOCOLS.register("nuswide-21")
 def nuswide_21(pool: Pool) -> Parts:
     """The images of the 21 most frequent concepts; a concept: 100 queries, then 500 training images.
@@ -242,6 +258,18 @@ def coco(pool: Pool, *, drop_labels: Sequence[str] = ()) -> Parts:
     )
 
 
+@PROTOCOLS.register("coco-groups")
+def coco_groups(pool: Pool) -> Parts:
+    """Labels: 12 super-categories. Permuted: 5,500 are searched, 668 query; the first 3,500 train.
+
+    The first 350 that train are validation. Finer: the 79 labels without ``person``.
+    """
+    rows = pool.permuted(pool.at_least(6168, pool.rows()))
+    training, query = rows[:3500], rows[5500:6168]
+    dataset = grouped(pool.dataset, "coco-groups")
+    return Parts(dataset, query=query, database=rows[:5500], training=training, validation=training[:350])
+
+
 @PROTOCOLS.register("tiny-imagenet")
 def tiny_imagenet(pool: Pool) -> Parts:
     """The official validation images are queries; all training images are searched, 100 a class train.
@@ -258,6 +286,19 @@ def tiny_imagenet(pool: Pool) -> Parts:
         validation=pool.draw_each(training, 10),
         rank_cuts=(1000, None),
     )
+
+
+@PROTOCOLS.register("tiny-imagenet-groups")
+def tiny_imagenet_groups(pool: Pool) -> Parts:
+    """Labels: 23 groups. A class: 5 queries of the validation images, 70 of the training images are searched.
+
+    Of those 30 a class train, 3 of them validation. Finer: the 200 classes.
+    """
+    query = pool.draw_each(pool.rows("validation"), 5)
+    database = pool.draw_each(pool.rows("train"), 70)
+    training = pool.draw_each(database, 30)
+    dataset, validation = grouped(pool.dataset, "tiny-imagenet-groups"), pool.draw_each(training, 3)
+    return Parts(dataset, query=query, database=database, training=training, validation=validation)
 
 
 @PROTOCOLS.register("holdout")

@@ -26,7 +26,11 @@ SETS = Folder("data set", "anglehash.data.sets")
 
 
 def open_dataset(
-    data: str | PathLike[str], *, root: str | PathLike[str] | None = None, download: bool = False
+    data: str | PathLike[str],
+    *,
+    root: str | PathLike[str] | None = None,
+    download: bool = False,
+    finer_label: str | None = None,
 ) -> Dataset:
     """The labelled images that ``data`` names.
 
@@ -36,12 +40,13 @@ def open_dataset(
         root: where the files of a known set are, or where the file names of a manifest start; a folder and
             a table of images need none.
         download: whether a known set that is absent may be fetched from its official address.
+        finer_label: a column of a manifest or table of images with labels that training never sees.
 
     Raises:
         ConfigError: a name that is neither a path nor a known set.
         DataError: the data are absent or unusable.
     """
-    return _open(data, root=root, download=download, labelled=True)
+    return _open(data, root=root, download=download, labelled=True, finer_label=finer_label)
 
 
 def list_images(
@@ -56,10 +61,21 @@ def list_images(
 
 
 def _open(
-    data: str | PathLike[str], *, root: str | PathLike[str] | None, download: bool, labelled: bool
+    data: str | PathLike[str],
+    *,
+    root: str | PathLike[str] | None,
+    download: bool,
+    labelled: bool,
+    finer_label: str | None = None,
 ) -> Dataset:
     if not str(data):
         raise DataError("an empty name names no data: give a folder, a manifest or a known set")
+    if finer_label is not None and (
+        (isinstance(data, str) and data in SETS) or Path(data).expanduser().is_dir()
+    ):
+        raise DataError(
+            f"{data} has no column {finer_label!r}: a finer label is a column of a .csv, .jsonl or .parquet manifest"
+        )
     start = None if root is None else Path(root).expanduser()
     if isinstance(data, str) and data in SETS:
         known: Dataset = SETS[data].load(start, download=download)
@@ -68,7 +84,7 @@ def _open(
     if path.is_dir():
         return read_folder(path) if labelled else list_folder(path)
     if path.is_file():  # follows links; a FIFO or a device is none
-        return _open_table(path, start, labelled)
+        return _open_table(path, start, labelled, finer_label)
     if os.path.lexists(path):
         raise DataError(f"{path} is neither a folder nor a regular file")
     if isinstance(data, str) and path.name == data and not path.suffix:
@@ -76,19 +92,19 @@ def _open(
     raise DataError(f"there is no folder or manifest {path}")
 
 
-def _open_table(path: Path, start: Path | None, labelled: bool) -> Dataset:
+def _open_table(path: Path, start: Path | None, labelled: bool, finer_label: str | None) -> Dataset:
     suffix = path.suffix.lower()
     if suffix in (".csv", ".jsonl"):
-        return read_manifest(path, root=start, labelled=labelled)
+        return read_manifest(path, root=start, labelled=labelled, finer_label=finer_label)
     if suffix != ".parquet":
         raise DataError(f"{path} is neither a folder nor a manifest: .csv, .jsonl and .parquet are read")
     from anglehash.data.parquet import column_names, read_images  # pyarrow: only when it is needed
 
     columns = column_names(path)
     if "image" in columns:
-        return _sorted(read_images(path, labelled=labelled))
+        return _sorted(read_images(path, labelled=labelled, finer_label=finer_label))
     if "file_name" in columns:
-        return read_manifest(path, root=start, labelled=labelled)
+        return read_manifest(path, root=start, labelled=labelled, finer_label=finer_label)
     raise DataError(
         f"{path} has neither a column 'image' nor 'file_name'; its columns are {', '.join(columns)}"[:500]
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import PARTS, Dataset
+from anglehash.data.groups import GROUPED, grouped
 from anglehash.data.keys import KEY_BYTES, Keys, as_items, check_keys, readable
 from anglehash.data.pool import Rows, as_rows, keep_classes
 from anglehash.errors import DataError
@@ -168,6 +169,8 @@ class RetrievalSplit:
         parts = {name: manifest["parts"][name] for name in PARTS}
         wanted = set().union(*parts.values())
         rows = [row for row, i in enumerate(dataset.ids) if i in wanted]
+        if manifest["protocol"] in GROUPED:
+            dataset = grouped(dataset, manifest["protocol"])
         dataset = only_held_out(
             keep_classes(dataset.select(rows), manifest["class_names"]), manifest["held_out"]
         )

@@ -6,6 +6,8 @@
     report.py     Report: every number of a result, with its definition
     metrics.py    mAP, precision and recall, exact under ties
     graded.py     ACG, NDCG and WAP, where images have several labels
+    likeness.py   what an order inside a class is worth
+    likeness_table.py  all of that for the codes of a split, and for the references
     scores.py     rankings by features and by posteriors
     rivals.py     what a user would pick without training: float, bits, PQ, RaBitQ
     codebook.py   the codes themselves, before any ranking

@@ -143,6 +143,21 @@ def rank(
 
 
 @kernel
+def first(scores: NDArray[Any], rows: NDArray[np.int64]) -> None:
+    """Fill in the rows of the highest scores of one query, best first; of equal scores those that come first."""
+    last, held = len(rows) - 1, 0
+    for item in range(len(scores)):
+        if held > last and not scores[item] > scores[rows[last]]:
+            continue
+        place = min(held, last)
+        while place > 0 and scores[item] > scores[rows[place - 1]]:
+            rows[place] = rows[place - 1]
+            place -= 1
+        rows[place] = item
+        held += 1
+
+
+@kernel
 def split(
     scores: NDArray[Any],  # (n,) of one query
     relevant: NDArray[np.bool_],  # (sets,) whether the images of each label set are right answers

@@ -12,11 +12,15 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack, width
 from anglehash.config import TrainConfig
+from anglehash.data.copies import copies_of
 from anglehash.data.keys import as_items
+from anglehash.data.pool import Rows
 from anglehash.data.split import RetrievalSplit
-from anglehash.encode.encoding import Encoder
+from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import DataError
 from anglehash.evaluation.codebook import class_code_distances
+from anglehash.evaluation.likeness import nearest_in_class
+from anglehash.evaluation.likeness_table import Truth, likeness_of_codes, references
 from anglehash.evaluation.protocol import Outputs, evaluate
 from anglehash.progress import Report, silent
 
@@ -110,6 +114,7 @@ def measure(
         rank_cut=split.rank_cuts[0],
         extra_cuts=split.rank_cuts[1:],
     )
+    likeness = _likeness(model, split, encoded, cache, report)
     result = {
         "method": model.config.method,
         "preset": model.config.preset,
@@ -131,12 +136,55 @@ def measure(
         "tie_rule": "exact expectation over all orders of tied items",
         "bytes_per_item": width(model.config.bits),
         **scores.to_dict(),
+        "likeness": likeness,
         "class_codes": _class_codes(model),
         "dropped_queries": split.dropped_queries,
         "skipped_images": len(split.dataset.problems),
     }
     result["seconds"] = round(time.perf_counter() - started, 3)
     return Measured(result, encoded.codes[:q], encoded.codes[q:])
+
+
+def _likeness(
+    model: Measurable, split: RetrievalSplit, encoded: Encoding, cache: Path | None, report: Report
+) -> dict[str, Any]:
+    """Measures of likeness of the codes, and the same of what needs no training, under ``references``."""
+    copies = copies_of(split.dataset.images, split.database, seed=split.seed)
+    copied = model.encode(copies.images, cache=cache, report=report)
+    q, features = len(split.query), encoded.features
+    truth = truth_of(split, copies.originals[copied.rows], features[:q], features[q:])
+    codes = encoded.codes[:q], encoded.codes[q:], copied.codes
+    return {
+        "copies": len(copied.rows),
+        "feature_width": features.shape[1],
+        **likeness_of_codes(*codes, truth, bits=model.config.bits),
+        "references": references(features[:q], features[q:], copied.features, truth),
+    }
+
+
+def truth_of(
+    split: RetrievalSplit, originals: Rows, query: NDArray[np.float32], database: NDArray[np.float32]
+) -> Truth:
+    """What measures of likeness are held against.
+
+    Args:
+        split: its labels and finer labels.
+        originals: row in the data set of the original of each copy.
+        query: ``(q, width)`` features of its queries; of width 0 where there are none.
+        database: ``(n, width)`` of its database.
+    """
+    labels, finer = split.dataset.labels, split.dataset.finer
+    own, others = labels[split.query], labels[split.database]
+    order = np.argsort(split.database)
+    return Truth(
+        query_labels=own,
+        database_labels=others,
+        query_finer=None if finer is None else finer[split.query],
+        database_finer=None if finer is None else finer[split.database],
+        originals=order[np.searchsorted(split.database, originals, sorter=order)],
+        neighbours=nearest_in_class(query, database, own, others) if query.shape[1] else None,
+        rank_cut=split.rank_cuts[0],
+    )
 
 
 def refuse_seen(model: Measurable, split: RetrievalSplit) -> None:

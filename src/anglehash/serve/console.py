@@ -38,6 +38,11 @@ PATH = _Path(path_type=Path, readable=False)  # who reads it says what is wrong,
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 force_option = click.option("--force", is_flag=True, help="Replace an output that exists.")
+finer_label_option = click.option(
+    "--finer-label",
+    metavar="COLUMN",
+    help="Column of a manifest with a second label that training never sees.",
+)
 
 
 def data_options(command: F) -> F:

@@ -12,6 +12,7 @@ from anglehash.evaluation.ranking import some_answers
 from anglehash.learn.measure import Measured
 from anglehash.serve.console import table
 from anglehash.serve.pictures import Row, Tile
+from anglehash.serve.report.likeness import MEASURES, known_measures, likeness_rows
 
 THUMBNAIL = Preprocessing(size=112)
 
@@ -38,7 +39,17 @@ def summary(result: dict[str, Any]) -> str:
     rows = [[text.ljust(44), _share(result[key])] for key, text in names.items() if key in result]
     unknown = result.get("ceiling", 0) is None
     note = "\n\n-: there are classes that the classifier has not learned" if unknown else ""
-    return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}"
+    return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}{_likeness(result)}"
+
+
+def _likeness(result: dict[str, Any]) -> str:
+    """The measures of likeness as a second table, with the references."""
+    rows = likeness_rows("codes", result["map"], result.get("likeness"))
+    known = known_measures(rows)
+    if not rows:
+        return ""
+    body = [[name, *(_share(values.get(key)) for key in known)] for name, values in rows.items()]
+    return "\n\n" + table([["", *(MEASURES[key] for key in known)], *body])
 
 
 def _share(value: float | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,30 +63,45 @@ def check_split_options(options: dict[str, Any], protocol: str | None) -> None:
 
 
 def two_folders(
-    query: Path, database: Path, *, unlabelled: str | None, report: Report = silent
+    query: Path,
+    database: Path,
+    *,
+    unlabelled: str | None,
+    finer_label: str | None = None,
+    report: Report = silent,
 ) -> RetrievalSplit:
     """The split of a query folder and a database folder (or manifests) with classes in common.
 
     Raises:
         DataError: they have no class in common, or share an image.
     """
-    parts = {name: open_dataset(path) for name, path in (("query", query), ("database", database))}
+    parts = {
+        name: open_dataset(path, finer_label=finer_label)
+        for name, path in (("query", query), ("database", database))
+    }
     names = sorted({name for part in parts.values() for name in part.class_names})
+    finer_names = sorted({name for part in parts.values() for name in part.finer_names})
+    finer = [
+        _over(part.finer, part.finer_names, finer_names) for part in parts.values() if part.finer is not None
+    ]
     if not set(parts["query"].class_names) & set(parts["database"].class_names):
         raise DataError(f"{query} and {database} have no class in common: name the same classes in both")
     both = Dataset(
         name=f"{query} in {database}",
         ids=tuple(f"{name}/{i}" for name, part in parts.items() for i in part.ids),
         images=Joined(tuple(part.images for part in parts.values())),
-        labels=np.concatenate([_labels_over(part, names) for part in parts.values()]),
+        labels=np.concatenate([_over(part.labels, part.class_names, names) for part in parts.values()]),
         class_names=tuple(names),
         parts=np.repeat(list(parts), [len(part) for part in parts.values()]),
         problems=tuple(problem for part in parts.values() for problem in part.problems),
+        finer=np.concatenate(finer) if finer else None,
+        finer_names=tuple(finer_names),
     )
     return split_of(both, protocol="given", unlabelled=unlabelled, report=report)
 
 
-def _labels_over(dataset: Dataset, names: list[str]) -> NDArray[np.bool_]:
-    out = np.zeros((len(dataset), len(names)), dtype=np.bool_)
-    out[:, [names.index(name) for name in dataset.class_names]] = dataset.labels
+def _over(labels: NDArray[np.bool_], own: Sequence[str], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Labels with a column for each of ``names``, their own among them."""
+    out = np.zeros((len(labels), len(names)), dtype=np.bool_)
+    out[:, [names.index(name) for name in own]] = labels
     return out

@@ -102,6 +102,8 @@ def test_a_cell_is_what_training_and_evaluation_give(
         )
         for key in ("map", "map_features", "map_convention"):
             assert cell[key] == pytest.approx(result[key], abs=2e-3)  # float32 here, float64 there
+        for key, value in cell["likeness"].items():
+            assert value == (None if value is None else pytest.approx(result["likeness"][key], abs=2e-2)), key
         ceiling = finished[0].result["splits"][0]["ceiling"]
         assert ceiling == pytest.approx(result["ceiling"], abs=1e-3)
 
@@ -113,11 +115,63 @@ def test_finished_cells_are_kept(
         raise AssertionError("a finished cell was computed again")
 
     monkeypatch.setattr(crew, "work", never)
-    monkeypatch.setattr(runner, "references", never)
+    monkeypatch.setattr(runner, "class_references", never)
     shutil.rmtree(folder / "cells")  # a clone has the result alone
     again = benchmark(run, folder, cache=cache).result
     del again["circumstances"]["command"]  # it names the folder
     assert again == {**finished[0].result, "circumstances": again["circumstances"]}
+
+
+def without(folder: Path, lost: str) -> None:
+    """Take a key out of all finished cells."""
+    for path in folder.rglob("*.json"):
+        held = json.loads(path.read_text())
+        for cell in held.get("cells", [held]):
+            cell.pop(lost, None)
+        path.write_text(json.dumps(held))
+
+
+def test_cells_have_the_measures_of_likeness_and_keep_their_codes(
+    run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [cell for cell in finished[0].result["cells"] if cell["kind"] != "rival"]
+    own = finished[0].result["splits"][0]["likeness"]
+    assert (own["feature_width"], own["finer_queries"]) == (1280, None)
+    assert own["copies"] == finished[0].result["splits"][0]["database"]  # fewer than 300
+    assert list(own["references"]) == [
+        "float_cosine",
+        "feature_signs",
+        "right_class_random",
+        "right_class_cosine",
+    ]
+    for cell in cells:
+        assert 0 < cell["likeness"]["distinct_lists"] <= 1
+        assert 0 < cell["likeness"]["copy_recall_at_1"] <= cell["likeness"]["copy_recall_at_10"] <= 1
+        assert cell["likeness"]["self_retrieval"] == pytest.approx(
+            cell["unique_codes"] / finished[0].result["splits"][0]["database"], rel=1e-5
+        )
+        assert (folder / "codes" / f"{cell['hash']}.npz").exists()
+
+    def never(*arguments: object) -> None:
+        raise AssertionError("a cell was trained for what its codes tell")
+
+    monkeypatch.setattr(crew, "work", never)
+    without(folder, "likeness")
+    assert benchmark(run, folder, cache=cache).result["cells"] == finished[0].result["cells"]
+    monkeypatch.undo()
+
+    spoiled = min((folder / "codes").iterdir())
+    without(folder, "likeness")
+    spoiled.write_bytes(b"nothing")
+    with pytest.raises(DataError, match=f"{spoiled.name} is damaged.*delete it"):
+        benchmark(run, folder, cache=cache)
+    without(folder, "likeness")
+    shutil.rmtree(folder / "codes")
+    assert benchmark(replace(run, likeness_bits=()), folder, cache=cache).failed == []
+    again = benchmark(replace(run, likeness_bits=(8,)), folder, cache=cache).result["cells"]
+    assert [bool(cell.get("likeness")) for cell in again if cell["kind"] != "rival"] == [
+        cell["bits"] == 8 for cell in cells
+    ]
 
 
 def test_only_what_is_missing_is_computed(
@@ -186,11 +240,7 @@ def test_a_full_disk_ends_the_run(
 def test_a_finished_cell_that_lacks_what_is_wanted_now_is_computed_again(
     run: Run, folder: Path, cache: Path, finished: tuple[Finished, Path], lost: str
 ) -> None:
-    for path in folder.rglob("*.json"):
-        held = json.loads(path.read_text())
-        for cell in held.get("cells", [held]):
-            cell.pop(lost, None)
-        path.write_text(json.dumps(held))
+    without(folder, lost)
     cells = benchmark(run, folder, cache=cache).result["cells"]
     wanted = finished[0].result["cells"]
     assert [cell.get(lost) for cell in cells] == [cell.get(lost) for cell in wanted]

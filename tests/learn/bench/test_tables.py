@@ -154,6 +154,29 @@ def test_a_lead_wants_a_peer_on_two_splits(other: list[dict[str, Any]]) -> None:
         rows(*on_splits("csq", 16, 0.6, 0.6, 0.6), *other, key="leads")  # none is ours
 
 
+def test_measures_of_likeness_stand_above_their_references() -> None:
+    def measured(variant: str, seed: int, lists: float, **others: Any) -> dict[str, Any]:
+        likeness = {"finer_map": None, "distinct_lists": lists, "self_retrieval": 0.5}
+        return cell(variant, 64, 0.5 + lists / 10, seed, likeness=likeness) | others
+
+    references = {"float_cosine": {"map": 0.4, "distinct_lists": 1.0}, "feature_signs": {"map": 0.3}}
+    split = {**SPLIT, "likeness": {"feature_width": 1280, "references": references}}
+    found = rows(
+        measured("ce", 0, 0.2), measured("ce", 1, 0.4), measured("csq", 0, 0.9), cell("dsh", 64, 0.7),
+        measured("ce", 0, 0.9, split_seed=1), measured("ce", 0, 0.9, bits=16, likeness={}),
+        key="likeness", splits=[split],
+    )  # fmt: skip
+    assert found == [
+        ["64 bits", "class mAP", "distinct lists", "self-retrieval"],
+        ["csq", ".590", ".900", ".500"],
+        ["ce", ".530", ".300", ".500"],  # means over two seeds
+        ["float cosine", ".400", "1.000", "-"],
+        ["1,280 signs", ".300", "-", "-"],
+    ]
+    with pytest.raises(DataError, match="no cell has measures of likeness"):
+        rows(cell("ce", 64, 0.5), key="likeness")
+
+
 def test_a_document_is_filled_between_its_marks_only(tmp_path: Path) -> None:
     (tmp_path / "results" / "small").mkdir(parents=True)
     result = {"name": "small", "splits": [SPLIT], "cells": [cell("ce", 32, 0.5, map_features=0.75)]}

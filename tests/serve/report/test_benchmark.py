@@ -69,6 +69,19 @@ FULL = result(
 )  # fmt: skip
 
 
+MEASURED = {
+    **FULL,
+    "cells": [
+        {**c, "likeness": {"finer_map": 0.4, "distinct_lists": 0.9}} if c["bits"] == 32 else c
+        for c in FULL["cells"]
+    ],
+    "splits": [
+        {**FULL["splits"][0], "likeness": {"copies": 300, "finer_queries": 900, "feature_width": 1280,
+                                           "references": {"feature_signs": {"map": 0.3, "distinct_lists": 1.0}}}}
+    ],
+}  # fmt: skip
+
+
 def read(html: str) -> Element:
     """The page as a strict reader sees it."""
     doctype, _, page = html.partition("\n")
@@ -360,3 +373,25 @@ def test_writes_one_file_and_keeps_what_was_there(tmp_path: Path) -> None:
     write_benchmark_report(path, {}, force=True)
     assert path.read_bytes() != before
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_likeness_is_shown_where_it_was_measured() -> None:
+    assert "Likeness" not in headings(read(render_benchmark(FULL)))
+    page = read(render_benchmark(MEASURED))
+    assert "Likeness" in headings(page)
+    (table,) = [t for t in page.iter("table") if "finer mAP" in text(t)]
+    rows = [[text(cell) for cell in row] for row in table.iter("tr")]
+    assert rows[0] == ["", "class mAP", "finer mAP", "distinct lists"]
+    assert [row[0] for row in rows[1:]] == ["AnDSH", "CSQ", "ITQ", "1,280 signs"]
+    assert rows[-1] == ["1,280 signs", "0.300", "–", "1.000"]
+    assert "300 copies, 900 queries with a finer label" in text(page)
+    for value in OTHER_KINDS:
+        cells = [{**c, "likeness": value} for c in FULL["cells"]]
+        for own in (
+            value,
+            {"references": value},
+            {"references": {"feature_signs": value}, "feature_width": value},
+        ):
+            read(render_benchmark({**FULL, "cells": cells, "splits": [{"seed": 0, "likeness": own}]}))
+            splits = [{"seed": 0, "likeness": own}]
+            read(render_benchmark({**MEASURED, "splits": splits}))

@@ -16,17 +16,21 @@ from numpy.typing import NDArray
 
 from anglehash.codes import width
 from anglehash.config import TrainConfig
+from anglehash.data.copies import copies_of
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
 from anglehash.data.split import RetrievalSplit, held_out_columns
 from anglehash.errors import DataError
+from anglehash.evaluation.likeness_table import Truth, references
 from anglehash.evaluation.protocol import posterior_references
 from anglehash.files import write_json
 from anglehash.learn.backbones import make_backbone
+from anglehash.learn.bench.codes import LEFT_OUT
 from anglehash.learn.bench.run import Place, Run
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
+from anglehash.learn.measure import truth_of
 from anglehash.learn.on_features import Labelled
 from anglehash.progress import Report
 
@@ -45,6 +49,11 @@ class Bed:
         class_names: a name a column.
         rank_cuts: the protocol's; the first is the headline's.
         learned: columns of the classes that training images have.
+        finer: ``(n, finer)`` bool, the finer label; ``None`` where there is none.
+        copies: ``(c, width)`` float32, the features of copies of database images.
+        originals: ``(c,)`` the place in the database of the original of each.
+        neighbours: ``(q, 50)`` places in the database of the nearest of each query inside its class, by features;
+            of width 0 where there are none.
     """
 
     features: NDArray[np.float32]
@@ -54,6 +63,24 @@ class Bed:
     class_names: tuple[str, ...]
     rank_cuts: tuple[int | None, ...]
     learned: NDArray[np.int64]
+    finer: NDArray[np.bool_] | None
+    copies: NDArray[np.float32]
+    originals: NDArray[np.int64]
+    neighbours: NDArray[np.int64]
+
+    @property
+    def truth(self) -> Truth:
+        """What measures of likeness are held against."""
+        query, database = (self.parts[name] for name in ("query", "database"))
+        return Truth(
+            query_labels=self.labels[query],
+            database_labels=self.labels[database],
+            query_finer=None if self.finer is None else self.finer[query],
+            database_finer=None if self.finer is None else self.finer[database],
+            originals=self.originals,
+            neighbours=self.neighbours if self.neighbours.shape[1] else None,
+            rank_cut=self.rank_cuts[0],
+        )
 
     def part(self, name: str) -> Labelled:
         """Features and labels of one part."""
@@ -79,6 +106,10 @@ class Bed:
             class_names=tuple(facts["class_names"]),
             rank_cuts=tuple(facts["rank_cuts"]),
             learned=arrays["learned"],
+            finer=arrays["finer"] if arrays["finer"].shape[1] else None,
+            copies=arrays["copies"],
+            originals=arrays["originals"],
+            neighbours=arrays["neighbours"],
         )
 
 
@@ -89,7 +120,7 @@ def split_of(run: Run, place: Place, cache: Path, report: Report) -> RetrievalSp
         DataError: it holds a class to be found that no training image has.
     """
     split = make_split(
-        open_dataset(run.data),
+        open_dataset(run.data, finer_label=run.finer_label or None),
         run.protocol,
         seed=place.split_seed,
         unlabelled=run.unlabelled,
@@ -133,15 +164,20 @@ def make_bed(split: RetrievalSplit, config: TrainConfig, folder: Path, cache: Pa
     """Compute the features of a split, or take them from the cache, and lay them down in ``folder``."""
     rows = np.unique(np.concatenate([split.part(name) for name in PARTS]))
     backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
+    copies = copies_of(split.dataset.images, split.database, seed=split.seed)
     if backbone.pretrained:
         found = extract(split.dataset.images, backbone, rows=rows, cache=cache, report=report)
-        if found.problems:
+        copied = extract(copies.images, backbone, cache=cache, report=report)
+        if found.problems or copied.problems:
             raise DataError(
-                f"{len(found.problems)} images changed while they were read: run the command again"
+                f"{len(found.problems) + len(copied.problems)} images changed while they were read: run the "
+                "command again"
             )
-        features = found.values
+        features, copy_features = found.values, copied.values
     elif config.fine_tune:  # its features would mean nothing
-        features = np.zeros((len(rows), 0), dtype=np.float32)
+        features, copy_features = (
+            np.zeros((n, 0), dtype=np.float32) for n in (len(rows), len(copies.originals))
+        )
     else:
         raise DataError(
             f"{config.backbone} has no pretrained weights and so no features to compare methods on: choose another "
@@ -150,15 +186,45 @@ def make_bed(split: RetrievalSplit, config: TrainConfig, folder: Path, cache: Pa
     labels = split.dataset.labels[rows]
     parts = {name: np.searchsorted(rows, split.part(name)) for name in PARTS}
     learned = np.flatnonzero(labels[parts["train"]].any(axis=0))
+    truth = truth_of(split, copies.originals, features[parts["query"]], features[parts["database"]])
+    none = np.zeros((len(rows), 0), dtype=np.bool_)
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": labels,
+        "rows": rows,
+        "learned": learned,
+        "finer": none if split.dataset.finer is None else split.dataset.finer[rows],
+        "copies": copy_features,
+        "originals": truth.originals,
+        "neighbours": np.zeros((len(split.query), 0), np.int64)
+        if truth.neighbours is None
+        else truth.neighbours,
+        **parts,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / "features.npy", features)
-    np.savez(folder / "arrays.npz", labels=labels, rows=rows, learned=learned, **parts)  # type: ignore[arg-type]
+    np.savez(folder / "arrays.npz", allow_pickle=False, **arrays)
     facts = {"class_names": list(split.dataset.class_names), "rank_cuts": list(split.rank_cuts)}
     write_json(folder / "facts.json", facts)
     return Bed.load(folder)
 
 
-def references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str, Any]:
+def likeness_references(bed: Bed) -> dict[str, Any]:
+    """The measures of likeness of what needs no training, with what they were taken with."""
+    truth, finer = bed.truth, bed.finer is not None
+    with torch_threads(1):
+        found = references(bed.part("query").features, bed.part("database").features, bed.copies, truth)
+    return {
+        "copies": len(truth.originals),
+        "finer_queries": int(truth.finer_queries.sum()) if finer else None,
+        "feature_width": bed.features.shape[1],
+        "references": {
+            name: {key: value for key, value in own.items() if key not in LEFT_OUT}
+            for name, own in found.items()
+        },
+    }
+
+
+def class_references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str, Any]:
     """The trivial rows: what a calibrated linear classifier reaches, by its answer and by its posterior.
 
     It learns from the training and the validation images. Both are ``None`` where a query or a database image

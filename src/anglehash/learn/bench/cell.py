@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from anglehash.codes import pack
+from anglehash.data.copies import copies_of
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import ConfigError
 from anglehash.evaluation.protocol import Outputs, evaluate
 from anglehash.evaluation.ranking import some_answers
 from anglehash.evaluation.rivals import RIVALS, rival_average_precision
 from anglehash.learn.bench.bed import Bed
+from anglehash.learn.bench.codes import CellCodes
 from anglehash.learn.bench.run import Cell
 from anglehash.learn.device import torch_threads
 from anglehash.learn.fitting import fit
@@ -40,6 +42,8 @@ class Wanted(NamedTuple):
         details: keep curves and classes.
         queries: so many queries show what they retrieve.
         answers: so many images each.
+        likeness: take the measures of likeness.
+        codes: folder in which the codes are kept; nowhere by default.
     """
 
     map_features: bool = True
@@ -47,6 +51,8 @@ class Wanted(NamedTuple):
     details: bool = True
     queries: int = 0
     answers: int = 0
+    likeness: bool = True
+    codes: Path | None = None
 
 
 class _Logits(NamedTuple):
@@ -54,11 +60,12 @@ class _Logits(NamedTuple):
     train: NDArray[np.float32]
     query: NDArray[np.float32]
     database: NDArray[np.float32]
+    copies: NDArray[np.float32]
 
     @classmethod
-    def of(cls, bed: Bed, logits: NDArray[np.float32]) -> _Logits:
-        """The logits of all images of a bed, by part."""
-        return cls(**{name: logits[at] for name, at in bed.parts.items()})
+    def of(cls, bed: Bed, logits: NDArray[np.float32], copies: NDArray[np.float32]) -> _Logits:
+        """The logits of all images of a bed, by part, and of the copies."""
+        return cls(**{name: logits[at] for name, at in bed.parts.items()}, copies=copies)
 
 
 class _Clock:
@@ -94,8 +101,9 @@ def compute_fine_tuned(
     model = fit(split, cell.config, cache=cache)
     cost = {**clock.seconds(), "epochs": len(model.log)}
     encoded = model.encode(split.dataset.images, rows=bed.rows)
+    copies = model.encode(copies_of(split.dataset.images, split.database, seed=split.seed).images)
     with torch_threads(1):
-        logits = _Logits.of(bed, encoded.logits)
+        logits = _Logits.of(bed, encoded.logits, copies.logits)
         return _measured(cell, bed, wanted, logits, cost)
 
 
@@ -103,7 +111,8 @@ def compute_fine_tuned(
 def _logits(head: nn.Module, bed: Bed, *, block: int = 4096) -> _Logits:
     """Logits in float32, fast: a bit whose logit is within rounding of 0 may differ from a saved model's."""
     blocks = (bed.features[i : i + block].copy() for i in range(0, len(bed.rows), block))
-    return _Logits.of(bed, np.concatenate([head(torch.from_numpy(part)).numpy() for part in blocks]))
+    logits = np.concatenate([head(torch.from_numpy(part)).numpy() for part in blocks])
+    return _Logits.of(bed, logits, head(torch.from_numpy(bed.copies)).numpy())
 
 
 def _measured(
@@ -127,7 +136,10 @@ def _measured(
         map_asymmetric=wanted.map_asymmetric,
     ).to_dict()
     checked = len(logits.validation) > 0
-    return _rounded_table(
+    codes = CellCodes(outputs[0].codes, outputs[1].codes, pack(logits.copies), config.bits)
+    if wanted.codes:
+        codes.save(wanted.codes / f"{cell.hash}.npz")
+    return rounded_table(
         {
             **_names(cell),
             "bytes": cell.bytes_asked,
@@ -137,6 +149,7 @@ def _measured(
             )
             if checked
             else None,
+            **({"likeness": codes.likeness(bed.truth)} if wanted.likeness else {}),
             **_answers(bed, outputs[0], outputs[1], wanted),
             **cost,
             "evaluate_seconds": time.perf_counter() - started,
@@ -173,7 +186,7 @@ def _rival(cell: Cell, bed: Bed) -> dict[str, Any]:
     if not np.isfinite(precision).all():
         raise ConfigError(f"{cell.method} gives NaN scores on these features")
     means = precision.mean(axis=0).tolist()
-    return _rounded_table(
+    return rounded_table(
         {
             **_names(cell),
             "bytes": rival.bytes_per_item,
@@ -197,7 +210,7 @@ def _names(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _rounded_table(table: Mapping[str, Any]) -> dict[str, Any]:
+def rounded_table(table: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers with six significant digits: what is behind them is noise."""
     return {key: _rounded(value) for key, value in table.items()}
 
@@ -206,7 +219,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.6g}")
     if isinstance(value, Mapping):
-        return _rounded_table(value)
+        return rounded_table(value)
     if isinstance(value, list | tuple):
         return [_rounded(item) for item in value]
     return value

@@ -65,9 +65,11 @@ def read_tuned(path: Path) -> dict[str, Any]:
 _LISTS = {
     "draws": int, "notes": str, "bits": int, "seeds": int, "split_seeds": int, "other_seeds": int,
     "other_bits": int, "methods": str, "variants": dict, "rivals": str, "rival_bytes": int, "published": dict,
+    "likeness_bits": int,
 }  # fmt: skip
 _SINGLE = {
-    "data": str, "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
+    "data": str, "finer_label": str,
+    "unlabelled": str, "protocol": str, "title": str, "tuned": str, "map_features": bool,
     "map_asymmetric": bool, "options": dict, "settings": dict, "override": dict, "examples": dict,
 }  # fmt: skip
 _WORDS = {int: "whole number", str: "text", dict: "table", bool: "true or false"}

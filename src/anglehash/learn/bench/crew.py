@@ -96,17 +96,21 @@ def work(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> Outco
 def wanted_of(run: Run, place: Place, cell: Cell) -> Wanted:
     """How much of a cell is kept: curves and pictures of the first seed on the first split only."""
     first = place == run.places()[0] and cell.seed == run.seeds[0]
+    headline = place.split_seed == run.split_seeds[0]
     return Wanted(
         map_features=run.map_features,
         map_asymmetric=run.map_asymmetric,
         details=first,
         queries=run.examples.get("queries", 6) if first and run.examples else 0,
         answers=run.examples.get("answers", 8),
+        likeness=headline
+        and cell.kind != "rival"
+        and (run.likeness_bits is None or cell.bits in run.likeness_bits),
     )
 
 
 def _compute(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> dict[str, Any]:
-    bed, wanted = _opened(folder), wanted_of(run, place, cell)
+    bed, wanted = _opened(folder), wanted_of(run, place, cell)._replace(codes=folder / CODES)
     if cell.kind == "deep" and cell.config.fine_tune:
         return compute_fine_tuned(cell, bed, _split(run, place, cache), cache, wanted)
     return compute(cell, bed, wanted)
@@ -116,6 +120,9 @@ def _compute(run: Run, place: Place, cell: Cell, folder: Path, cache: Path) -> d
 def _opened(folder: Path) -> Bed:
     return Bed.load(folder)
 
+
+CODES = "codes"
+"""The folder of a bed in which the codes of its cells are, until they are taken from there."""
 
 _SPLITS: dict[str, RetrievalSplit] = {}  # the newest: with fine tuning a process reads images too
 

@@ -93,6 +93,8 @@ class Run:
         rival_bytes: sizes of an item that rivals are given, those that are too small for one left out.
         map_features: also rank by the real-valued logits; off where there are too many pairs to sort.
         map_asymmetric: also rank by those of the queries, against codes; likewise.
+        likeness_bits: code lengths at which the measures of likeness are taken, on the first split; all by default.
+        finer_label: column of the data's manifest with a label that training never sees.
         examples: table ``variants`` (two names), ``bits``, ``queries``, ``answers``: retrieved images to show.
         published: tables ``method``, ``bits``, ``map``, ``features``, ``source``: figures of others.
     """
@@ -119,6 +121,8 @@ class Run:
     rival_bytes: Sequence[int] = ()
     map_features: bool = True
     map_asymmetric: bool = False
+    likeness_bits: Sequence[int] | None = None
+    finer_label: str = ""
     examples: Mapping[str, Any] = field(default_factory=dict)
     published: Sequence[Mapping[str, Any]] = ()
     chosen: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -171,6 +175,7 @@ class Run:
         ):
             check_once(key, getattr(self, key))
         check_once("rival_bytes", self.rival_bytes)
+        check_once("likeness_bits", self.likeness_bits or ())
         check_examples(self.examples)
         cells = list(self.cells())
         if not cells:

@@ -14,8 +14,16 @@ from typing import Any
 from anglehash.config import TrainConfig
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
-from anglehash.learn.bench.bed import Bed, make_bed, references, split_facts, split_of
-from anglehash.learn.bench.crew import Outcome, compute_all, wanted_of
+from anglehash.learn.bench.bed import (
+    Bed,
+    class_references,
+    likeness_references,
+    make_bed,
+    split_facts,
+    split_of,
+)
+from anglehash.learn.bench.cell import rounded_table
+from anglehash.learn.bench.crew import CODES, Outcome, compute_all, wanted_of
 from anglehash.learn.bench.facts import facts_of
 from anglehash.learn.bench.run import Cell, Place, Run
 from anglehash.learn.bench.store import Store
@@ -75,16 +83,21 @@ def _run(run: Run, store: Store, cache: Path, workers: int, report: Report, *, f
     for place, split in places:
         facts = split_facts(run, place, split)
         cells = list(run.cells(place))
-        missing = [cell for cell in cells if not _is_kept(store, run, place, cell, split.hash)]
+        missing = [cell for cell in cells if not _is_kept(store, run, place, cell, split)]
         progress.kept(len(cells) - len(missing))
-        known = _known_facts(store, facts)
+        likeness = any(wanted_of(run, place, cell).likeness for cell in cells)
+        known = _known_facts(store, facts, likeness=likeness, finer=split.dataset.finer is not None)
         if missing or known is None:
             with _bed(run, split, cache, report) as folder:
-                known = known or references(Bed.load(folder), multi_label=facts["multi_label"], report=report)
+                known = known or _references(Bed.load(folder), facts, report, likeness=likeness)
+                missing = [
+                    cell for cell in missing if not _measured_again(store, run, place, cell, split, folder)
+                ]
                 for cell, outcome in compute_all(run, place, missing, folder, cache, workers):
                     if isinstance(outcome, str):
                         failed.append((cell, outcome))
                     else:
+                        store.take_codes(cell.hash, folder / CODES)
                         store.put({**outcome, "split_hash": split.hash})
                     progress.step(cell, outcome)
         splits.append({**facts, **known})
@@ -126,10 +139,33 @@ class _Progress:
         self._report("cells", self._done, self._total, f"{cell.variant}, {size}, seed {cell.seed}: {said}")
 
 
-def _is_kept(store: Store, run: Run, place: Place, cell: Cell, split_hash: str) -> bool:
-    """Whether a cell is finished, on these images, with all that is wanted of it now."""
+def _references(bed: Bed, facts: Mapping[str, Any], report: Report, *, likeness: bool) -> dict[str, Any]:
+    known = class_references(bed, multi_label=facts["multi_label"], report=report)
+    if likeness:
+        known["likeness"] = rounded_table(likeness_references(bed))
+    return known
+
+
+def _measured_again(
+    store: Store, run: Run, place: Place, cell: Cell, split: RetrievalSplit, folder: Path
+) -> bool:
+    """Whether a finished cell lacked the measures of likeness alone, and now has them, from the codes beside it."""
+    kept, codes = store.get(cell.hash), store.codes_of(cell.hash)
+    if kept is None or codes is None or not _is_kept(store, run, place, cell, split, likeness=False):
+        return False
+    store.put({**kept, "likeness": rounded_table(codes.likeness(Bed.load(folder).truth))})
+    return True
+
+
+def _is_kept(
+    store: Store, run: Run, place: Place, cell: Cell, split: RetrievalSplit, *, likeness: bool = True
+) -> bool:
+    """Whether a cell is finished, on these images, with all that is wanted of it now.
+
+    ``likeness`` says whether the measures of likeness count.
+    """
     kept = store.get(cell.hash)
-    if kept is None or kept["split_hash"] != split_hash:
+    if kept is None or kept["split_hash"] != split.hash:
         return False
     wanted = wanted_of(run, place, cell)
     lacks = (
@@ -137,8 +173,15 @@ def _is_kept(store: Store, run: Run, place: Place, cell: Cell, split_hash: str) 
         or (wanted.queries and "answers" not in kept)
         or (wanted.map_features and kept.get("map_features") is None)
         or (wanted.map_asymmetric and kept.get("map_asymmetric") is None)
+        or (likeness and wanted.likeness and _lacks_likeness(kept, split))
     )
     return cell.kind == "rival" or not lacks
+
+
+def _lacks_likeness(kept: Mapping[str, Any], split: RetrievalSplit) -> bool:
+    """Whether a cell has no measures of likeness, or none by a finer label that there is."""
+    found = kept.get("likeness")
+    return not found or (split.dataset.finer is not None and found.get("finer_map") is None)
 
 
 def _refuse_changed(store: Store, run: Run, place: Place, split_hash: str, *, force: bool) -> None:
@@ -152,12 +195,19 @@ def _refuse_changed(store: Store, run: Run, place: Place, split_hash: str, *, fo
         )
 
 
-def _known_facts(store: Store, facts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The references of a split and backbone, if an earlier result holds them."""
+def _known_facts(
+    store: Store, facts: Mapping[str, Any], *, likeness: bool, finer: bool
+) -> dict[str, Any] | None:
+    """The references of a split and backbone, if an earlier result holds all that are wanted."""
     same = ("hash", "backbone", "size")
     for split in store.previous.get("splits", []):
-        if all(split.get(key) == facts[key] for key in same) and "ceiling" in split:
-            return {key: split[key] for key in ("ceiling", "class_id_map", "class_id_bytes")}
+        if not all(split.get(key) == facts[key] for key in same) or "ceiling" not in split:
+            continue
+        own = split.get("likeness", {})
+        if likeness and (not own or (finer and own.get("finer_queries") is None)):
+            continue
+        wanted = ("ceiling", "class_id_map", "class_id_bytes", "likeness")
+        return {key: split[key] for key in wanted if key in split}
     return None
 
 

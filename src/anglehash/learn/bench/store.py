@@ -2,7 +2,7 @@
 
 A benchmark's folder holds ``result.json``, everything together with a line a cell, and ``cells/``, a file a
 cell, written as each is finished. Either is enough to go on from: the first is what one shares, the second
-is what survives a power cut.
+is what survives a power cut. ``codes/`` has the codes of each cell, for measures that come later.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Self
 
 from anglehash.errors import ConfigError, OutputExistsError, TrainingError
 from anglehash.files import hold, write_atomic
+from anglehash.learn.bench.codes import CellCodes
 
 FORMAT = 1
 
@@ -67,6 +68,10 @@ class Store:
     def _cells_folder(self) -> Path:
         return self.folder / "cells"
 
+    @property
+    def _codes_folder(self) -> Path:
+        return self.folder / "codes"
+
     def _ours(self) -> bool:
         if not self.folder.is_dir():
             return False
@@ -112,6 +117,19 @@ class Store:
         self._cells[cell["hash"]] = dict(cell)
         text = json.dumps(cell, allow_nan=False) + "\n"
         write_atomic(self._cells_folder / f"{cell['hash']}.json", text.encode())
+
+    def codes_of(self, name: str) -> CellCodes | None:
+        """The codes of a finished cell by its hash, where they are at hand."""
+        path = self._codes_folder / f"{name}.npz"
+        return CellCodes.load(path) if path.exists() else None
+
+    def take_codes(self, name: str, folder: Path) -> None:
+        """Keep the codes of a cell, on disk before this returns, if ``folder`` has them."""
+        path = folder / f"{name}.npz"
+        if path.exists():
+            self._codes_folder.mkdir(exist_ok=True)
+            write_atomic(self._codes_folder / path.name, path.read_bytes())
+            path.unlink()
 
     def finish(self, facts: Mapping[str, Any], cells: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """Write ``result.json``; a cell of before that is not among ``cells`` stays in ``cells/``."""

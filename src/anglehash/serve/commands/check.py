@@ -7,14 +7,23 @@ from typing import Any
 
 import click
 
-from anglehash.serve.console import EXIT_SKIPPED, data_options, json_option, printable, show, table
+from anglehash.serve.console import (
+    EXIT_SKIPPED,
+    data_options,
+    finer_label_option,
+    json_option,
+    printable,
+    show,
+    table,
+)
 
 
 @click.command("check")
 @click.argument("data")
 @data_options
+@finer_label_option
 @json_option
-def command(data: str, root: Path | None, download: bool, as_json: bool) -> int:
+def command(data: str, root: Path | None, download: bool, finer_label: str | None, as_json: bool) -> int:
     """Look DATA over before training: counts, tiny classes, unreadable files, duplicates.
 
     \b
@@ -26,7 +35,7 @@ def command(data: str, root: Path | None, download: bool, as_json: bool) -> int:
     from anglehash.files import cache_dir
     from anglehash.progress import Console
 
-    dataset = open_dataset(data, root=root, download=download)
+    dataset = open_dataset(data, root=root, download=download, finer_label=finer_label)
     found = check(dataset, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0
@@ -42,6 +51,7 @@ def _text(found: dict[str, Any]) -> str:
     )
     lines = [
         f"{found['name']}: {found['images']} readable images, {found['classes']} classes",
+        *_finer(found["finer"]),
         "",
         table(shown),
     ]
@@ -52,3 +62,9 @@ def _text(found: dict[str, Any]) -> str:
         ]
     lines += ["", *(f"! {printable(warning)}" for warning in found["warnings"])] if found["warnings"] else []
     return "\n".join(lines)
+
+
+def _finer(found: dict[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    return [f"finer label: {found['classes']} classes, {found['without']} images without one"]

@@ -10,6 +10,7 @@ import click
 from anglehash.serve.console import (
     PATH,
     data_options,
+    finer_label_option,
     force_option,
     json_option,
     listed,
@@ -27,6 +28,7 @@ from anglehash.serve.encoders import open_encoder, strict_option
 @click.option("--database", type=PATH, help="Folder or manifest to search in.")
 @split_options
 @data_options
+@finer_label_option
 @click.option("-o", "--output", type=PATH, help="Write the result as JSON.")
 @click.option("--html", type=PATH, help="Write a report, one self-contained page.")
 @strict_option
@@ -39,6 +41,7 @@ def command(
     database: Path | None,
     root: Path | None,
     download: bool,
+    finer_label: str | None,
     output: Path | None,
     html: Path | None,
     strict: bool,
@@ -73,9 +76,11 @@ def command(
     opened, report = open_encoder(model, strict=strict), Console()
     if query and database:
         check_split_options(options, options["protocol"])
-        split = two_folders(query, database, unlabelled=options["unlabelled"], report=report)
+        split = two_folders(
+            query, database, unlabelled=options["unlabelled"], finer_label=finer_label, report=report
+        )
     else:
-        dataset = open_dataset(str(data), root=root, download=download)
+        dataset = open_dataset(str(data), root=root, download=download, finer_label=finer_label)
         protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
         if not protocol:
             raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")

@@ -18,6 +18,7 @@ from anglehash.serve.report import plots, tables
 from anglehash.serve.report.classes import class_table
 from anglehash.serve.report.costs import seconds_section
 from anglehash.serve.report.lead import failures, headline, subtitle
+from anglehash.serve.report.likeness import likeness_section
 from anglehash.serve.report.notes import how_to_read
 from anglehash.serve.report.parts import definitions, folded, header, page, row, scrolled, section, table
 from anglehash.serve.report.standings import Standings
@@ -78,6 +79,7 @@ def _sections(standings: Standings, result: Result, examples: Sequence[Example])
         section(
             "mAP by code length", tables.score_table(standings, result), tables.measures_table(standings)
         ),
+        likeness_section(standings, result),
         section("How it grows with the code", plots.by_bits(standings, result)),
         section("Against what needs no training", plots.by_bytes(standings, result)),
         section(f"Precision and recall{at}", plots.precision_recall(standings)),

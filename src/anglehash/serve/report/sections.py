@@ -9,6 +9,7 @@ from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.charts import PLAIN, Axis, Line, Point, line_chart
+from anglehash.serve.report.likeness import likeness_note, likeness_rows, likeness_table
 from anglehash.serve.report.parts import bar_row, cards, definitions, folded, row, section, table
 from anglehash.serve.report.scales import SHARE, Scale
 from anglehash.serve.report.values import (
@@ -54,7 +55,7 @@ _CLASS_CODES = (
     "and in {2:.0f} at least."
 )
 _DRAWN = {*_LADDER, *_BY_RANK, "precision_recall", "precision_radius_2", "per_class", "bit_balance",
-          "class_codes", "queries", "database", "unique_codes"}  # fmt: skip
+          "class_codes", "likeness", "queries", "database", "unique_codes"}  # fmt: skip
 _FEW = 24  # so many classes stand in one table; of more, the best and the worst stand first
 
 
@@ -63,6 +64,7 @@ def sections(result: Result, *, answers: Markup) -> list[Markup]:
     return [
         _headline(result),
         _cards(result),
+        _likeness(result),
         _curves(result),
         answers,
         _classes(result),
@@ -106,6 +108,15 @@ def _cards(result: Result) -> Markup:
         ),
     ]
     return cards(facts)
+
+
+def _likeness(result: Result) -> Markup:
+    """Measures of likeness, of the codes and of the references."""
+    own = mapping(result.get("likeness"))
+    found = likeness_table(
+        "Codes, and what needs no training", likeness_rows("codes", result.get("map"), own)
+    )
+    return section("Likeness", found, likeness_note(own)) if found else join()
 
 
 def _curves(result: Result) -> Markup:
