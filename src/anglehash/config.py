@@ -24,6 +24,8 @@ class TrainConfig:
         method: name of the method: ``andsh``, the paper's, or another of docs/methods.md.
         preset: a named group of settings of that method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
+        likeness: how much a code keeps of what a picture looks like, beside what the method makes of it: the
+            weight of the features against the method's logits (docs/likeness.md). 0 is the method's own code.
         backbone: name of the network that turns images into features.
         size: side of its square input, in pixels.
         fine_tune: train the backbone too; otherwise its features are computed once and cached.
@@ -49,6 +51,7 @@ class TrainConfig:
     method: str = "andsh"
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
+    likeness: float = 1.0
     backbone: str = "efficientnet_lite0"
     size: int = 128
     fine_tune: bool = False
@@ -77,6 +80,7 @@ class TrainConfig:
         _within("threads", self.threads, 1, 256)
         _within("seed", self.seed, 0, 2**31 - 1)
         _within("backbone_rate", self.backbone_rate, 0, 1)
+        _within("likeness", self.likeness, 0, 100)
         for name, low, high in (
             ("hidden", 0, 65536),
             ("epochs", 1, 100_000),

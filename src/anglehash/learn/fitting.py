@@ -29,6 +29,7 @@ from anglehash.learn.model import Model
 from anglehash.learn.on_features import (
     Labelled,
     Learned,
+    add_likeness,
     class_vectors_of,
     learn_head,
     map_of_logits,
@@ -92,6 +93,10 @@ def fit(
         if is_shallow(config.method):
             last = run.on_features(features)
             learned = last._replace(log=[*learned.log, {**last.log[0], "epoch": len(learned.log) + 1}])
+        else:
+            trained = learned
+            known, held = run.labelled(features)
+            learned = ranks.once(lambda: add_likeness(trained, known, config, held))
         return run.model(backbone, learned, like, features, backbone_trained=True)
 
 
@@ -230,13 +235,18 @@ class _Run:
 
     def on_features(self, features: NDArray[np.float32]) -> Learned:
         """Learn the head on the features of the known rows."""
-        parts = (self.material.train, self.material.validation)
-        known, held = (
-            Labelled(features[np.searchsorted(self.known, rows)], self.labels[rows]) for rows in parts
-        )
+        known, held = self.labelled(features)
         return learn_head(
             known, self.config, held=held, checkpoint=self.checkpoint, ranks=self.ranks, report=self.report
         )
+
+    def labelled(self, features: NDArray[np.float32]) -> tuple[Labelled, Labelled]:
+        """Training and validation images, out of the features of the known rows."""
+        known, held = (
+            Labelled(features[np.searchsorted(self.known, rows)], self.labels[rows])
+            for rows in (self.material.train, self.material.validation)
+        )
+        return known, held
 
     def end_to_end(self, backbone: Backbone, head: HashHead, loss: nn.Module) -> tuple[Backbone, Learned]:
         """Train head and backbone on augmented images."""

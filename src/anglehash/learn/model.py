@@ -32,6 +32,7 @@ from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead, logits_of
+from anglehash.learn.likeness import LikenessHead
 from anglehash.learn.shallow.heads import restore_head
 from anglehash.learn.shallow.nested import SHORTEST
 from anglehash.learn.shallow.posterior_head import PosteriorHead
@@ -183,7 +184,7 @@ class Model:
             "id": self.id,
             "bits": self.config.bits,
             "method": self.config.method,
-            "head": getattr(self.head, "kind", HASH),
+            "head": kind_of_head(self.head),
             "config": self.config.to_dict(),
             "classes": list(self.class_names),
             "multi_label": self.multi_label,
@@ -245,7 +246,20 @@ class Model:
         )
 
 
+def kind_of_head(head: nn.Module) -> str:
+    """The name that :func:`_restore_head` takes: ``hash`` for a deep method, ``likeness+hash``, ``linear``, ..."""
+    if isinstance(head, LikenessHead):
+        return f"{head.kind}+{kind_of_head(head.base)}"
+    return getattr(head, "kind", HASH)
+
+
 def _restore_head(kind: str, config: TrainConfig, width: int, state: dict[str, Tensor]) -> nn.Module:
+    if kind.startswith(f"{LikenessHead.kind}+"):
+        base = {
+            name.removeprefix("base."): tensor for name, tensor in state.items() if name.startswith("base.")
+        }
+        own = {name: tensor for name, tensor in state.items() if not name.startswith("base.")}
+        return LikenessHead(_restore_head(kind.partition("+")[2], config, width, base), **own)
     if kind != HASH:
         return restore_head(kind, state)
     head = HashHead(width, config.bits, hidden=config.hidden or 0, batch_norm=bool(config.batch_norm))

@@ -19,6 +19,7 @@ from anglehash.config import TrainConfig
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.head import HashHead, logits_of
+from anglehash.learn.likeness import with_likeness
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import is_shallow
 from anglehash.learn.ranks import ALONE, Ranks
@@ -78,7 +79,32 @@ def learn_head(
     """
     held = held if held is not None and len(held.labels) else None
     if is_shallow(config.method):
-        return ranks.once(lambda: _conventional(known, config, held, report))
+        learned = ranks.once(lambda: _conventional(known, config, held, report))
+    else:
+        learned = _deep(known, config, held, checkpoint or Checkpoint(None, {}), ranks, report)
+    return ranks.once(lambda: add_likeness(learned, known, config, held))
+
+
+def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
+    """What was learned, with likeness where the settings ask for it; the log ends with the final code's mAP."""
+    if not config.likeness:
+        return learned
+    head = with_likeness(learned.head, known.features, config.likeness)
+    last = dict(learned.log[-1])
+    if held is not None and len(held.labels):
+        last["validation_map"] = map_among(head, held, known)
+    vectors = head.of_logits(torch.from_numpy(learned.class_vectors)).numpy()
+    return Learned(head, vectors, [*learned.log[:-1], last])
+
+
+def _deep(
+    known: Labelled,
+    config: TrainConfig,
+    held: Labelled | None,
+    checkpoint: Checkpoint,
+    ranks: Ranks,
+    report: Report,
+) -> Learned:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         head, loss = new_parts(config, known.features.shape[1], known.labels.shape[1])
@@ -94,7 +120,7 @@ def learn_head(
         FeatureInputs(known.features),
         known.labels,
         config,
-        checkpoint=checkpoint or Checkpoint(None, {}),
+        checkpoint=checkpoint,
         validate=validate if held else None,
         ranks=ranks,
         report=report,

@@ -235,7 +235,9 @@ class Run:
         loss = {k: v for layer in layers for k, v in layer.get("loss", {}).items()}
         merged = {k: v for layer in layers for k, v in layer.items()}
         try:
-            config = settled(TrainConfig.from_dict({**merged, "loss": loss, "bits": bits, "seed": seed}))
+            config = settled(
+                TrainConfig.from_dict({**_PLAIN, **merged, "loss": loss, "bits": bits, "seed": seed})
+            )
         except ConfigError as error:
             raise ConfigError(f"variant {variant['name']!r}: {error}") from error
         return Cell(
@@ -280,6 +282,9 @@ class Run:
         return sha256_json({"settings": settings, "split_seed": place.split_seed, **where})[:16]
 
 
+_PLAIN: dict[str, Any] = {"likeness": 0.0}
+"""Methods are compared by their own codes: a variant says so where likeness is added."""
+
 _OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size")
 _OF_ALL = (
     *_OF_FEATURES,
@@ -295,10 +300,10 @@ _OF_ALL = (
 
 def telling_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that are not at their default and mean something, for people."""
-    usual = TrainConfig().to_dict()
+    usual = TrainConfig(**_PLAIN).to_dict()
     telling = {name: value for name, value in config.to_dict().items() if value != usual[name]}
     if is_frozen(config):
-        return {name: value for name, value in telling.items() if name in _OF_FEATURES}
+        return {name: value for name, value in telling.items() if name in (*_OF_FEATURES, "likeness")}
     return telling
 
 
@@ -308,9 +313,10 @@ def _decisive(config: TrainConfig) -> dict[str, Any]:
     Those of every method are always named, so that a new default is another cell. Others are named where
     they are not at their default, so that a setting that is added later leaves finished cells as they are.
     """
-    own, usual = config.to_dict(), TrainConfig().to_dict()
+    own, usual = config.to_dict(), TrainConfig(**_PLAIN).to_dict()
     own["loss"] = {**default_options(config.method), **config.loss}
     if is_frozen(config):
-        return {name: own[name] for name in _OF_FEATURES}
+        names = (*_OF_FEATURES, "likeness") if own["likeness"] else _OF_FEATURES
+        return {name: own[name] for name in names}
     del own["preset"]  # its values are among the others
     return {name: value for name, value in own.items() if name in _OF_ALL or value != usual[name]}
