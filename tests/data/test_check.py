@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from anglehash.data.check import check
-from anglehash.data.dataset import Dataset, Encoded, Problem
+from anglehash.data.dataset import Arrays, Dataset, Encoded, Problem
 from anglehash.data.sources import open_dataset
 
 Make = Callable[..., Dataset]
@@ -22,14 +22,28 @@ def warned(report: dict[str, object], text: str) -> bool:
 
 
 def test_a_sound_data_set_has_no_warning(synthetic: Make) -> None:
-    report = check(synthetic([0, 1] * 20))
+    pictures = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3), dtype=np.uint8)
+    report = check(replace(synthetic([0, 1] * 20), images=Arrays(pictures)))
     assert report["warnings"] == []
+    assert report["near_copies"] == {"looked_at": 4, "near_copies": 0, "share": 0.0, "first": None}
     assert report["images"] == 40
     assert report["classes"] == 2
     assert report["per_class"] == {"c0": {"images": 20}, "c1": {"images": 20}}
     assert report["per_part"] == {}
     # 2 * 20 * 19 of the 40 * 39 ordered pairs
     assert report["relevant_pairs"] == pytest.approx(19 / 39, abs=1e-4)
+
+
+def test_a_series_is_told_of(synthetic: Make) -> None:
+    scenes = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    pictures = np.repeat(scenes, 10, axis=0)
+    pictures[:, 0, 0, 0] = np.arange(40)  # no two have the same pixels
+    report = check(replace(synthetic([0] * 20 + [1] * 20), images=Arrays(pictures)))
+    assert report["duplicates"]["groups"] == 0
+    assert (report["near_copies"]["looked_at"], report["near_copies"]["share"]) == (4, 1.0)
+    held, learned = report["near_copies"]["first"]
+    assert int(held[:6]) // 10 == int(learned[:6]) // 10
+    assert warned(report, "4 of 4 validation images (100 %) have a near copy in the training part")
 
 
 def test_the_report_is_json(synthetic: Make) -> None:

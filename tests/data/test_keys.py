@@ -59,12 +59,13 @@ def damaged_set() -> Dataset:
 
 def test_unreadable_images_become_problems_and_shift_nobody() -> None:
     dataset = damaged_set()
-    good, keys = readable(dataset)
+    good, keys, signatures = readable(dataset)
     assert good.ids == ("0.png", "2.png", "3.png", "5.png")
     assert [problem.id for problem in good.problems] == ["1.png", "4.png"]
     assert all(problem.reason for problem in good.problems)
     assert good.labels.tolist() == dataset.labels[[0, 2, 3, 5]].tolist()
     assert [bytes(key) for key in keys] == [key_of(good.images.read(row)) for row in range(4)]
+    assert signatures["bytes"].tolist() == [len(good.images.read(row)) for row in range(4)]
 
 
 def test_a_readable_data_set_is_returned_as_it_is(synthetic: Callable[..., Dataset]) -> None:

@@ -21,7 +21,7 @@ ROWS = {"train": [0, 1], "validation": [2], "query": [3, 4], "database": [0, 1, 
 
 
 def split_of(dataset: Dataset, **changes: Any) -> RetrievalSplit:
-    dataset, keys = readable(dataset)
+    dataset, keys, _ = readable(dataset)
     return RetrievalSplit(**{"dataset": dataset, "keys": keys, "protocol": "mine", **ROWS, **changes})
 
 

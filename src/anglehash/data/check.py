@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset
 from anglehash.data.keys import Keys, as_items, readable
-from anglehash.data.protocols import make_split
+from anglehash.data.protocols import fit_split, make_split
+from anglehash.data.signatures import Signatures, across_parts, series_line
 from anglehash.errors import DataError
 from anglehash.progress import Report, silent
 
@@ -30,18 +31,19 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
 
     Args:
         dataset: the listed images.
-        cache: see :func:`~anglehash.data.keys.pixel_keys`.
+        cache: see :func:`~anglehash.data.keys.sign`.
         report: told of the progress.
 
     Returns:
         JSON values: ``name``, ``images`` (readable ones), ``classes``, ``per_class`` and ``per_part``
         counts, ``tiny_classes``, ``finer`` (classes of the finer label, images without one; ``None`` without
-        such a label), ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates``
-        (images with the same pixels), ``labels_per_image``, ``relevant_pairs`` (the share of image pairs
-        with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``, one
-        sentence each.
+        such a label), ``unlabelled``, ``problems`` (skipped files by reason), ``duplicates`` (images with the
+        same pixels), ``near_copies`` (validation images, as ``train`` draws them, that have one in the training
+        part; ``None`` where none can be drawn), ``labels_per_image``, ``relevant_pairs`` (the share of image
+        pairs with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``,
+        one sentence each.
     """
-    images, keys = readable(dataset, cache=cache, report=report)
+    images, keys, signatures = readable(dataset, cache=cache, report=report)
     per_class = _per_class(images)
     found: dict[str, Any] = {
         "name": images.name,
@@ -60,6 +62,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
             "first": [p._asdict() for p in images.problems[:SHOWN]],
         },
         "duplicates": _duplicates(images, keys),
+        "near_copies": _near_copies(images, signatures),
         "labels_per_image": _labels_per_image(images.labels),
         "relevant_pairs": _relevant_pairs(images.labels),
         "facts": images.facts,
@@ -70,6 +73,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
             *_of_images(found),
             *_of_listing(images.facts),
             *_of_split(images, keys),
+            *filter(None, [series_line(found["near_copies"], "validation images", "the training part")]),
         ]
     }
 
@@ -141,6 +145,15 @@ def _duplicates(images: Dataset, keys: Keys) -> dict[str, Any]:
         "first_across_parts": [_ids(images, g) for g in across[:SHOWN]],
         "first_conflicting": [_ids(images, g) for g in conflicts[:SHOWN]],
     }
+
+
+def _near_copies(images: Dataset, signatures: Signatures) -> dict[str, Any] | None:
+    """Near copies across the parts that ``train`` would take."""
+    try:
+        train, validation = fit_split(images, seed=0, unlabelled="skip")
+    except DataError:
+        return None  # the warnings say why nothing can be learned
+    return across_parts(signatures, validation, train, images.ids)
 
 
 def _differ(labels: NDArray[np.bool_]) -> bool:

@@ -7,7 +7,9 @@ pixels have the same key, whatever their names and formats. Keys are ``(n, 32)``
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from os import PathLike
 from pathlib import Path
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
 from anglehash.data.images import decode, pixel_key, read_file, rgb_pixels
+from anglehash.data.signatures import SIGNATURE, Signatures, signature_of
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
 from anglehash.progress import Report, silent
@@ -71,107 +74,143 @@ def content_key(data: bytes | NDArray[np.uint8]) -> bytes:
     return digest.digest()
 
 
-def pixel_keys(
+class Signed(NamedTuple):
+    """What is known of the pixels of some images.
+
+    Attributes:
+        keys: ``(n, 32)``, zero where an image is unreadable.
+        signatures: ``(n,)`` :data:`~anglehash.data.signatures.SIGNATURE`, zero where an image is unreadable.
+        problems: ``(row, reason, detail)`` of each unreadable image.
+    """
+
+    keys: Keys
+    signatures: Signatures
+    problems: list[tuple[int, str, str]]
+
+
+_ENTRY = np.dtype([("key", "u1", (KEY_BYTES,)), ("signature", SIGNATURE)])
+_HELD = np.dtype([("content", "u1", (KEY_BYTES,)), ("entry", _ENTRY)])
+
+
+def sign(
     images: ImageStore,
     rows: NDArray[np.int64] | None = None,
     *,
     salvage: bool = False,
     cache: Path | None = None,
     report: Report = silent,
-) -> tuple[Keys, list[tuple[int, str, str]]]:
-    """The keys of these rows (of all rows when none are named).
+) -> Signed:
+    """The keys and signatures of these rows (of all rows when none are named); each image is decoded once, in full.
 
     Args:
         images: where they are.
         rows: which of them.
         salvage: accept JPEG files whose end is missing.
-        cache: folder that remembers the key of a file by its bytes, so that it is decoded once.
+        cache: folder that remembers what is known of a file by its bytes, so that it is decoded once.
         report: told of the progress.
 
     Returns:
-        ``(keys, problems)``: ``keys`` is aligned with ``rows`` and zero where an image is unreadable;
-        ``problems`` holds ``(row, reason, detail)`` of each of those.
+        What was found, aligned with ``rows``.
     """
     rows = np.asarray(np.arange(len(images)) if rows is None else rows, dtype=np.int64)
-    keys = np.zeros((len(rows), KEY_BYTES), dtype=np.uint8)
+    entries = np.zeros(len(rows), dtype=_ENTRY)
     known = _Known(cache, salvage=salvage) if cache else None
-    lacking = known.fill(images, rows, keys) if known else np.arange(len(rows))
+    lacking = known.fill(images, rows, entries) if known else np.arange(len(rows))
     problems: list[tuple[int, str, str]] = []
     report("decoding", len(rows) - len(lacking), len(rows), "")
-    found = map_images(images, rows[lacking], _both_keys, settings={"salvage": salvage})
-    for done, (place, (row, both)) in enumerate(zip(lacking, found, strict=True), start=1):
-        if isinstance(both, ImageError):
-            problems.append((row, both.reason, both.detail))
+    found = map_images(images, rows[lacking], _entry_of, settings={"salvage": salvage})
+    for done, (place, (row, entry)) in enumerate(zip(lacking, found, strict=True), start=1):
+        if isinstance(entry, ImageError):
+            problems.append((row, entry.reason, entry.detail))
         else:
-            pair = np.frombuffer(both, dtype=np.uint8)
-            keys[place] = pair[KEY_BYTES:]
+            entries[place] = np.frombuffer(entry, dtype=_ENTRY, offset=KEY_BYTES)[0]
             if known:
-                known.add(pair)
+                known.add(entry)
         note = f"{len(problems)} unreadable" if problems else ""
         report("decoding", len(rows) - len(lacking) + done, len(rows), note)
     if known:
         known.write()
-    return keys, problems
+    return Signed(np.ascontiguousarray(entries["key"]), entries["signature"].copy(), problems)
 
 
-def _both_keys(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
-    """Content key and pixel key of the same bytes."""
-    return content_key(data) + key_of(data, salvage=salvage)
+def pixel_keys(
+    images: ImageStore, rows: NDArray[np.int64] | None = None, *, cache: Path | None = None
+) -> tuple[Keys, list[tuple[int, str, str]]]:
+    """The keys alone, and the problems, of :func:`sign`."""
+    found = sign(images, rows, cache=cache)
+    return found.keys, found.problems
+
+
+def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
+    """Content key, pixel key and signature of the same bytes."""
+    if isinstance(data, bytes):
+        pixels, size = decode(data, salvage=salvage).pixels, len(data)
+    else:
+        pixels, size = rgb_pixels(data), 0
+    return content_key(data) + pixel_key(pixels) + signature_of(pixels, size)
 
 
 class _Known:
-    """Keys of files that were decoded before, by the sha256 of their bytes: sealed files of 64-byte pairs."""
+    """What is known of files that were decoded before, by the sha256 of their bytes, in sealed files."""
 
     def __init__(self, cache: Path, *, salvage: bool) -> None:
         decoder = f"pillow-{version('pillow')}"  # another one may give other pixels
         self._folder = cache / (decoder + "-salvage" * salvage)
-        self._fresh: list[NDArray[np.uint8]] = []
+        self._fresh: list[bytes] = []
 
-    def fill(self, images: ImageStore, rows: NDArray[np.int64], keys: Keys) -> NDArray[np.int64]:
-        """Copy what is known into ``keys``; the places of the others."""
-        known: dict[bytes, bytes] = {}
-        for path in sorted(self._folder.glob("*.keys")):
-            data = read_sealed(path) or b""
-            known |= {data[i : i + 32]: data[i + 32 : i + 64] for i in range(0, len(data), 2 * KEY_BYTES)}
-        lacking = []
-        for place, row in enumerate(rows.tolist()):
-            try:
-                key = known.get(content_key(images.read(row))) if known else None
-            except ImageError:
-                key = None  # whoever decodes it says why
-            if key is None:
-                lacking.append(place)
-            else:
-                keys[place] = np.frombuffer(key, dtype=np.uint8)
-        return np.array(lacking, dtype=np.int64)
+    def fill(
+        self, images: ImageStore, rows: NDArray[np.int64], entries: NDArray[np.void]
+    ) -> NDArray[np.int64]:
+        """Copy what is known into ``entries``; the places of the others."""
+        parts = sorted(self._folder.glob("*.signatures"))
+        wanted = defaultdict[bytes, list[int]](list)
+        for place, row in enumerate(rows.tolist() if parts else []):
+            with suppress(ImageError):  # whoever decodes it says why
+                wanted[content_key(images.read(row))].append(place)
+        lacking = np.ones(len(rows), dtype=np.bool_)
+        for path in parts:
+            held = np.frombuffer(read_sealed(path) or b"", dtype=_HELD)
+            for at, content in enumerate(held["content"]):
+                for place in wanted.get(content.tobytes(), ()):
+                    entries[place] = held["entry"][at]
+                    lacking[place] = False
+        return np.flatnonzero(lacking)
 
-    def add(self, pair: NDArray[np.uint8]) -> None:
-        """Remember a content key and its pixel key; they are written by thousands."""
-        self._fresh.append(pair)
+    def add(self, entry: bytes) -> None:
+        """Remember what :func:`_entry_of` gave; it is written by thousands."""
+        self._fresh.append(entry)
         if len(self._fresh) >= 4096:
             self.write()
 
     def write(self) -> None:
         """Write what is not written yet."""
         if self._fresh:
-            write_sealed(self._folder, "part", ".keys", np.concatenate(self._fresh).tobytes())
+            write_sealed(self._folder, "part", ".signatures", b"".join(self._fresh))
             self._fresh = []
+
+
+class Readable(NamedTuple):
+    """Images that can be decoded, with their keys, ``(n, 32)``, and signatures, ``(n,)``."""
+
+    dataset: Dataset
+    keys: Keys
+    signatures: Signatures
 
 
 def readable(
     dataset: Dataset, *, salvage: bool = False, cache: Path | None = None, report: Report = silent
-) -> tuple[Dataset, Keys]:
-    """The images that can be decoded, in their order, with their keys; the others become problems.
+) -> Readable:
+    """The images that can be decoded, in their order; the others become problems.
 
-    Arguments are those of :func:`pixel_keys`.
+    Arguments are those of :func:`sign`.
     """
-    keys, found = pixel_keys(dataset.images, salvage=salvage, cache=cache, report=report)
+    keys, signatures, found = sign(dataset.images, salvage=salvage, cache=cache, report=report)
     if not found:
-        return dataset, keys
+        return Readable(dataset, keys, signatures)
     bad = [row for row, _, _ in found]
     good = np.delete(np.arange(len(dataset)), bad)
     problems = [Problem(dataset.ids[row], reason, detail) for row, reason, detail in found]
-    return dataset.select(good).with_problems(problems), keys[good]
+    return Readable(dataset.select(good).with_problems(problems), keys[good], signatures[good])
 
 
 def id_keys(ids: Sequence[str]) -> Keys:

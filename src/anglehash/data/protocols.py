@@ -79,7 +79,7 @@ def make_split(
             at hand, :func:`~anglehash.data.keys.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing.
-        cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.pixel_keys`.
+        cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.sign`.
         report: told of the progress while keys are computed.
         options: the protocol's own settings; ``None`` stands for the default.
 
@@ -88,8 +88,9 @@ def make_split(
         DataError: the data do not have what the protocol needs.
     """
     settings = _settings(protocol, options)
+    signatures = None
     if keys is None:
-        dataset, keys = readable(dataset, salvage=salvage, cache=cache, report=report)
+        dataset, keys, signatures = readable(dataset, salvage=salvage, cache=cache, report=report)
     else:
         keys = check_keys(keys, len(dataset))
     parts = PROTOCOLS[protocol](Pool.seeded(dataset, seed, unlabelled), **settings)
@@ -110,6 +111,7 @@ def make_split(
         held_out=parts.held_out,
         unlabelled=unlabelled,
         options=settings,
+        signatures=signatures,
     )
 
 

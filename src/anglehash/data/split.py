@@ -21,6 +21,7 @@ from anglehash.data.dataset import PARTS, Dataset
 from anglehash.data.groups import GROUPED, grouped
 from anglehash.data.keys import KEY_BYTES, Keys, as_items, check_keys, readable
 from anglehash.data.pool import Rows, as_rows, keep_classes
+from anglehash.data.signatures import Signatures
 from anglehash.errors import DataError
 from anglehash.files import sha256_json, write_json
 
@@ -48,6 +49,7 @@ class RetrievalSplit:
         held_out: classes kept out of training, between which alone is retrieved.
         unlabelled: what happened to images without a label: ``refuse`` or ``skip``.
         options: the protocol's own settings, as JSON values.
+        signatures: ``(n,)`` of the images, for near copies across the parts; ``None`` where they are not known.
 
     Raises:
         DataError: a part names rows that do not exist, or one twice; no query or no database image;
@@ -67,6 +69,7 @@ class RetrievalSplit:
     held_out: tuple[str, ...] = ()
     unlabelled: str = "refuse"
     options: dict[str, Any] = field(default_factory=dict)
+    signatures: Signatures | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "keys", check_keys(self.keys, len(self.dataset)))
@@ -174,7 +177,11 @@ class RetrievalSplit:
         dataset = only_held_out(
             keep_classes(dataset.select(rows), manifest["class_names"]), manifest["held_out"]
         )
-        dataset, keys = readable(dataset) if keys is None else (dataset, keys[rows])
+        signatures = None
+        if keys is None:
+            dataset, keys, signatures = readable(dataset)
+        else:
+            keys = keys[rows]
         place = {i: row for row, i in enumerate(dataset.ids)}
         missing = sorted(wanted - place.keys())
         if missing:
@@ -184,7 +191,7 @@ class RetrievalSplit:
             )
         fields: dict[str, Any] = {name: [place[i] for i in ids] for name, ids in parts.items()}
         fields |= {name: manifest[name] for name in _SETTINGS}
-        split = cls(dataset=dataset, keys=keys, **fields)
+        split = cls(dataset=dataset, keys=keys, signatures=signatures, **fields)
         if split.hash != manifest["hash"]:
             raise DataError(
                 f"{path}: images or labels of {dataset.name} have changed since the split was saved: "

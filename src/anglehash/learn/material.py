@@ -13,6 +13,7 @@ from anglehash.config import TrainConfig
 from anglehash.data.dataset import Dataset
 from anglehash.data.keys import readable
 from anglehash.data.protocols import fit_split
+from anglehash.data.signatures import Signatures, across_parts
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
 from anglehash.files import sha256_json
@@ -28,8 +29,10 @@ class Material:
         keys: ``(n, 32)`` pixel hashes of the dataset's images.
         train: rows to learn from.
         validation: rows to choose settings on; may be empty.
-        split: protocol, seed and hash, as JSON values.
+        split: protocol, seed and hash, as JSON values; once it is checked, also ``near_copies``: how many validation
+            images have one in the training part.
         split_manifest: the split itself, if a protocol made one.
+        signatures: ``(n,)`` of the images; ``None`` where they are not known.
     """
 
     dataset: Dataset
@@ -38,6 +41,7 @@ class Material:
     validation: NDArray[np.int64]
     split: dict[str, Any]
     split_manifest: dict[str, Any] | None = None
+    signatures: Signatures | None = None
 
     @classmethod
     def of(
@@ -46,16 +50,22 @@ class Material:
         """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
         if isinstance(data, RetrievalSplit):
             facts = {"protocol": data.protocol, "seed": data.seed, "hash": data.hash}
-            return cls(data.dataset, data.keys, data.train, data.validation, facts, data.manifest())
-        dataset, keys = readable(data, salvage=config.salvage, cache=cache and cache / "keys", report=report)
+            parts = data.dataset, data.keys, data.train, data.validation
+            return cls(*parts, facts, data.manifest(), data.signatures)
+        dataset, keys, signatures = readable(
+            data, salvage=config.salvage, cache=cache and cache / "keys", report=report
+        )
         rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
         names = dataset.label_names
         content = [[[keys[r].tobytes().hex(), *names[r]] for r in part] for part in (rows, validation)]
         facts = {"protocol": None, "seed": config.seed, "hash": sha256_json(content)}
-        return cls(dataset, keys, rows, validation, facts)
+        return cls(dataset, keys, rows, validation, facts, signatures=signatures)
 
     def checked(self, config: TrainConfig) -> Material:
-        """The same, validation moved to training where asked; refused where nothing can be learned."""
+        """The same, validation moved to training where asked; refused where nothing can be learned.
+
+        Near copies across the parts are counted.
+        """
         train, validation = self.train, self.validation
         if config.use_validation:
             train, validation = np.sort(np.concatenate([train, validation])), validation[:0]
@@ -67,4 +77,6 @@ class Material:
                 f"{self.dataset.name}: training needs at least 2 classes, got {classes}: "
                 "put the images of each class into a folder of its own"
             )
-        return replace(self, train=train, validation=validation)
+        found = across_parts(self.signatures, validation, train, self.dataset.ids)
+        split = {**self.split, "near_copies": found}
+        return replace(self, train=train, validation=validation, split=split)

@@ -15,6 +15,7 @@ from anglehash.config import TrainConfig
 from anglehash.data.copies import copies_of
 from anglehash.data.keys import as_items
 from anglehash.data.pool import Rows
+from anglehash.data.signatures import across_parts
 from anglehash.data.split import RetrievalSplit
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import DataError
@@ -138,6 +139,7 @@ def measure(
         **scores.to_dict(),
         "likeness": likeness,
         "class_codes": _class_codes(model),
+        "near_copies": _near_copies(split),
         "dropped_queries": split.dropped_queries,
         "skipped_images": len(split.dataset.problems),
     }
@@ -200,6 +202,13 @@ def refuse_seen(model: Measurable, split: RetrievalSplit) -> None:
             f"{split.dataset.ids[seen[0]]}): mAP would be inflated. Evaluate with the protocol and split "
             "seed it was trained with, or on new images"
         )
+
+
+def _near_copies(split: RetrievalSplit) -> dict[str, Any] | None:
+    """How many queries have a near copy in the training part, or in the database of a split without one."""
+    part = "train" if len(split.train) else "database"
+    found = across_parts(split.signatures, split.query, split.part(part), split.dataset.ids)
+    return found and {"part": part, **found}
 
 
 def _knows_every_class(model: Measurable, split: RetrievalSplit) -> bool:

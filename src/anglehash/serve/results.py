@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from anglehash.data.images import Preprocessing
+from anglehash.data.signatures import series_line
 from anglehash.data.split import RetrievalSplit
 from anglehash.evaluation.ranking import some_answers
 from anglehash.learn.measure import Measured
@@ -39,7 +40,7 @@ def summary(result: dict[str, Any]) -> str:
     rows = [[text.ljust(44), _share(result[key])] for key, text in names.items() if key in result]
     unknown = result.get("ceiling", 0) is None
     note = "\n\n-: there are classes that the classifier has not learned" if unknown else ""
-    return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}{_likeness(result)}"
+    return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}{_likeness(result)}{_series(result)}"
 
 
 def _likeness(result: dict[str, Any]) -> str:
@@ -50,6 +51,14 @@ def _likeness(result: dict[str, Any]) -> str:
         return ""
     body = [[name, *(_share(values.get(key)) for key in known)] for name, values in rows.items()]
     return "\n\n" + table([["", *(MEASURES[key] for key in known)], *body])
+
+
+def _series(result: dict[str, Any]) -> str:
+    """What is to be said where queries look like the images that were learned from."""
+    near = result.get("near_copies")
+    where = "the training part" if near and near["part"] == "train" else "the database"
+    line = series_line(near, "queries", where)
+    return f"\n\n{line}" if line else ""
 
 
 def _share(value: float | None) -> str:

@@ -76,6 +76,7 @@ def command(
         torchrun --nproc-per-node 2 -m anglehash train photos/ -o model/
     """
     from anglehash.config import TrainConfig
+    from anglehash.data.signatures import series_line
     from anglehash.data.sources import open_dataset
     from anglehash.errors import TrainingError
     from anglehash.files import cache_dir, refuse_existing
@@ -132,6 +133,7 @@ def command(
             if not ranks.first:
                 return 0
     last = model.log[-1]
+    series = series_line(model.split.get("near_copies"), "validation images", "the training part")
     facts = {"model": str(output), **model.facts(), "training": last, "problems": listed(model.problems)}
     show(
         facts,
@@ -140,6 +142,7 @@ def command(
             f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes"
             + (f", {len(model.log)} epochs" if len(model.log) > 1 else "")
             + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")
+            + (f"\n{series}" if series else "")
         ),
     )
     return skipped(model.problems)
