@@ -11,7 +11,7 @@ from PIL import Image
 
 from anglehash.data.dataset import Arrays, Dataset, Encoded
 from anglehash.data.images import pixel_key
-from anglehash.data.keys import as_items, check_keys, id_keys, key_of, pixel_keys, readable
+from anglehash.data.keys import as_items, check_keys, id_keys, key_of, readable, sign
 from anglehash.errors import DataError
 
 PHOTO = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
@@ -44,7 +44,7 @@ def test_another_picture_has_another_key(change: str) -> None:
 
 def test_keys_follow_the_rows_that_are_asked_for() -> None:
     pictures = [np.full((8, 8, 3), shade, dtype=np.uint8) for shade in range(5)]
-    keys, problems = pixel_keys(Arrays(pictures), np.array([3, 1]))
+    keys, _, problems = sign(Arrays(pictures), np.array([3, 1]))
     assert problems == []
     assert [bytes(key) for key in keys] == [pixel_key(pictures[3]), pixel_key(pictures[1])]
 

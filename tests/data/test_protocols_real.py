@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from anglehash.data.dataset import Dataset
-from anglehash.data.keys import id_keys, pixel_keys
+from anglehash.data.keys import id_keys, sign
 from anglehash.data.lists import load_lists
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
@@ -90,7 +90,7 @@ def test_tiny_imagenet_leaves_out_the_seven_queries_that_are_copies(real_images:
     groups = json.loads((real_images / "tiny_imagenet" / "pixel_duplicate_groups.json").read_text())
     copies = np.flatnonzero(np.isin(dataset.ids, [i for group in groups for i in group]))
     keys = id_keys(dataset.ids).copy()
-    keys[copies] = pixel_keys(dataset.images, copies)[0]
+    keys[copies] = sign(dataset.images, copies).keys
     split = make_split(dataset, "tiny-imagenet", keys=keys)
     assert split.dropped_queries == 7
     assert split.sizes == {"train": 18_000, "validation": 2_000, "query": 9_993, "database": 100_000}

@@ -133,14 +133,6 @@ def sign(
     return Signed(np.ascontiguousarray(entries["key"]), entries["signature"].copy(), problems)
 
 
-def pixel_keys(
-    images: ImageStore, rows: NDArray[np.int64] | None = None, *, cache: Path | None = None
-) -> tuple[Keys, list[tuple[int, str, str]]]:
-    """The keys alone, and the problems, of :func:`sign`."""
-    found = sign(images, rows, cache=cache)
-    return found.keys, found.problems
-
-
 def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
     """Content key, pixel key and signature of the same bytes."""
     if isinstance(data, bytes):

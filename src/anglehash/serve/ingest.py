@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.keys import content_key, pixel_keys
+from anglehash.data.keys import content_key, sign
 from anglehash.data.walk import Files
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import ImageError
@@ -181,7 +181,8 @@ def _look(
         _keep(known.item, labels, metadata, batch, done)
     elif content in given.moved and not known:
         batch.seen.append(seen)
-        batch.ready.append(item._replace(code=given.moved[content].code, pixels=given.moved[content].pixels))
+        old = given.moved[content]
+        batch.ready.append(item._replace(code=old.code, pixels=old.pixels, signature=old.signature))
         done.renamed += 1
     else:
         batch.wanted.append(_Wanted(row, seen, item, known is None))
@@ -217,9 +218,9 @@ def _encode(model: Encoder, given: Given, batch: _Batch, done: Ingested) -> None
     images = Unchanged(given.images.images, {row: wanted.seen.content for row, wanted in by_row.items()})
     rows: NDArray[np.int64] = np.array(list(by_row), dtype=np.int64)
     found = model.encode(images, rows=rows, cache=cache_dir())
-    pixels = pixels_of(images, found.rows)
+    keys = keys_of(images, found.rows)
     for row, code in zip(found.rows.tolist(), found.codes, strict=True):
-        batch.ready.append(by_row[row].item._replace(code=code.tobytes(), pixels=pixels[row]))
+        batch.ready.append(by_row[row].item._replace(code=code.tobytes(), **keys[row]))
         batch.seen.append(by_row[row].seen)
         done.added += by_row[row].is_new
         done.replaced += not by_row[row].is_new
@@ -228,11 +229,14 @@ def _encode(model: Encoder, given: Given, batch: _Batch, done: Ingested) -> None
     done.notes += [{"id": by_row[row].item.id, "note": note} for row, note in found.notes]
 
 
-def pixels_of(images: ImageStore, rows: NDArray[np.int64]) -> dict[int, bytes]:
-    """The key of the pixels of each of these rows; empty where an image cannot be decoded in full."""
-    keys, problems = pixel_keys(images, rows, cache=cache_dir() / "keys")
-    bad = {row for row, _, _ in problems}
-    return {row: b"" if row in bad else key.tobytes() for row, key in zip(rows.tolist(), keys, strict=True)}
+def keys_of(images: ImageStore, rows: NDArray[np.int64]) -> dict[int, dict[str, Any]]:
+    """The ``pixels`` and ``signature`` of an item by its row; neither where an image cannot be decoded in full."""
+    found = sign(images, rows, cache=cache_dir() / "keys")
+    pairs = zip(rows.tolist(), found.keys, found.signatures, strict=True)
+    keys: dict[int, dict[str, Any]] = {
+        row: {"pixels": key.tobytes(), "signature": own.tobytes()} for row, key, own in pairs
+    }
+    return keys | {row: {} for row, _, _ in found.problems}
 
 
 @dataclass(frozen=True, slots=True)

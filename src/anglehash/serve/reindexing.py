@@ -40,8 +40,8 @@ from anglehash.serve.ingest import (
     Ingested,
     Unchanged,
     file_facts,
+    keys_of,
     next_size,
-    pixels_of,
 )
 from anglehash.serve.signals import Stopping
 
@@ -201,7 +201,7 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
             refused[row] = (error.reason, error.detail)
     unchanged = Unchanged(images, contents)
     found = model.encode(unchanged, rows=np.array(list(contents), np.int64), cache=cache_dir())
-    pixels = pixels_of(unchanged, found.rows)
+    keys = keys_of(unchanged, found.rows)
     refused |= {row: (reason, detail) for row, reason, detail in found.problems}
     codes = dict(zip(found.rows.tolist(), found.codes, strict=True))
     add, seen = [], []
@@ -211,7 +211,7 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
         content = contents.get(row, b"")
         seen.append(Seen(place.item.id, reason, detail, content, size, date))
         if row in codes:
-            item = place.item._replace(code=codes[row].tobytes(), content=content, pixels=pixels[row])
+            item = place.item._replace(code=codes[row].tobytes(), content=content, **keys[row])
             add.append(item)
         else:
             done.problems.append(Problem(place.item.id, reason, detail))

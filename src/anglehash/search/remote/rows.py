@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -154,6 +155,8 @@ def row_of(item: Item, row: int) -> Row:
         facts["content"] = item.content.hex()
     if item.pixels:
         facts["pixels"] = item.pixels.hex()
+    if item.signature:
+        facts["signature"] = b64encode(item.signature).decode()
     if item.source:
         facts["source"] = item.source
     doc = json.dumps(facts, separators=(",", ":"), sort_keys=True)
@@ -184,9 +187,10 @@ def stored_of(row: Row, where: object) -> Stored:
             raise ValueError
         facts = json.loads(row.doc)
         content, pixels = (bytes.fromhex(facts.get(key, "")) for key in ("content", "pixels"))
+        signature = b64decode(facts.get("signature", ""), validate=True)
         name = name_text(name_bytes(row.key.translate(_TO_NAME)))
         said, source = (tuple(facts["labels"]), facts["metadata"]), facts.get("source", 0)
-        item = Item(name, row.code, *said, content, row.date, source, pixels)
+        item = Item(name, row.code, *said, content, row.date, source, pixels, signature)
     except (ValueError, TypeError, KeyError, AttributeError):
         raise ModelError(
             f"{where} is damaged: row {row.row} does not match its crc. Push the gallery again"

@@ -92,7 +92,7 @@ def apply(connection: sqlite3.Connection, state: State, changes: Changes) -> tup
 
 def _insert(connection: sqlite3.Connection, records: Sequence[Record], generation: int) -> set[int]:
     """Insert rows; the rows of items that they replace."""
-    insert = f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
+    insert = f"INSERT INTO items ({COLUMNS}) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"  # noqa: S608
     connection.execute("SAVEPOINT fresh")
     try:  # most often all are new, and looking for each of them first would take as long again
         connection.executemany(insert, records)

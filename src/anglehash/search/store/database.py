@@ -36,8 +36,9 @@ _CACHE, _LOG = 64 * 2**20, 32 * 2**20  # bytes: pages that a writer remembers; i
 SCHEMA = (
     """CREATE TABLE items (
         row INTEGER PRIMARY KEY, id BLOB NOT NULL, content BLOB NOT NULL, pixels BLOB NOT NULL,
-        labels TEXT NOT NULL, metadata TEXT NOT NULL, date INTEGER NOT NULL, source INTEGER NOT NULL,
-        code BLOB NOT NULL, born INTEGER NOT NULL, died INTEGER NOT NULL DEFAULT 0, crc INTEGER NOT NULL)""",
+        signature BLOB NOT NULL, labels TEXT NOT NULL, metadata TEXT NOT NULL, date INTEGER NOT NULL,
+        source INTEGER NOT NULL, code BLOB NOT NULL, born INTEGER NOT NULL,
+        died INTEGER NOT NULL DEFAULT 0, crc INTEGER NOT NULL)""",
     "CREATE UNIQUE INDEX live ON items (id) WHERE died = 0",
     "CREATE INDEX dead ON items (died) WHERE died > 0",
     "CREATE INDEX same_bytes ON items (substr(content, 1, 8)) WHERE content != x''",

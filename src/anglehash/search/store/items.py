@@ -18,7 +18,7 @@ from anglehash.errors import DataError, ModelError
 Metadata = Mapping[str, Any]
 Record = tuple[Any, ...]
 
-COLUMNS = "row, born, date, source, id, content, pixels, labels, metadata, code, crc"
+COLUMNS = "row, born, date, source, id, content, pixels, signature, labels, metadata, code, crc"
 """The columns of a :data:`Record`, in order."""
 
 
@@ -34,6 +34,7 @@ class Item(NamedTuple):
         date: when the file was changed last, in nanoseconds since 1970; 0 where that is not known.
         source: number of the source that it came from; 0 for none.
         pixels: the key of its decoded pixels (:func:`anglehash.data.keys.key_of`), or nothing.
+        signature: what near copies are found by (:mod:`anglehash.data.signatures`), or nothing.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Item(NamedTuple):
     date: int = 0
     source: int = 0
     pixels: bytes = b""
+    signature: bytes = b""
 
 
 class Stored(NamedTuple):
@@ -135,10 +137,10 @@ def record_of(item: Item, row: int, born: int) -> Record:
     """The row of an item, with its crc."""
     labels, metadata = labels_text(item.labels), metadata_text(item.metadata)
     name = name_bytes(item.id)
-    fields = (name, item.content, item.pixels, labels.encode(), metadata.encode(), item.code)
+    keys = (item.content, item.pixels, item.signature)
+    fields = (name, *keys, labels.encode(), metadata.encode(), item.code)
     crc = crc_of(row, born, item.date, item.source, fields)
-    facts = (item.date, item.source, name, item.content, item.pixels, labels, metadata, item.code)
-    return row, born, *facts, crc
+    return row, born, item.date, item.source, name, *keys, labels, metadata, item.code, crc
 
 
 def crc_of(row: int, born: int, date: int, source: int, fields: Sequence[bytes]) -> int:
@@ -150,8 +152,8 @@ def crc_of(row: int, born: int, date: int, source: int, fields: Sequence[bytes])
 def is_intact(record: Record) -> bool:
     """Whether a row is what was written."""
     try:
-        row, born, date, source, name, content, pixels, labels, metadata, code, crc = record
-        fields = (name, content, pixels, labels.encode(), metadata.encode(), code)
+        row, born, date, source, name, content, pixels, signature, labels, metadata, code, crc = record
+        fields = (name, content, pixels, signature, labels.encode(), metadata.encode(), code)
         return bool(crc == crc_of(row, born, date, source, fields))
     except (TypeError, ValueError, AttributeError, struct.error):  # a flipped bit may change a type
         return False
@@ -177,9 +179,9 @@ def stored(record: Record, where: object) -> Stored:
         ModelError: the row is damaged.
     """
     check(record, where)
-    row, born, date, source, name, content, pixels, labels, metadata, code, _ = record
+    row, born, date, source, name, content, pixels, signature, labels, metadata, code, _ = record
     said = labels_of(labels), _metadata_of(metadata)
-    item = Item(name_text(name), code, *said, content, date, source, pixels)
+    item = Item(name_text(name), code, *said, content, date, source, pixels, signature)
     return Stored(row, born, item)
 
 

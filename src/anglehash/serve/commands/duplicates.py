@@ -2,39 +2,62 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from anglehash.search.engines import DEFAULT
-from anglehash.serve.console import PATH, json_option, printable, show
+from anglehash.serve.console import json_option, printable, show
+
+if TYPE_CHECKING:
+    from anglehash.search.duplicates import Duplicates, Group
 
 
 @click.command("duplicates")
-@click.argument("gallery", type=PATH)
-@click.option("--max-distance", type=int, help="Codes so many bits apart count too.  [default: equal bytes]")
-@click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
+@click.argument("gallery")
+@click.option("--engine", default=DEFAULT, show_default=True, help="Search engine for the hashes.")
 @json_option
-def command(gallery: Path, max_distance: int | None, engine: str, as_json: bool) -> None:
-    """Find duplicates in GALLERY, in groups, with the largest file of each; nothing is deleted.
+def command(gallery: str, engine: str, as_json: bool) -> None:
+    """Find duplicates in GALLERY, in groups, with the one to keep; nothing is deleted.
 
-    Learned codes put a whole class close together: with --max-distance, look before you delete.
+    Duplicates have the same bytes, the same pixels, or are near copies: resized, recompressed or in another format.
+    Pixels decide, not codes. Crops are not found; a search shows pictures that merely look alike.
 
     \b
     Example:
-        anglehash duplicates gallery/ --max-distance 0
+        anglehash duplicates gallery/
     """
     from anglehash.search.duplicates import duplicates
-    from anglehash.search.gallery import Gallery
+    from anglehash.search.remote.opening import open_any
 
-    groups = duplicates(Gallery.open(gallery), max_distance=max_distance, engine=engine)
+    with open_any(gallery) as opened:
+        found = duplicates(opened, engine=engine)
     facts = {
-        "gallery": str(gallery),
-        "max_distance": max_distance,
-        "groups": [{**group._asdict(), "ids": list(group.ids)} for group in groups],
+        "gallery": gallery,
+        "items": found.items,
+        "without_pixels": found.without_pixels,
+        "groups": [_facts(group) for group in found.groups],
     }
+    show(facts, as_json=as_json, text=lambda: _text(found))
+
+
+def _facts(group: Group) -> dict[str, object]:
+    images = [
+        {"id": name, "width": width, "height": height, "bytes": size}
+        for name, (width, height, size) in zip(group.ids, group.sizes, strict=True)
+    ]
+    return {"kind": group.kind, "images": images, "keep": group.keep, "reason": group.reason}
+
+
+def _text(found: Duplicates) -> str:
     lines = []
-    for group in groups:
-        lines.append("same bytes:" if group.same_bytes else "near codes:")
-        lines += [f"  {printable(name)}{' (keep)' * (name == group.keep)}" for name in group.ids]
-    show(facts, as_json=as_json, text=lambda: "\n".join(lines) if lines else "no duplicates")
+    for group in found.groups:
+        lines.append(f"{group.kind}:")
+        for name, (width, height, size) in zip(group.ids, group.sizes, strict=True):
+            keep = f"  keep: {group.reason}" if name == group.keep else ""
+            lines.append(f"  {printable(name)}  {width} x {height}, {size:,} bytes{keep}")
+    if found.without_pixels:
+        lines.append(
+            f"{found.without_pixels} of {found.items} items came without pixels: of these only equal bytes are found"
+        )
+    return "\n".join(lines) if lines else "no duplicates"
