@@ -1,4 +1,4 @@
-"""Filters, pages and duplicates, against loops over all items; indexes that follow a growing gallery."""
+"""Filters, and pages, against loops over all items; indexes that follow a growing gallery."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ from hypothesis import strategies as st
 
 from anglehash.codes import hamming
 from anglehash.errors import ConfigError
-from anglehash.search.duplicates import duplicates
 from anglehash.search.engines import ENGINES
 from anglehash.search.filters import Condition, Filter, nanoseconds
 from anglehash.search.gallery import Gallery
 from anglehash.search.paging import Cursor
 from anglehash.search.store import writer as writing
 from anglehash.search.store.backup import backup, restore
-from anglehash.search.store.items import Item, Seen
+from anglehash.search.store.items import Item
 from anglehash.search.store.opening import open_writer
 from anglehash.search.store.writer import Changes
 
@@ -232,40 +231,3 @@ def test_cursors_of_other_searches_are_refused(gallery: Gallery) -> None:
 def test_what_is_no_condition(text: str) -> None:
     with pytest.raises(ConfigError, match="a condition is COLUMN=VALUE"):
         Condition.parse(text)
-
-
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    codes=st.lists(st.integers(0, 255), min_size=0, max_size=12),
-    contents=st.lists(st.integers(0, 3), min_size=12, max_size=12),
-    distance=st.sampled_from([None, 0, 1, 2]),
-)
-def test_duplicates_are_the_connected_ones(
-    tmp_path_factory: pytest.TempPathFactory, codes: list[int], contents: list[int], distance: int | None
-) -> None:
-    path = tmp_path_factory.mktemp("duplicates") / "g"
-    none = np.zeros((0, 1), np.uint8)
-    Gallery.create(path, codes=none, ids=[], labels=[], bits=8, model_id="m").close()
-    content = [bytes([c]) * 32 if c else b"" for c in contents]
-    with open_writer(path) as writer:
-        given_items = [Item(f"{i:02d}", bytes([code]), content=content[i]) for i, code in enumerate(codes)]
-        writer.commit(Changes(given_items, seen=[Seen(f"{i:02d}", size=i % 3) for i in range(len(codes))]))
-
-    def joined(i: int, j: int) -> bool:
-        near = distance is not None and (codes[i] ^ codes[j]).bit_count() <= distance
-        return near or (content[i] == content[j] != b"")
-
-    expected, left = [], set(range(len(codes)))
-    while left:
-        group, edge = set[int](), {min(left)}
-        while edge:
-            group |= edge
-            edge = {j for i in edge for j in left - group if joined(i, j)}
-        left -= group
-        if len(group) > 1:
-            same = len({content[i] for i in group}) == 1 and content[min(group)] != b""
-            keep = max(sorted(group), key=lambda i: i % 3)
-            expected.append((tuple(f"{i:02d}" for i in sorted(group)), same, f"{keep:02d}"))
-    with Gallery.open(path) as opened:
-        assert duplicates(opened, max_distance=distance) == expected
-        assert duplicates(opened, max_distance=distance, engine="exact") == expected

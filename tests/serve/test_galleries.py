@@ -270,16 +270,53 @@ def test_list_in_parts(gallery: Path, anglehash: Any) -> None:
     assert "cat/0.png" in anglehash("list", gallery).out
 
 
-def test_duplicates_by_bytes_and_by_code(gallery: Path, photos: Path, anglehash: Any) -> None:
+def test_duplicates_by_bytes_pixels_and_likeness(gallery: Path, photos: Path, anglehash: Any) -> None:
     assert anglehash("duplicates", gallery).out == "no duplicates\n"
     shutil.copy(photos / "cat" / "0.png", photos / "dog" / "copy.png")
+    with Image.open(photos / "cat" / "1.png") as image:
+        image.save(photos / "cat" / "1.bmp")
+    with Image.open(photos / "dog" / "2.png") as image:
+        image.resize((48, 56), Image.Resampling.BICUBIC).save(photos / "dog" / "large.jpg", quality=95)
     anglehash("add", gallery, photos)
-    (group,) = anglehash("duplicates", gallery, "--json").json["groups"]
-    assert group == {"ids": ["cat/0.png", "dog/copy.png"], "same_bytes": True, "keep": "cat/0.png"}
-    (every,) = anglehash("duplicates", gallery, "--max-distance", 16, "--json").json["groups"]
-    assert len(every["ids"]) == 17
-    assert not every["same_bytes"]
+    done = anglehash("duplicates", gallery, "--json").json
+    assert (done["items"], done["without_pixels"]) == (19, 0)
+    facts = [(g["kind"], [i["id"] for i in g["images"]], g["keep"], g["reason"]) for g in done["groups"]]
+    assert facts == [
+        ("same bytes", ["cat/0.png", "dog/copy.png"], "cat/0.png", "added first"),
+        # of noise a PNG file is larger than a BMP file
+        ("same pixels", ["cat/1.png", "cat/1.bmp"], "cat/1.png", "least compressed"),
+        ("near copies", ["dog/2.png", "dog/large.jpg"], "dog/large.jpg", "most pixels"),
+    ]
+    size = (photos / "dog" / "large.jpg").stat().st_size
+    assert done["groups"][2]["images"][1] == {"id": "dog/large.jpg", "width": 48, "height": 56, "bytes": size}
+    text = anglehash("duplicates", gallery).out.splitlines()
+    assert text[-2:] == [
+        f"  dog/2.png  12 x 14, {(photos / 'dog' / '2.png').stat().st_size:,} bytes",
+        f"  dog/large.jpg  48 x 56, {size:,} bytes  keep: most pixels",
+    ]
     assert (photos / "dog" / "copy.png").exists()
+
+
+def test_duplicates_are_the_same_after_reindex_and_in_a_renamed_file(
+    gallery: Path, photos: Path, models: list[Path], anglehash: Any
+) -> None:
+    with Image.open(photos / "dog" / "2.png") as image:
+        image.resize((48, 56), Image.Resampling.BICUBIC).save(photos / "dog" / "large.png")
+    anglehash("add", gallery, photos)
+    (photos / "dog" / "2.png").rename(photos / "dog" / "renamed.png")
+    assert anglehash("sync", gallery, photos, "--json").json["renamed"] == 1
+    before = anglehash("duplicates", gallery, "--json").json
+    assert [image["id"] for image in before["groups"][0]["images"]] == ["dog/large.png", "dog/renamed.png"]
+    anglehash("reindex", gallery, "--model", models[1])
+    assert anglehash("duplicates", gallery, "--json").json == before
+
+
+def test_a_gallery_of_codes_says_that_it_knows_no_pixels(tmp_path: Path, anglehash: Any) -> None:
+    codes = np.zeros((3, 2), np.uint8)
+    Gallery.create(tmp_path / "g", codes=codes, ids=["a", "b", "c"], labels=[()] * 3, bits=16, model_id="m")
+    said = anglehash("duplicates", tmp_path / "g").out
+    assert said == "3 of 3 items came without pixels: of these only equal bytes are found\n"
+    assert anglehash("duplicates", tmp_path / "g", "--json").json["without_pixels"] == 3
 
 
 def test_reindex_changes_all_codes_at_once(

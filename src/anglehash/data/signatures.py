@@ -2,8 +2,8 @@
 
 A signature is 236 bytes: the size of the image, a perceptual hash of 256 bits (ImageHash's ``phash``, after
 C. Zauner, Implementation and benchmarking of perceptual image hash functions, 2010) and an 8 x 8 RGB thumbnail. Two
-images are near copies where hash *and* thumbnail nearly agree: resized, recompressed, in another format, or trimmed
-by a hundredth. Crops, mirrored and recoloured images are not, however much they look alike to a person.
+images are near copies where hash *and* thumbnail nearly agree: resized, recompressed, in another format, brightened,
+or trimmed by a few hundredths. Crops, mirrored and recoloured images are not, however much they look alike to a person.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ Signatures = NDArray[np.void]
 
 HASH_BITS = HASH_SIDE**2
 
-HASH_DISTANCE = 32
+HASH_DISTANCE = 64
 """Near copies differ in at most so many of the 256 bits of their hashes. On 5,000 photographs the closest two that are
 no copies differ in 80; JPEG files of quality 10 in 20 from what they were made of."""
 
-THUMBNAIL_DISTANCE = 8.0
-"""Near copies differ by at most so much in their thumbnails: the root of the mean square, of 255."""
+THUMBNAIL_DISTANCE, BRIGHTNESS_DISTANCE = (4.0, 16.0), 40.0
+"""The thumbnails of near copies differ by at most so much, of 255: their difference has a mean of at most 40, and
+a standard deviation of at most half that of the paler thumbnail, but never below 4 or above 16. So an exposure may be
+corrected or a small logo added, while another colour of the same thing is most often no copy."""
 
 SERIES = 0.05
 """From this share of near copies on, two parts are said to look like one series."""
@@ -73,9 +75,10 @@ def hash_distances(a: Signatures, b: Signatures) -> NDArray[np.int64]:
 
 def are_near(a: Signatures, b: Signatures) -> NDArray[np.bool_]:
     """``(n,)``: whether ``a`` and ``b``, ``(n,)`` each or one of them ``(1,)``, are near copies of each other."""
-    off = a["thumbnail"].astype(np.int32) - b["thumbnail"]
-    most = THUMBNAIL_DISTANCE**2 * off[0].size if len(off) else 0.0
-    near: NDArray[np.bool_] = (off**2).sum(axis=(1, 2, 3)) <= most
+    one, other = (x["thumbnail"].reshape(len(x), 3 * THUMBNAIL_SIDE**2).astype(np.float32) for x in (a, b))
+    off, contrast = one - other, np.minimum(one.std(axis=1), other.std(axis=1))
+    alike = off.std(axis=1) <= np.clip(contrast / 2, *THUMBNAIL_DISTANCE)
+    near: NDArray[np.bool_] = alike & (np.abs(off.mean(axis=1)) <= BRIGHTNESS_DISTANCE)
     return near & (hash_distances(a, b) <= HASH_DISTANCE)
 
 

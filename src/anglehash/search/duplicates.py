@@ -81,7 +81,7 @@ def duplicates(gallery: AnyGallery, *, engine: str = DEFAULT) -> Duplicates:
     groups = [[signed[place] for place in group] for group in _linked(signatures[firsts], engine)]
     near = {node[0] for group in groups for node in group}
     found = [(sorted(chain.from_iterable(group)), NEAR) for group in groups]
-    found += [(node, _kind(items, node)) for node in nodes if len(node) > 1 and node[0] not in near]
+    found += [(sorted(node), _kind(items, node)) for node in nodes if len(node) > 1 and node[0] not in near]
     return Duplicates(
         [_group(items, signatures, rows, kind) for rows, kind in sorted(found)],
         len(items),
