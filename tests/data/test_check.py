@@ -34,7 +34,7 @@ def test_a_sound_data_set_has_no_warning(synthetic: Make) -> None:
     assert report["relevant_pairs"] == pytest.approx(19 / 39, abs=1e-4)
 
 
-def test_a_series_is_told_of(synthetic: Make) -> None:
+def test_a_series_is_reported(synthetic: Make) -> None:
     scenes = np.random.default_rng(0).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     pictures = np.repeat(scenes, 10, axis=0)
     pictures[:, 0, 0, 0] = np.arange(40)  # no two have the same pixels

@@ -34,7 +34,7 @@ Signatures = NDArray[np.void]
 HASH_BITS = HASH_SIDE**2
 
 HASH_DISTANCE = 64
-"""Near copies differ in at most so many of the 256 bits of their hashes. On 5,000 photographs the closest two that are
+"""The most bits, of 256, in which the hashes of near copies differ. On 5,000 photographs the closest two that are
 no copies differ in 80; JPEG files of quality 10 in 20 from what they were made of."""
 
 THUMBNAIL_DISTANCE, BRIGHTNESS_DISTANCE = (4.0, 16.0), 40.0
@@ -45,7 +45,7 @@ corrected or a small logo added, while another colour of the same thing is most 
 SERIES = 0.05
 """From this share of near copies on, two parts are said to look like one series."""
 
-_LOOKED_AT = 2_000  # held-out images that are compared at most; of more, so many are drawn
+_LOOKED_AT = 2_000  # held-out images that are compared at most, drawn if there are more
 _CELLS = 4_000_000  # distances in memory at once
 
 
@@ -108,7 +108,7 @@ def across_parts(
 
     Args:
         signatures: of all images; ``None`` where they are not known.
-        held_out: rows of validation images or queries; of more than 2,000, so many are drawn.
+        held_out: rows of validation images or queries; of more than 2,000, 2,000 are drawn.
         learned: rows of training images.
         ids: of all images.
 
