@@ -32,7 +32,7 @@ def test_settings_come_from_the_user_then_the_preset_then_the_common_ones() -> N
     config = settled(TrainConfig(method="andsh", epochs=3, loss={"gamma": 1.0}))
     assert (config.epochs, config.loss["gamma"]) == (3, 1.0)
     assert config.hidden == LOSSES["andsh"].presets["default"]["hidden"]  # type: ignore[attr-defined]
-    assert config.dropout == COMMON["dropout"]
+    assert config.learning_rate == COMMON["learning_rate"]
 
 
 @pytest.mark.parametrize(
