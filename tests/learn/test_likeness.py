@@ -18,6 +18,7 @@ from anglehash.learn.model import _restore_head, kind_of_head
 from anglehash.learn.on_features import Labelled, learn_head
 
 BITS = 16
+LABELS = np.eye(2, dtype=bool)[np.arange(200) % 2]
 
 
 class FirstFeatures(nn.Module):
@@ -57,7 +58,7 @@ def test_little_likeness_is_the_methods_own_code(features: NDArray[np.float32]) 
     rng = np.random.default_rng(1)
     spread = features.copy()
     spread[:, :BITS] = np.sign(rng.standard_normal((200, BITS))) + rng.uniform(-0.3, 0.3, (200, BITS))
-    head = with_likeness(FirstFeatures(), spread, 0.01)
+    head = with_likeness(FirstFeatures(), spread, LABELS, 0.01)
     own, joined = pack(spread[:, :BITS]), pack(logits_of(head, spread))
     assert np.mean(hamming(own, joined)[np.arange(200), np.arange(200)]) / BITS < 0.02
 
@@ -69,14 +70,14 @@ def test_more_likeness_follows_the_features_more(features: NDArray[np.float32]) 
     cosine = (unit[::2] @ unit[::2].T)[pairs]  # inside one class
 
     def follows(likeness: float) -> float:
-        codes = pack(logits_of(with_likeness(FirstFeatures(), features, likeness), features))[::2]
+        codes = pack(logits_of(with_likeness(FirstFeatures(), features, LABELS, likeness), features))[::2]
         return float(np.cov(-hamming(codes, codes)[pairs], cosine)[0, 1])
 
     assert follows(0.1) < follows(1.0) < follows(4.0)
 
 
 def test_codes_of_one_class_differ_and_classes_stay_apart(features: NDArray[np.float32]) -> None:
-    codes = pack(logits_of(with_likeness(FirstFeatures(), features, 1.0), features))
+    codes = pack(logits_of(with_likeness(FirstFeatures(), features, LABELS, 1.0), features))
     own = pack(features[:, :BITS])
     assert len(np.unique(codes, axis=0)) > len(np.unique(own, axis=0))
     same = np.arange(200)[:, None] % 2 == np.arange(200) % 2
@@ -85,7 +86,7 @@ def test_codes_of_one_class_differ_and_classes_stay_apart(features: NDArray[np.f
 
 
 def test_the_scale_of_the_logits_is_no_matter(features: NDArray[np.float32]) -> None:
-    head = with_likeness(FirstFeatures(), features, 1.0)
+    head = with_likeness(FirstFeatures(), features, LABELS, 1.0)
     longer = LikenessHead(
         nn.Sequential(FirstFeatures(), _Times(7.0)),
         **dict(head.state_dict()),
@@ -104,9 +105,8 @@ class _Times(nn.Module):
 
 @pytest.mark.parametrize("method", ["andsh", "itq", "posterior"])
 def test_every_kind_of_method_takes_it_and_is_restored(method: str, features: NDArray[np.float32]) -> None:
-    labels = np.eye(2, dtype=bool)[np.arange(200) % 2]
     config = settled(TrainConfig(method=method, bits=BITS, epochs=1))
-    learned = learn_head(Labelled(features, labels), config, held=Labelled(features[:20], labels[:20]))
+    learned = learn_head(Labelled(features, LABELS), config, held=Labelled(features[:20], LABELS[:20]))
     assert isinstance(learned.head, LikenessHead)
     assert 0 <= learned.log[-1]["validation_map"] <= 1
     kind, state = kind_of_head(learned.head), learned.head.state_dict()
@@ -116,14 +116,13 @@ def test_every_kind_of_method_takes_it_and_is_restored(method: str, features: ND
 
 def test_more_bits_than_directions_still_give_codes(features: NDArray[np.float32]) -> None:
     few = features[:6]
-    codes = pack(logits_of(with_likeness(FirstFeatures(), few, 1.0), few))
+    codes = pack(logits_of(with_likeness(FirstFeatures(), few, LABELS[:6], 1.0), few))
     assert len(np.unique(codes, axis=0)) > 1
 
 
 def test_zero_is_the_method_alone(features: NDArray[np.float32]) -> None:
-    labels = np.eye(2, dtype=bool)[np.arange(200) % 2]
     config = settled(TrainConfig(method="itq", bits=BITS, likeness=0.0))
-    assert not isinstance(learn_head(Labelled(features, labels), config).head, LikenessHead)
+    assert not isinstance(learn_head(Labelled(features, LABELS), config).head, LikenessHead)
 
 
 def test_a_negative_weight_is_refused() -> None:

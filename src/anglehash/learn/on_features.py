@@ -89,7 +89,7 @@ def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: L
     """What was learned, with likeness where the settings ask for it; the log ends with the final code's mAP."""
     if not config.likeness:
         return learned
-    head = with_likeness(learned.head, known.features, config.likeness)
+    head = with_likeness(learned.head, known.features, known.labels, config.likeness, seed=config.seed)
     last = dict(learned.log[-1])
     if held is not None and len(held.labels):
         last["validation_map"] = map_among(head, held, known)
