@@ -54,6 +54,7 @@ from typing import Any, NamedTuple
 import faiss
 import numba
 import numpy as np
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[attr-defined]
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack, width
@@ -86,10 +87,15 @@ class Case(NamedTuple):
     hidden: int = 512
     epochs: int = 5
     images: int = 5000  # that the head learns from
+    default: bool = False  # the settings are those of "anglehash train", with likeness
 
 
 MILLION = 1_000_000
 CASES = {
+    "1M default, 64 bits": Case(MILLION, 64, "cifar10", default=True),
+    "1M default, 128 bits": Case(MILLION, 128, "cifar10", default=True),
+    "10M default, 64 bits": Case(10 * MILLION, 64, "cifar10", default=True),
+    "10M default, 128 bits": Case(10 * MILLION, 128, "cifar10", default=True),
     "1M csq MLP, 64 bits": Case(MILLION, 64, "cifar10", "csq", epochs=10, images=50_000),
     "1M MLP, 30 epochs, 64 bits": Case(MILLION, 64, "cifar10", epochs=30),
     "1M MLP, 64 bits": Case(MILLION, 64, "cifar10"),
@@ -128,7 +134,10 @@ def main() -> None:
 
 
 def settings(name: str) -> Record:
-    return CASES[name]._asdict()
+    case = CASES[name]
+    if case.default:
+        return {key: getattr(case, key) for key in ("n", "bits", "data", "images", "default")}
+    return {key: value for key, value in case._asdict().items() if key != "default"}
 
 
 # --- codes
@@ -160,8 +169,16 @@ def logits_of_head(case: Case) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     labels = source.labels[rows]
     part = rng.permutation(len(rows))[: case.images]
     config = TrainConfig(
-        method=case.method, bits=case.bits, hidden=case.hidden, batch_norm=case.hidden > 0, epochs=case.epochs
+        method=case.method,
+        bits=case.bits,
+        hidden=case.hidden,
+        batch_norm=case.hidden > 0,
+        dropout=0.5,
+        epochs=case.epochs,
+        likeness=0.0,
     )
+    if case.default:
+        config = TrainConfig(bits=case.bits)
     head = learn_head(Labelled(features[part], labels[part]), settled(config)).head
     return logits_of(head, features), labels.argmax(axis=1)
 
@@ -326,6 +343,7 @@ def circumstances() -> Record:
         "numba": numba.__version__,
         "faiss": faiss.__version__,
         "machine": platform.machine(),
+        "avx512_popcount": bool(__cpu_features__.get("AVX512_ICL")),
         "commit": commit,
         "threads": 1,
     }

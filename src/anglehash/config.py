@@ -15,7 +15,9 @@ from anglehash.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
-    """One run. Equal settings, equal data and equal library versions give equal codes.
+    """One run. Equal settings, data, library versions and kind of processor give equal codes.
+
+    Another kind of processor rounds sums in another order: some codes differ there, and an mAP by about a thousandth.
 
     Settings that are ``None`` are taken from the preset of the method (:meth:`with_preset`).
 

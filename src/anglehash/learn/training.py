@@ -2,7 +2,7 @@
 
 A loss is a module called as ``loss(logits, labels)``; what it may have besides, and is then told, stands in
 :mod:`anglehash.learn.losses`. Every epoch starts from its own seed, so a run that was killed and resumed ends
-with the same weights as an unbroken one.
+with the same weights as an unbroken one on the same kind of processor.
 """
 
 from __future__ import annotations

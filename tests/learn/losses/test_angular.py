@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
+from anglehash.config import TrainConfig
 from anglehash.errors import ConfigError, DataError
 from anglehash.learn.losses.angular import PRESETS, AngularHashLoss
 from anglehash.learn.losses.dynamic import MULTILABEL
+from anglehash.learn.methods import settled
+from anglehash.learn.on_features import Labelled, learn_head
 
 BITS, CLASSES = 6, 5
 SEVERAL = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 0], [1, 1, 0, 1, 1], [0, 0, 1, 1, 0], [1, 1, 1, 1, 1]])
@@ -265,6 +268,37 @@ def test_settings_out_of_range_are_refused_in_one_line(options: dict[str, Any], 
 def test_logits_that_do_not_fit_are_refused_in_one_line(logits: Tensor, got: str) -> None:
     with pytest.raises(DataError, match=rf"^logits must be float of shape \(batch, 16\), got {got}$"):
         AngularHashLoss(16, 3)(logits, torch.tensor([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("training", "expected"),
+    [
+        # cosines 1 and 0, s = 10, m = .2: as the first class 8 against 0, as the second -2 against 10
+        ([[1, 0], [0, 1]], [math.log(1 + math.exp(-8)), math.log(1 + math.exp(12))]),
+        # one image has both classes, so that each image has its own class among its rivals: 10 and 0 for either
+        (
+            [[1, 0], [1, 1]],
+            [math.log(math.exp(8) + math.exp(10) + 1) - 8, math.log(math.exp(12) + math.exp(2) + 1)],
+        ),
+    ],
+)
+def test_the_public_preset_appends_only_where_images_have_several_labels(
+    training: list[list[int]], expected: list[float]
+) -> None:
+    loss = make(4, 2, **PRESETS["public"]["loss"])
+    loss.weight.data.copy_(torch.tensor([[1.0, 1, 1, 1], [1, 1, -1, -1]]))
+    loss.remember(torch.tensor(training, dtype=torch.bool))
+    image = torch.full((1, 4), 3.0, dtype=torch.float64)
+    got = [loss.components(image, torch.tensor([y])).classification.item() for y in (0, 1)]
+    assert got == pytest.approx(expected)
+
+
+def test_a_run_of_the_public_preset_can_become_sure_of_single_labels() -> None:
+    labels = np.eye(2, dtype=np.bool_)[np.arange(64) % 2]
+    features = (labels @ np.array([[3, 0, 0], [0, 3, 0]]) + 0.1).astype(np.float32)
+    config = settled(TrainConfig(bits=8, preset="public", epochs=20, dropout=0.0, likeness=0.0))
+    last = learn_head(Labelled(features, labels), config).log[-1]
+    assert last["classification"] < math.log(2)  # with its own class as a rival it could not be
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -216,7 +216,7 @@ def purity(logits: Tensor, labels: Tensor) -> float:
     return float((labels[nearest] == labels[:, None]).float().mean())
 
 
-REMEMBERING = [name for name in LOSSES if hasattr(LOSSES[name], "remember")]
+REMEMBERING = [name for name in LOSSES if hasattr(LOSSES[name], "set_rows")]
 
 
 @pytest.mark.parametrize("name", REMEMBERING)

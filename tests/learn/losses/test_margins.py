@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from anglehash.errors import ConfigError
 from anglehash.learn.losses.margins import (
+    ARCFACE_MOST,
     MARGINS,
     Annealing,
     arcface,
@@ -75,7 +76,7 @@ def test_arcface_by_hand() -> None:
 
 def test_arcface_is_its_definition() -> None:
     inner = slice(5, -5)  # nearer to 0 and pi the clamp of 1 - c^2 shows
-    for m in (0.0, 0.2, 1.0, 3.0):
+    for m in (0.0, 0.2, 1.0, 2.0):
         expected = [
             math.cos(theta + m) if theta <= math.pi - m else math.cos(theta) - m * math.sin(m)
             for theta in ANGLES.tolist()
@@ -83,6 +84,25 @@ def test_arcface_is_its_definition() -> None:
         got = arcface(COSINES, m)
         torch.testing.assert_close(got[inner], torch.tensor(expected, dtype=torch.float64)[inner])
         assert (got - torch.tensor(expected)).abs().max() <= 1.001e-3 * abs(math.sin(m)) + 1e-6
+
+
+@pytest.mark.parametrize("m", [0.2, 1.0, math.pi / 2, 2.0, 2.33, ARCFACE_MOST])
+def test_arcface_falls_throughout(m: float) -> None:
+    at = torch.tensor([math.pi - m - 1e-9, math.pi - m + 1e-9], dtype=torch.float64).cos()
+    before, after = arcface(at, m).tolist()
+    assert after <= before + 1e-8
+    assert (arcface(COSINES[50:-50], m).diff() <= 0).all()
+
+
+def test_the_most_of_arcface_is_where_its_pieces_meet() -> None:
+    # past pi - m: -cos m - m sin m = -1; 1 - cos m = m sin m; tan(m / 2) = m
+    assert math.tan(ARCFACE_MOST / 2) == pytest.approx(ARCFACE_MOST)
+    # m = 2.4: cos 2.4 + 2.4 sin 2.4 = -.7374 + 1.6211 = .8837, so it jumps from -1 to -.8837
+    rises = arcface(torch.tensor([math.pi - 2.4 + 1e-6], dtype=torch.float64).cos(), 2.4)
+    assert rises.item() == pytest.approx(-0.8837, abs=1e-4)
+    assert choose_strength("arcface", 2.331) == 2.331
+    with pytest.raises(ConfigError, match=r"in \[0, 2.331\]: with more it is not monotone, got 2.4"):
+        choose_strength("arcface", 2.4)
 
 
 def test_cosface_and_softmax_by_hand() -> None:
@@ -95,7 +115,7 @@ def test_cosface_and_softmax_by_hand() -> None:
 def test_a_margin_never_raises_a_cosine(name: str, lambda_: float) -> None:
     strengths: dict[str, list[float]] = {
         "asoftmax": [1, 2, 3, 4, 7],
-        "arcface": [0, 1e-4, 0.2, 1.5, 3.1],
+        "arcface": [0, 1e-4, 0.2, 1.5, ARCFACE_MOST],
         "cosface": [0, 0.2, 1.9],
         "softmax": [0],
     }
@@ -160,7 +180,14 @@ def test_schedules_that_do_not_fall_are_refused(settings: tuple[float, float, fl
 
 @pytest.mark.parametrize(
     ("name", "m"),
-    [("asoftmax", 0), ("asoftmax", 2.5), ("arcface", 3.2), ("cosface", 4), ("cosface", -0.1), ("softmax", 4)],
+    [
+        ("asoftmax", 0),
+        ("asoftmax", 2.5),
+        ("arcface", 2.34),
+        ("cosface", 4),
+        ("cosface", -0.1),
+        ("softmax", 4),
+    ],
 )
 def test_strengths_out_of_range_are_refused(name: str, m: float) -> None:
     with pytest.raises(ConfigError, match=f"m of the margin '{name}'"):

@@ -116,7 +116,8 @@ class AngularHashLoss(nn.Module):
         gamma: weight of the quantization angle.
         distance: D: ``cos``; ``tanh_unit`` [F]; ``tanh_scaled`` [R]; ``sign_ste`` [R] (``separation.py``).
         multilabel: what an image with several labels is drawn to: ``merge`` [R], ``append`` [F], ``partial``
-            [R], ``smooth`` [R] or ``sample`` [R] (``dynamic.py``). With one label all but ``append`` agree.
+            [R], ``smooth`` [R] or ``sample`` [R] (``dynamic.py``). With one label all but ``append`` agree;
+            where no image has several (:meth:`remember`), ``append`` does too, as [F] has it.
         lambda_min: lambda of ``asoftmax`` at the end; 0 is the bare psi, without annealing.
         lambda_base: lambda at the start.
         lambda_decay: fall of lambda per step, of :meth:`set_iteration` only.
@@ -127,6 +128,7 @@ class AngularHashLoss(nn.Module):
     Attributes:
         weight: ``(classes, bits)``, the class vectors, learned; only their directions matter. They start as
             uniformly random directions out of torch's global generator.
+        several: whether training images may have several labels; ``True`` until :meth:`remember` says otherwise.
         terms: the :class:`AngularTerms` of the last call, detached, for a log; ``None`` before it.
         presets: :data:`PRESETS`.
 
@@ -187,6 +189,7 @@ class AngularHashLoss(nn.Module):
         self.distance = choose("distance", distance, DISTANCES)
         self.multilabel = choose("multilabel mode", multilabel, MULTILABEL)
         self.unlabelled = choose("setting of unlabelled", unlabelled, ("refuse", "skip"))
+        self.several = True
         self.annealing = Annealing(lambda_min, lambda_base, lambda_decay, anneal)
         self.generator = generator
         self.lambda_ = self.annealing.at(1)
@@ -215,11 +218,22 @@ class AngularHashLoss(nn.Module):
             )
             images = max(len(z), 1)  # a batch may have lost all its images: its terms are then 0
             distances = DISTANCES[self.distance](vector)
+            mode = (
+                self.multilabel if self.several else "merge"
+            )  # with one label all modes are the plain softmax
             return AngularTerms(
-                classification=MULTILABEL[self.multilabel](batch).sum() / images,
+                classification=MULTILABEL[mode](batch).sum() / images,
                 separation=hash_constraint(distances, alpha=self.alpha, beta=self.beta),
                 quantization=quantization(image).sum() / images,
             )
+
+    def remember(self, labels: Tensor) -> None:
+        """Look whether any training image has several labels: where none has, the softmax is the plain one.
+
+        Args:
+            labels: ``(n, classes)`` bool, of all training images.
+        """
+        self.several = bool((labels.sum(dim=1) > 1).any())
 
     def set_progress(self, fraction: float) -> None:
         """Anneal lambda to this part of the run, in [0, 1]; a loss that is never told is annealed.

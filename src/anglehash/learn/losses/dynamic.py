@@ -1,6 +1,7 @@
 r"""Dynamic softmax: five ways to train a classifier with images that have several labels.
 
-With one label they are all the plain softmax against the other classes, except ``append``. With several, the
+With one label they are all the plain softmax against the other classes, except ``append``, which is meant for data
+where some images have several (on other data the loss leaves it out). With several, the
 question is what the image should come near to: the mean of its classes (``merge``, ``append``), each of them
 (``partial``, ``smooth``), or one of them at a time (``sample``).
 """

@@ -68,6 +68,9 @@ def asoftmax(cosine: Tensor, m: float, lambda_: float) -> Tensor:
 def arcface(cosine: Tensor, m: float, lambda_: float = 0.0) -> Tensor:
     """The angle plus m: cos(theta + m), and c - m sin m where that would pass pi; lambda is not used.
 
+    At theta = pi - m the first piece ends at -1 and the second begins at -cos m - m sin m. So it falls throughout as
+    long as cos m + m sin m >= 1, up to :data:`ARCFACE_MOST`; with more it would jump up there.
+
     1 - c^2 is clamped at 1e-6: the slope of its root is infinite at c = 1 and -1.
     """
     sine = (1 - cosine.square()).clamp_min(1e-6).sqrt()
@@ -83,6 +86,10 @@ def cosface(cosine: Tensor, m: float, lambda_: float = 0.0) -> Tensor:
 def softmax(cosine: Tensor, m: float, lambda_: float = 0.0) -> Tensor:
     """No margin: c itself; m and lambda are not used."""
     return cosine
+
+
+ARCFACE_MOST = 2.3311223704144224
+"""The largest m with cos m + m sin m >= 1: the root of tan(m / 2) = m."""
 
 
 class Margin(NamedTuple):
@@ -103,7 +110,12 @@ class Margin(NamedTuple):
 
 MARGINS = {
     "asoftmax": Margin(asoftmax, 4, lambda m: m >= 1 and float(m).is_integer(), "a whole number >= 1"),
-    "arcface": Margin(arcface, 0.2, lambda m: 0 <= m < math.pi, "an angle in radians, in [0, pi)"),
+    "arcface": Margin(
+        arcface,
+        0.2,
+        lambda m: 0 <= m <= ARCFACE_MOST,
+        "an angle in radians, in [0, 2.331]: with more it is not monotone",
+    ),
     "cosface": Margin(cosface, 0.2, lambda m: 0 <= m < 2, "a part of a cosine's range, in [0, 2)"),
     "softmax": Margin(softmax, 0, lambda m: m == 0, "0: it has none"),
 }

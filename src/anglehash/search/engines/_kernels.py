@@ -17,7 +17,7 @@ from anglehash.evaluation.kernels import kernel, popcount
 from anglehash.search.keys import SHIFT, Keys
 
 BLOCK = 2048  # codes that stay in the fastest cache while all queries pass over them
-CHUNK = 128  # codes whose least distance is looked at before each one's
+CHUNK = 256  # codes whose least distance is looked at before each one's
 
 F = TypeVar("F", bound=Callable[..., Any])
 Words = NDArray[np.uint64]
