@@ -16,7 +16,7 @@ FEWEST = 20
 MOST = 2_000
 """Images that are looked up, at most."""
 REJECTED = 20
-"""One in so many right queries is farther away than the level, at most: 5 %."""
+"""At most one right query in 20, 5 %, is farther away than the level."""
 
 _AT_ONCE = 64
 
@@ -45,7 +45,7 @@ def calibrated(head: nn.Module, known: Labelled, held: Labelled) -> Level | None
 
 
 def evenly(count: int) -> NDArray[np.int64]:
-    """Places of at most 2,000 of so many images, evenly spaced."""
+    """The places of at most 2,000 of ``count`` images, evenly spaced."""
     return np.linspace(0, max(count - 1, 0), min(count, MOST)).astype(np.int64)
 
 
