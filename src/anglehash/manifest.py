@@ -89,6 +89,20 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
     return content
 
 
+def sealed_facts(raw: bytes) -> dict[str, Any]:
+    """What the bytes of a manifest say, none of its files looked at; nothing where they do not match its seal.
+
+    >>> sealed_facts(_text({"id": "m"})), sealed_facts(_text({"id": "m"}).replace(b"m", b"n")), sealed_facts(b"3")
+    ({'id': 'm'}, {}, {})
+    """
+    try:
+        content: dict[str, Any] = json.loads(raw)
+        content.pop("seal", None)
+        return content if raw == _text(content) else {}
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
 def verify_file(path: Path, expected: str) -> None:
     """Check one file against its sha256.
 

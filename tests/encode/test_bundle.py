@@ -20,6 +20,7 @@ import anglehash.encode.bundle as bundles
 from anglehash import Bundle, Hasher
 from anglehash.data.dataset import Arrays, Encoded
 from anglehash.encode.bundle import NETWORK
+from anglehash.encode.level import Level
 from anglehash.encode.probes import pictures
 from anglehash.errors import DataError, ModelError, OutputExistsError
 from anglehash.manifest import read_manifest, write_manifest
@@ -59,6 +60,8 @@ def test_codes_and_id_are_the_models(hasher: Hasher, exported: Path) -> None:
     assert bundle.probes[2:] == (0, 0)
     np.testing.assert_array_equal(bundle.seen, hasher.model_.seen)
     assert bundle.config == hasher.model_.config
+    assert hasher.model_.level is not None
+    assert bundle.level == hasher.model_.level == Level.in_folder(exported, bundle.id)
 
 
 @pytest.mark.usefixtures("quick")

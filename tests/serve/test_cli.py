@@ -102,6 +102,34 @@ def test_train_evaluate_index_search(photos: Path, trained: Path, tmp_path: Path
     assert "dog" in anglehash("search", gallery, query).out
 
 
+@pytest.mark.parametrize(
+    ("source", "of"),
+    [
+        ("validation", "known pictures have an item"),
+        ("training", "the pictures that the model learned from have another one"),
+    ],
+)
+def test_an_unknown_picture_says_so(
+    photos: Path, trained: Path, tmp_path: Path, anglehash: Any, source: str, of: str
+) -> None:
+    from anglehash.encode.level import Level
+    from anglehash.learn.model import Model
+
+    model, gallery = Model.load(trained), tmp_path / "g"
+    model.level = Level(-1, 0.049, 450, source)  # below every distance: only what is an item is known
+    model.save(tmp_path / "m")
+    assert anglehash("index", tmp_path / "m", photos, "-o", gallery).code == 0
+    query = write_images(tmp_path / "new", ["cat"], 1, seed=9) / "cat" / "00.png"
+    found = anglehash("search", gallery, query, "--json").json
+    assert found["unknown"] is True
+    nearest = min(result["distance"] for result in found["results"])
+    line = f"nothing in this gallery looks like it (nearest at {nearest} bits; 95 % of {of} within -1)"
+    assert anglehash("search", gallery, query).out.splitlines()[-1] == line
+    for words in ([photos / "cat" / "00.png"], ["--like", "cat/00.png"]):
+        assert anglehash("search", gallery, *words, "--json").json["unknown"] is False
+        assert "looks like" not in anglehash("search", gallery, *words).out
+
+
 def test_a_gallery_moves_and_answers_on_its_own(
     photos: Path, trained: Path, tmp_path: Path, anglehash: Any
 ) -> None:

@@ -21,7 +21,7 @@ from anglehash.search.passing import passing
 from anglehash.search.store.database import connect
 from anglehash.search.store.layout import Store
 from anglehash.search.view import NAMED
-from anglehash.serve.searching import encoding_of
+from anglehash.serve.searching import encoding_of, model_of
 from anglehash.serve.web.collection import key_of
 from anglehash.serve.web.facts import health, summary_of
 from tests.web.conftest import Client, Running, picture, serving, until
@@ -40,7 +40,7 @@ def test_a_search_by_image_finds_what_the_command_finds(
 ) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="5").json
-    expected = opened.search(encoding_of(opened, path).logits, 5, pictures=[picture_of(path)])[0]
+    expected = opened.search(encoding_of(model_of(opened), path).logits, 5, pictures=[picture_of(path)])[0]
     assert found(answer) == [(hit.id, hit.distance) for hit in expected]
     assert [result["same_picture"] for result in answer["results"]] == [
         True,
@@ -48,14 +48,15 @@ def test_a_search_by_image_finds_what_the_command_finds(
         *[False] * 3,
     ]  # 18.jpg, too
     assert answer["tied_at_last"] == expected.tied_at_last
+    assert answer["unknown"] is expected.unknown is False  # it is an item
     assert answer["model"] == opened.model_id
-    assert answer["query"] == {"code": encoding_of(opened, path).codes.tobytes().hex(), "bits": 16}
+    assert answer["query"] == {"code": encoding_of(model_of(opened), path).codes.tobytes().hex(), "bits": 16}
 
 
 def test_a_search_by_image_with_its_real_values(client: Client, opened: Gallery, photos: Path) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="40", asymmetric="true").json
-    logits = encoding_of(opened, path).logits
+    logits = encoding_of(model_of(opened), path).logits
     expected = opened.search(logits, 60, asymmetric=True, pictures=[picture_of(path)])[0]
     request = {"code": answer["query"]["code"], "k": 20, "cursor": answer["next_cursor"]}
     following = client.post("/v1/search", request).json
@@ -111,6 +112,24 @@ def test_the_next_page_of_an_image_is_asked_for_with_its_code(client: Client, ph
     assert following["tied_at_last"] == whole["tied_at_last"]
     other = client.post("/v1/search", {**request, "code": "0000"})
     assert (other.status, "belongs to another search" in other.json["detail"]) == (422, True)
+
+
+def test_an_unknown_query_is_marked(running: Running) -> None:
+    gallery, queries = running.service.gallery, [{"code": "0000"}, {"id": "cat/03.jpg"}]
+    assert isinstance(gallery, Gallery)
+    level = gallery.level
+    assert level is not None
+    try:
+        for bits, unknown in ((-1, True), (16, False)):
+            gallery.level = level._replace(bits=bits)
+            assert running.client.image(picture(999), k="2").json["unknown"] is unknown
+            assert running.client.post("/v1/search", queries[0]).json["unknown"] is unknown
+            batch = running.client.post("/v1/search/batch", {"queries": queries}).json
+            assert [answer["unknown"] for answer in batch["answers"]] == [unknown, False]
+        gallery.level = None
+        assert running.client.post("/v1/search", queries[0]).json["unknown"] is None
+    finally:
+        gallery.level = level
 
 
 def test_the_same_pixels_in_another_file_come_first(client: Client, opened: Gallery, photos: Path) -> None:

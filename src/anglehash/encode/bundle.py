@@ -26,6 +26,7 @@ from anglehash.data.dataset import ImageStore
 from anglehash.data.images import Preprocessing
 from anglehash.data.inputs import as_images
 from anglehash.encode.encoding import Encoding, refuse_file
+from anglehash.encode.level import Level
 from anglehash.encode.network import Network
 from anglehash.encode.probes import Probe, ProbeResult, compare, pictures, record
 from anglehash.encode.wire import check_plain
@@ -113,6 +114,11 @@ class Bundle:
     def split(self) -> dict[str, Any]:
         """Protocol, seed and hash of the split that the model was trained on."""
         return dict(self.facts["split"])
+
+    @property
+    def level(self) -> Level | None:
+        """How far away the nearest item of a known picture is; ``None`` where that was not measured."""
+        return Level.of(self.facts)
 
     @property
     def class_vectors(self) -> NDArray[np.float32]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes
 from anglehash.data.dataset import ImageStore, Problem
+from anglehash.encode.level import Level
 from anglehash.errors import ModelError
 from anglehash.progress import Report, silent
 
@@ -48,6 +49,11 @@ class Encoder(Protocol):
     @property
     def bits(self) -> int:
         """Length of a code."""
+        ...
+
+    @property
+    def level(self) -> Level | None:
+        """How far away the nearest item of a known picture is; ``None`` where that was not measured."""
         ...
 
     def encode(

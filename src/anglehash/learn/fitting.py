@@ -38,6 +38,7 @@ from anglehash.learn.on_features import (
 from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.shallow.judges import LogLoss, has_several
 from anglehash.learn.training import ImageInputs, train
+from anglehash.learn.unknown import calibrated
 from anglehash.learn.workfolder import CHECKPOINT
 from anglehash.progress import Report, silent
 
@@ -200,6 +201,8 @@ class _Run:
             posterior = self.ranks.once(
                 lambda: posterior.fit(features[labelled], told, seed=self.config.seed, report=self.report)
             )
+        training, held = self.labelled(features)
+        level = self.ranks.once(lambda: calibrated(learned.head, training, held))
         return Model(
             config=self.config,
             class_names=self.class_names,
@@ -214,6 +217,7 @@ class _Run:
             log=learned.log,
             problems=dataset.problems,
             backbone_trained=backbone_trained,
+            level=level,
         )
 
     def features(

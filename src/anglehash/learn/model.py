@@ -25,6 +25,7 @@ from anglehash.codes import check_bits, pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
 from anglehash.encode.encoding import MODEL_VERSION, Encoding, refuse_file
+from anglehash.encode.level import KEY, Level
 from anglehash.errors import ConfigError, ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
@@ -65,6 +66,7 @@ class Model:
         log: one record an epoch.
         problems: images that were skipped when it was trained; only their number is kept.
         backbone_trained: whether its backbone learned too, so that no other model has these features.
+        level: how far away the nearest item of a known picture is; ``None`` where that was not measured.
     """
 
     config: TrainConfig
@@ -80,6 +82,7 @@ class Model:
     log: list[dict[str, Any]] = field(default_factory=list)
     problems: tuple[Problem, ...] = ()
     backbone_trained: bool = False
+    level: Level | None = None
 
     @property
     def id(self) -> str:
@@ -155,7 +158,9 @@ class Model:
         log = [{k: v for k, v in record.items() if k != "validation_map"} for record in self.log]
         config = replace(self.config, bits=bits)
         vectors = self.class_vectors[:, :bits]
-        return replace(self, config=config, head=self.head.shortened(bits), class_vectors=vectors, log=log)
+        return replace(
+            self, config=config, head=self.head.shortened(bits), class_vectors=vectors, log=log, level=None
+        )
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
         """Write the model's folder, whole or not at all.
@@ -200,6 +205,7 @@ class Model:
             "split": self.split,
             "seen": len(self.seen),
             "skipped": len(self.problems),
+            KEY: self.level and self.level.facts(),
             "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
         }
 
@@ -243,6 +249,7 @@ class Model:
             split_manifest=manifest,
             log=log,
             backbone_trained=facts["backbone"]["trained"],
+            level=Level.of(facts),
         )
 
 

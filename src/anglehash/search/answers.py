@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from anglehash.asymmetric import SURE, Weights, bit_weights, check_weights
 from anglehash.codes import Codes, check_codes, hamming, pack
 from anglehash.data.keys import Picture
+from anglehash.encode.level import Level
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
 from anglehash.search.engines import ENGINES, check_k, check_radius
 from anglehash.search.filters import Filter
@@ -52,7 +53,15 @@ class Hits(list[Hit]):
     Attributes:
         tied_at_last: how many items, shown or not, are as far away as the last answer; 0 without an answer,
             ``None`` where that is not counted.
+        unknown: whether nothing in the whole gallery looks like the query: its nearest item is farther away than the
+            level of the gallery's model. ``None`` where there is no level, or no item.
+        nearest: of an unknown query, the distance of that item in bits.
+        level: the level; ``None`` where the gallery has none, as one that was made from codes.
     """
+
+    unknown: bool | None = None
+    nearest: int | None = None
+    level: Level | None = None
 
     def __init__(self, hits: Iterable[Hit] = (), tied_at_last: int | None = None) -> None:
         super().__init__(hits)
@@ -81,6 +90,7 @@ class Ask(NamedTuple):
     asymmetric: bool = False
     pictures: Sequence[Picture] = ()
     without: Sequence[str | None] = ()
+    level: Level | None = None
 
     def key(self, asked: Asked, model_id: str) -> str:
         """What stands for this search, of one query, in its cursors."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from importlib.metadata import version
 from itertools import chain
 from os import PathLike
@@ -18,10 +19,11 @@ import numpy as np
 
 from anglehash.codes import Codes, check_bits, check_codes
 from anglehash.data.keys import Picture
+from anglehash.encode.level import Level
 from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder
 from anglehash.manifest import is_a
-from anglehash.search import answers
+from anglehash.search import unknown
 from anglehash.search.answers import Ask, Hit, Hits, Page, Queries
 from anglehash.search.engines import DEFAULT, check_k
 from anglehash.search.filters import Filter
@@ -127,6 +129,7 @@ class Gallery:
         if found is None:
             return False
         self._view = found
+        self.__dict__.pop("level", None)
         return True
 
     def close(self) -> None:
@@ -212,6 +215,15 @@ class Gallery:
         """Where the copy of the model is, if the gallery has one."""
         return self._view.snapshot.store.model
 
+    @cached_property
+    def level(self) -> Level | None:
+        """How far away the nearest item of a query may be that is not ``unknown``: what the gallery's model states.
+
+        ``None`` where the gallery has no copy of its model, or the model no level; another may be put in its place
+        (that of the model, :attr:`anglehash.learn.model.Model.level`).
+        """
+        return self._view.level
+
     def item(self, name: str) -> Stored:
         """The item of this id.
 
@@ -278,7 +290,8 @@ class Gallery:
             without: for each query the id of an item that is no answer, or ``None``.
 
         Returns:
-            A list of hits for each query, with the number of items that are as far away as the last.
+            A list of hits for each query, with the number of items that are as far away as the last, and whether the
+            query is unknown: nothing in the gallery, filtered or not, is within :attr:`level`.
 
         Raises:
             ConfigError: neither ``k`` nor ``radius`` is given, one is out of range, the engine is unknown, or an
@@ -287,8 +300,8 @@ class Gallery:
             DataError: logits are not finite, there are more or fewer pictures than queries, or no item of an id.
             ModelError: an item that would have been answered is damaged.
         """
-        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without)
-        return self._answer(lambda view: answers.search(view, queries, ask))
+        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without, self.level)
+        return self._answer(lambda view: unknown.search(view, queries, ask))
 
     def page(
         self,
@@ -309,8 +322,10 @@ class Gallery:
             ConfigError: the cursor is of another search, or none.
         """
         pictures, left_out = [picture] if picture else [], [without] if without is not None else []
-        ask = Ask(check_k(size), radius, engine, where or Filter(), asymmetric, pictures, left_out)
-        return self._answer(lambda view: answers.page(view, query, ask, cursor))
+        ask = Ask(
+            check_k(size), radius, engine, where or Filter(), asymmetric, pictures, left_out, self.level
+        )
+        return self._answer(lambda view: unknown.page(view, query, ask, cursor))
 
     def similar(
         self,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, width
 from anglehash.data.keys import Picture
+from anglehash.encode.level import Level
 from anglehash.errors import DataError
 from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
@@ -107,6 +108,11 @@ class View:
         """``(n, ceil(bits / 8))`` packed codes of all items."""
         none = np.empty((0, width(self.bits)), np.uint8)
         return joined([part.codes for part in self.snapshot.parts], none)
+
+    @cached_property
+    def level(self) -> Level | None:
+        """The level that the gallery's copy of its model states."""
+        return Level.in_folder(self.snapshot.store.model, self.snapshot.state.model)
 
     def close(self) -> None:
         """Let go of the truth."""

@@ -15,6 +15,7 @@ from anglehash.data.dataset import Encoded, ImageStore
 from anglehash.data.split import RetrievalSplit
 from anglehash.encode.bundle import KIND, LEARNED, SPLIT, Origin, packed_learned, write_bundle
 from anglehash.encode.encoding import Encoding
+from anglehash.encode.level import KEY
 from anglehash.encode.network import Network
 from anglehash.encode.probes import pictures
 from anglehash.errors import ConfigError, DataError
@@ -181,7 +182,7 @@ def _score(trial: Trial, found: Encoding, bits: int) -> dict[str, float]:
 def _facts(model: Model) -> dict[str, Any]:
     """What the manifest says of the model, and how an image has to be prepared by another program."""
     preprocessing = model.backbone.preprocessing
-    kept = ("bits", "method", "head", "config", "classes", "multi_label", "backbone", "split")
+    kept = ("bits", "method", "head", "config", "classes", "multi_label", "backbone", "split", KEY)
     facts = model.facts()
     return {
         **{name: facts[name] for name in kept},

@@ -70,7 +70,9 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hit
         hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
         return hits, None
     assert question.query is not None, "the command has seen to it"
-    logits, picture = encoding_of(gallery, question.query, using).logits, picture_of(question.query)
+    encoder = model_of(gallery, using)
+    gallery.level = encoder.level
+    logits, picture = encoding_of(encoder, question.query).logits, picture_of(question.query)
     asymmetric = question.asymmetric
     if size is None:
         hits = gallery.search(
@@ -94,8 +96,8 @@ def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
     return using.open(gallery)
 
 
-def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Encoding:
-    """The code of an image file, and its logits, by the gallery's own model.
+def encoding_of(model: Encoder, query: Path) -> Encoding:
+    """The code of an image file, and its logits.
 
     Raises:
         ImageError: it cannot be used; the message names it.
@@ -103,7 +105,6 @@ def encoding_of(gallery: AnyGallery, query: Path, using: Using = OWN) -> Encodin
     from anglehash.data.dataset import Encoded
     from anglehash.data.images import read_file
 
-    model = model_of(gallery, using)
     try:
         image = read_file(query)
     except ImageError as error:

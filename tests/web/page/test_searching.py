@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.web.conftest import Client, picture
+from anglehash.search.gallery import Gallery
+from tests.web.conftest import Client, Running, picture
 from tests.web.page.conftest import Visit
 
 ALL = 61
@@ -29,11 +30,31 @@ def test_a_dropped_image_is_answered_by_the_nearest(visit: Visit, photos: Path, 
     assert page.locator(".same").count() == 2  # 18.jpg has the same bytes
     far = [result["distance"] for result in expected]
     last, shown = far[-1], far.count(far[-1])
+    strange = ". Nothing in this gallery looks like it" if answer["unknown"] else ""
     ties = f"; {answer['tied_at_last']} in all are {last} bits away" if answer["tied_at_last"] > shown else ""
-    assert page.inner_text("#status") == f"36 images so far, {min(far)} to {max(far)} bits away{ties}"
+    assert (
+        page.inner_text("#status") == f"36 images so far, {min(far)} to {max(far)} bits away{ties}{strange}"
+    )
     assert "03.jpg" in page.inner_text("#asked")
     share = page.locator(".bar").last.evaluate("bar => bar.style.getPropertyValue('--share')")
     assert float(share) == 1 - expected[-1]["distance"] / 16
+
+
+def test_an_unknown_image_is_said_to_be_one(visit: Visit, running: Running, tmp_path: Path) -> None:
+    gallery = running.service.gallery
+    assert isinstance(gallery, Gallery)
+    level = gallery.level
+    assert level is not None
+    (tmp_path / "new.jpg").write_bytes(picture(999))
+    try:
+        for bits, unknown in ((-1, True), (16, False)):
+            gallery.level = level._replace(bits=bits)
+            page = visit.go()
+            visit.search_by(tmp_path / "new.jpg")
+            said = page.inner_text("#status").endswith(". Nothing in this gallery looks like it")
+            assert said is unknown
+    finally:
+        gallery.level = level
 
 
 def test_chosen_and_pasted_images_are_taken_too(visit: Visit, photos: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -11,7 +12,9 @@ import numpy as np
 
 from anglehash.codes import Codes, width
 from anglehash.data.keys import Picture
+from anglehash.encode.level import Level
 from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.manifest import NAME as MANIFEST
 from anglehash.search.answers import (
     Ask,
     Asked,
@@ -35,6 +38,7 @@ from anglehash.search.remote.writing import RemoteWriter
 from anglehash.search.store.items import Item, Seen, Stored
 from anglehash.search.store.sources import Source
 from anglehash.search.store.writer import Applied, Changes
+from anglehash.search.unknown import set_unknown
 
 
 class RemoteGallery:
@@ -82,7 +86,10 @@ class RemoteGallery:
 
     def refresh(self) -> bool:
         """Go on to the newest generation; whether there was a newer one."""
-        return self.view.refresh()
+        newer = self.view.refresh()
+        if newer:
+            self.__dict__.pop("level", None)
+        return newer
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -163,6 +170,11 @@ class RemoteGallery:
         """A copy of the gallery's model in the cache, fetched when it is first asked for."""
         return fetched(self.engine, self.model_id, self.target)
 
+    @cached_property
+    def level(self) -> Level | None:
+        """The level of the gallery's model; see :attr:`anglehash.search.gallery.Gallery.level`."""
+        return Level.of_model(self.engine.file(self.model_id, MANIFEST) or b"", self.model_id)
+
     def require_model(self, model_id: str) -> None:
         """Refuse codes of another model: equal bits, but with other meanings.
 
@@ -235,9 +247,12 @@ class RemoteGallery:
         if k is None and radius is None:
             raise ConfigError("give k, radius, or both: how many neighbours, and how far away at most")
         k, radius = None if k is None else check_k(k), self._radius(radius)
-        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without)
+        ask = Ask(k, radius, engine, where or Filter(), asymmetric, pictures, without, self.level)
         codes = self._asked(queries, ask).codes
-        return [Search(self.view, code.tobytes(), ask, place).hits(k) for place, code in enumerate(codes)]
+        searches = [Search(self.view, code.tobytes(), ask, place) for place, code in enumerate(codes)]
+        found = [search.hits(k) for search in searches]
+        set_unknown(found, codes, ask, lambda doubtful: [searches[place].nearest() for place in doubtful])
+        return found
 
     def _radius(self, radius: int | None) -> int | None:
         return None if radius is None else check_radius(radius, self.bits)
@@ -278,11 +293,13 @@ class RemoteGallery:
         """
         size, radius, where = check_k(size), self._radius(radius), where or Filter()
         pictures, left_out = [picture] if picture else [], [without] if without is not None else []
-        ask = Ask(size, radius, engine, where, asymmetric, pictures, left_out)
+        ask = Ask(size, radius, engine, where, asymmetric, pictures, left_out, self.level)
         asked = check_one(self._asked(query, ask))
         search = Search(self.view, asked.codes.tobytes(), ask, 0)
         shown = window(search.find, size, ask.key(asked, self.model_id), cursor)
-        return Page(search.hits_of(shown.found, first=shown.first), shown.cursor)
+        hits = search.hits_of(shown.found, first=shown.first)
+        set_unknown([hits], asked.codes, ask, lambda _: [search.nearest()])
+        return Page(hits, shown.cursor)
 
     def similar(
         self,

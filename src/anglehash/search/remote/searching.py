@@ -8,6 +8,7 @@ import numpy as np
 
 from anglehash.codes import hamming
 from anglehash.search.answers import Ask, Hit, Hits
+from anglehash.search.filters import Filter
 from anglehash.search.ranking import Found, Near, Query, in_order
 from anglehash.search.remote.rows import Row, key_of
 from anglehash.search.remote.view import View
@@ -24,7 +25,7 @@ class Search:
     """
 
     def __init__(self, view: View, code: bytes, ask: Ask, place: int) -> None:
-        self._view, self._code, self._ask = view, code, ask
+        self._view, self._code, self._ask, self._place = view, code, ask, place
         self._rows = dict[int, Row]()
         same, without = list[Row](), ask.without[place] if ask.without else None
         if ask.pictures:
@@ -43,6 +44,16 @@ class Search:
         more = None if k is None else k + min(len(query.same.rows), k) + (query.without >= 0)
         near = self._view.near(self._code, more, ask.radius, ask.engine, ask.where)
         return in_order(query, self._near(near), k)
+
+    def nearest(self) -> int | None:
+        """How far away the nearest row is, filtered or not; 0 where one is the query's own picture."""
+        ask, everything = self._ask, Filter()
+        if ask.pictures:
+            picture = ask.pictures[self._place]
+            if self._view.answer(lambda: self._view.same(picture, everything)):
+                return 0
+        near = self._view.near(self._code, 1, None, ask.engine, everything)
+        return near[0][0] if near else None
 
     def hits(self, k: int | None) -> Hits:
         """The ``k`` best answers, as hits."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from anglehash.encode.level import TRAINING, Level
 from anglehash.search.answers import Hits
 from anglehash.search.engines import DEFAULT
 from anglehash.search.filters import Filter
@@ -71,6 +72,7 @@ def command(
         "asymmetric": asymmetric,
         "cursor": following,
         "tied_at_last": hits.tied_at_last,
+        "unknown": hits.unknown,
         "results": [
             hit._asdict()
             | {"labels": list(hit.labels), "metadata": dict(hit.metadata), "code": hit.code.hex()}
@@ -81,7 +83,7 @@ def command(
 
 
 def _text(hits: Hits) -> str:
-    """The answers as a table, and a line about others that are as far away as the last."""
+    """The answers as a table, and lines about others that are as far away as the last, and about an unknown query."""
     rows = [["rank", "distance", "labels", "id", ""]]
     for hit in hits:
         same = "same picture" if hit.same_picture else ""
@@ -90,7 +92,24 @@ def _text(hits: Hits) -> str:
     if not any(row[-1] for row in rows):
         rows = [row[:-1] for row in rows]
     shown = sum(hit.distance == hits[-1].distance for hit in hits)
-    if not hits.tied_at_last or hits.tied_at_last <= shown:
-        return table(rows)
-    tied = f"{hits.tied_at_last} items in all are at distance {hits[-1].distance:.4g}, as the last one is"
-    return f"{table(rows)}\n\n{tied}"
+    lines = []
+    if hits.tied_at_last and hits.tied_at_last > shown:
+        lines.append(
+            f"{hits.tied_at_last} items in all are at distance {hits[-1].distance:.4g}, as the last one is"
+        )
+    if hits.unknown and hits.level:
+        lines.append(_unknown(hits.level, hits.nearest))
+    return "\n\n".join([table(rows), *lines])
+
+
+def _unknown(level: Level, nearest: int | None) -> str:
+    """That nothing looks like the query, with what that is taken from.
+
+    >>> _unknown(Level(17, 0.049, 450, "validation"), 25)
+    'nothing in this gallery looks like it (nearest at 25 bits; 95 % of known pictures have an item within 17)'
+    """
+    share = f"{100 * (1 - level.rejects):.0f} %"
+    within = f"known pictures have an item within {level.bits}"
+    if level.source == TRAINING:
+        within = f"the pictures that the model learned from have another one within {level.bits}"
+    return f"nothing in this gallery looks like it (nearest at {nearest} bits; {share} of {within})"

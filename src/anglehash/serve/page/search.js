@@ -13,6 +13,7 @@ const KEPT = 16;
  * @property {object[]} results all that have come so far
  * @property {?string} cursor where the next ones begin
  * @property {?number} tied how many images are as far away as the last result
+ * @property {boolean} unknown whether nothing in the gallery looks like what is searched by
  * @property {?{code: string, bits: number, labels?: string[]}} query
  * @property {?object} item what is searched by, where it is an item
  * @property {number} scroll how far the page was scrolled when it was left
@@ -30,8 +31,8 @@ export async function find(state, signal) {
   const file = state.like ? null : fileOf(state.code); // with its image more is known than with its code
   if (file) return keep(state, await findByImage(file, state, signal));
   const item = state.like ? await getJson(`v1/items/${encodeURIComponent(state.like)}`, signal) : null;
-  const { results, next_cursor: cursor, tied_at_last: tied = null, query = null } = await ask(state, item, null, signal);
-  return keep(state, { results, cursor, tied, query, item, scroll: 0 });
+  const { results, next_cursor: cursor, tied_at_last: tied = null, unknown, query = null } = await ask(state, item, null, signal);
+  return keep(state, { results, cursor, tied, unknown: unknown === true, query, item, scroll: 0 });
 }
 
 /** More of an answer. @returns {Promise<object[]>} the further results, which are in the answer too */
@@ -49,8 +50,8 @@ export async function findByImage(file, state, signal) {
   if (state.within !== null) form.set("max_distance", String(state.within));
   if (filterOf(state)) form.set("filter", JSON.stringify(filterOf(state)));
   form.set("image", file);
-  const { results, next_cursor: cursor, tied_at_last: tied, query } = await postForm("v1/search", form, signal);
-  return { results, cursor, tied, query, item: null, scroll: 0 };
+  const { results, next_cursor: cursor, tied_at_last: tied, unknown, query } = await postForm("v1/search", form, signal);
+  return { results, cursor, tied, unknown: unknown === true, query, item: null, scroll: 0 };
 }
 
 /** Keep an answer for when its state comes again. */

@@ -26,6 +26,15 @@ TiedAtLast = Annotated[
 ]
 
 
+Unknown = Annotated[
+    bool | None,
+    Field(
+        description="Whether nothing in the whole gallery looks like the query: its nearest item is farther away "
+        "than the level of the gallery's model; null: no level."
+    ),
+]
+
+
 class Query(BaseModel):
     """What was searched by."""
 
@@ -40,6 +49,7 @@ class SearchAnswer(BaseModel):
     results: list[Result]
     next_cursor: str | None
     tied_at_last: TiedAtLast
+    unknown: Unknown
     model: str
     query: Query
 
@@ -49,6 +59,7 @@ class Results(BaseModel):
 
     results: list[Result]
     tied_at_last: TiedAtLast
+    unknown: Unknown
 
 
 class BatchAnswer(BaseModel):

@@ -192,6 +192,7 @@ class Collection:
             "results": [self._result(hit) for hit in hits],
             "next_cursor": cursor,
             "tied_at_last": hits.tied_at_last,
+            "unknown": hits.unknown,
             "model": self.gallery.model_id,
             "query": query,
         }
@@ -208,7 +209,11 @@ class Collection:
         )
         return {
             "answers": [
-                {"results": [self._result(hit) for hit in hits], "tied_at_last": hits.tied_at_last}
+                {
+                    "results": [self._result(hit) for hit in hits],
+                    "tied_at_last": hits.tied_at_last,
+                    "unknown": hits.unknown,
+                }
                 for hits in found
             ]
         }
