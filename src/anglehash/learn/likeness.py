@@ -29,7 +29,7 @@ from anglehash.learn.shallow.scaling import Matrix, blocks_of, squares
 ROWS = 20_000
 """Training images that the embedding is fitted to, at most: more do not change it, and need memory."""
 ITERATIONS = 50  # of the rotation
-BATCH = 512
+BATCH = 256
 PASSES = 30
 MOST_STEPS = 300
 EPSILON = 1e-6  # a vector shorter than this is not stretched to a unit
@@ -140,7 +140,7 @@ def refined(weight: Tensor, pairs: _Pairs, *, seed: int = 0) -> Tensor:
 
     where H is the cross-entropy, j ~ i are the images that share a label with i, and s' has a factor a' of its own. The
     first term holds the classes apart as the hash layer sees them; the second orders each of them as the features do.
-    The gradient passes the sign where a logit is not far from 0. Adam, cosine decay, 30 passes but at most 300 steps.
+    The gradient passes the sign where a logit is not far from 0. Adam, cosine decay, batches of 256, 30 passes but at most 300 steps.
 
     Args:
         weight: ``(width, bits)`` to begin with; its scale is no matter.
