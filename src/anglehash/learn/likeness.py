@@ -140,7 +140,8 @@ def refined(weight: Tensor, pairs: _Pairs, *, seed: int = 0) -> Tensor:
 
     where H is the cross-entropy, j ~ i are the images that share a label with i, and s' has a factor a' of its own. The
     first term holds the classes apart as the hash layer sees them; the second orders each of them as the features do.
-    The gradient passes the sign where a logit is not far from 0. Adam, cosine decay, batches of 256, 30 passes but at most 300 steps.
+    The gradient passes the sign where a logit is not far from 0. Adam, cosine decay, batches of 256, 30 passes but at
+    most 300 steps.
 
     Args:
         weight: ``(width, bits)`` to begin with; its scale is no matter.
