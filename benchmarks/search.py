@@ -54,7 +54,7 @@ from typing import Any, NamedTuple
 import faiss
 import numba
 import numpy as np
-from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[attr-defined]
+from numpy._core._multiarray_umath import __cpu_features__  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack, width
