@@ -122,8 +122,8 @@ def measured(parts: Parts, seed: int) -> dict[str, Any]:
         level = calibrated(head, parts.train, parts.validation)
         assert level is not None, "most validation images find what is right"
         scores[name] = auroc(known, unknown)
-        far = {"right": right, "known": known, "unknown": unknown}
-        rejected = {kind: share(np.greater(distances, level.bits)) for kind, distances in far.items()}
+        far: dict[str, NDArray[Any]] = {"right": right, "known": known, "unknown": unknown}
+        rejected = {kind: share(distances > level.bits) for kind, distances in far.items()}
         levels[name] = {**level.facts(), "rejected": rejected}
     features = unit(parts.train.features)
     scores[FLOAT] = auroc(*(1 - (unit(p.features) @ features.T).max(axis=1) for p in parts[2:]))
