@@ -118,7 +118,7 @@ def encoders(train: Labelled) -> dict[str, Encoder]:
     base = learn_head(train, settled(TrainConfig(bits=BITS, likeness=0.0))).head
 
     def encoder(likeness: float) -> Encoder:
-        head = with_likeness(base, train.features, likeness) if likeness else base
+        head = with_likeness(base, train.features, train.labels, likeness) if likeness else base
         return lambda features: logits_of(head, features)
 
     return {f"likeness {likeness:g}": encoder(likeness) for likeness in DIALS}
