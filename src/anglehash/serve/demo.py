@@ -20,9 +20,15 @@ from anglehash.serve.report import write_report
 from anglehash.serve.results import picture_rows
 
 DIGITS = TrainConfig(
-    bits=32, backbone="tiny", size=16, epochs=12, learning_rate=3e-3, dropout=0.2, flip=False
+    likeness=3.0,  # features that are learned here know the classes, and little of what makes two digits alike
+    backbone="tiny",
+    size=16,
+    epochs=12,
+    learning_rate=3e-3,
+    dropout=0.2,
+    flip=False,
 )
-PHOTOS = TrainConfig(bits=32)
+PHOTOS = TrainConfig()
 
 
 class Demo(NamedTuple):
