@@ -47,7 +47,7 @@ def test_codes_of_each_conventional_kind_of_head_are_those_of_torch(hasher: Hash
     heads: dict[str, nn.Module] = {str(head.kind): head for head in learned}
     assert heads.keys() == HEADS.keys() - {"posterior"}  # that is below
     ensemble = ensemble_of([copy.deepcopy(learned[0]), SHALLOW["lsh"](features, ONE, BITS, seed=1)], features)
-    heads |= {"ensemble": ensemble, "likeness": with_likeness(copy.deepcopy(ensemble), features, 1.0)}
+    heads |= {"ensemble": ensemble, "likeness": with_likeness(copy.deepcopy(ensemble), features, ONE, 1.0)}
     network = whole_network(replace(model, head=_SideBySide(heads)))
     running = Network(network, model.backbone.preprocessing, bits=BITS * len(heads), name="all heads")
     images = Arrays(noise(100, seed=1))
