@@ -28,6 +28,8 @@ class TrainConfig:
         loss: options of the loss, over those of the preset.
         likeness: how much a code keeps of what a picture looks like, beside what the method makes of it: the
             weight of the features against the method's logits (docs/likeness.md). 0 is the method's own code.
+        networks: heads that learn from seeds of their own; a code is that of the mean of their logits, each at unit
+            length. Not with ``fine_tune``.
         backbone: name of the network that turns images into features.
         size: side of its square input, in pixels.
         fine_tune: train the backbone too; otherwise its features are computed once and cached.
@@ -54,6 +56,7 @@ class TrainConfig:
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
     likeness: float = 1.0
+    networks: int = 1
     backbone: str = "efficientnet_lite0"
     size: int = 128
     fine_tune: bool = False
@@ -83,6 +86,7 @@ class TrainConfig:
         _within("seed", self.seed, 0, 2**31 - 1)
         _within("backbone_rate", self.backbone_rate, 0, 1)
         _within("likeness", self.likeness, 0, 100)
+        _within("networks", self.networks, 1, 100)
         for name, low, high in (
             ("hidden", 0, 65536),
             ("epochs", 1, 100_000),
@@ -92,6 +96,8 @@ class TrainConfig:
         ):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), low, high)
+        if self.fine_tune and self.networks > 1:
+            raise ConfigError(f"networks must be 1 where the backbone learns, got {self.networks}")
         if self.device not in ("cpu", "cuda"):
             raise ConfigError(f"device must be 'cpu' or 'cuda', got {self.device!r}")
         if self.unlabelled not in ("refuse", "skip"):

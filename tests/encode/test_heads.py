@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,9 @@ from anglehash import Bundle, Hasher
 from anglehash.data.dataset import Arrays
 from anglehash.encode.bundle import NETWORK
 from anglehash.encode.network import Network
+from anglehash.learn.ensemble import ensemble_of
 from anglehash.learn.export import whole_network
+from anglehash.learn.likeness import with_likeness
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.shallow.heads import HEADS
 from anglehash.serve.exporting import Trial, export_bundle
@@ -41,8 +44,10 @@ def test_codes_of_each_conventional_kind_of_head_are_those_of_torch(hasher: Hash
     model = hasher.model_
     features = model.encode(Arrays(noise(60))).features
     learned = [SHALLOW[name](features, ONE, BITS, seed=0) for name in ("itq", "ksh", "sh")]
-    heads = {str(head.kind): head for head in learned}
+    heads: dict[str, nn.Module] = {str(head.kind): head for head in learned}
     assert heads.keys() == HEADS.keys() - {"posterior"}  # that is below
+    ensemble = ensemble_of([copy.deepcopy(learned[0]), SHALLOW["lsh"](features, ONE, BITS, seed=1)], features)
+    heads |= {"ensemble": ensemble, "likeness": with_likeness(copy.deepcopy(ensemble), features, ONE, 1.0)}
     network = whole_network(replace(model, head=_SideBySide(heads)))
     running = Network(network, model.backbone.preprocessing, bits=BITS * len(heads), name="all heads")
     images = Arrays(noise(100, seed=1))

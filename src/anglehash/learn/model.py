@@ -31,6 +31,7 @@ from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import torch_threads
+from anglehash.learn.ensemble import EnsembleHead
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead, logits_of
 from anglehash.learn.likeness import LikenessHead
@@ -257,21 +258,30 @@ def kind_of_head(head: nn.Module) -> str:
     """The name that :func:`_restore_head` takes: ``hash`` for a deep method, ``likeness+hash``, ``linear``, ..."""
     if isinstance(head, LikenessHead):
         return f"{head.kind}+{kind_of_head(head.base)}"
+    if isinstance(head, EnsembleHead):
+        return f"{head.kind}+{kind_of_head(head.heads[0])}"
     return getattr(head, "kind", HASH)
 
 
 def _restore_head(kind: str, config: TrainConfig, width: int, state: dict[str, Tensor]) -> nn.Module:
-    if kind.startswith(f"{LikenessHead.kind}+"):
-        base = {
-            name.removeprefix("base."): tensor for name, tensor in state.items() if name.startswith("base.")
-        }
+    outer, _, inner = kind.partition("+")
+    if outer == LikenessHead.kind:
         own = {name: tensor for name, tensor in state.items() if not name.startswith("base.")}
-        return LikenessHead(_restore_head(kind.partition("+")[2], config, width, base), **own)
+        return LikenessHead(_restore_head(inner, config, width, _below("base.", state)), **own)
+    if outer == EnsembleHead.kind:
+        parts = [_below(f"heads.{number}.", state) for number in range(len(state["rotations"]))]
+        heads = [_restore_head(inner, config, width, part) for part in parts]
+        return EnsembleHead(heads, rotations=state["rotations"])
     if kind != HASH:
         return restore_head(kind, state)
     head = HashHead(width, config.bits, hidden=config.hidden or 0, batch_norm=bool(config.batch_norm))
     head.load_state_dict(state)
     return head
+
+
+def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, without that."""
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
 def _save(module: nn.Module, path: Path) -> None:

@@ -7,6 +7,7 @@ heads on the same features.
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
+from anglehash.learn.ensemble import ensemble_of
 from anglehash.learn.head import HashHead, logits_of
 from anglehash.learn.likeness import with_likeness
 from anglehash.learn.losses import LOSSES
@@ -69,7 +71,7 @@ def learn_head(
         known: the training images.
         config: the settings, settled (:func:`~anglehash.learn.methods.settled`).
         held: validation images, whose mAP as queries among the training images is logged; may be empty.
-        checkpoint: where epochs are kept; nowhere by default.
+        checkpoint: where epochs are kept; nowhere by default, nor with several networks.
         ranks: the processes that share each batch; a conventional method is learned by the first of them.
         report: told of the progress.
 
@@ -78,11 +80,36 @@ def learn_head(
         ConfigError, DataError: a setting or the labels do not suit the method.
     """
     held = held if held is not None and len(held.labels) else None
-    if is_shallow(config.method):
-        learned = ranks.once(lambda: _conventional(known, config, held, report))
-    else:
-        learned = _deep(known, config, held, checkpoint or Checkpoint(None, {}), ranks, report)
-    return ranks.once(lambda: add_likeness(learned, known, config, held))
+    kept = checkpoint if checkpoint and config.networks == 1 else Checkpoint(None, {})
+
+    def one(config: TrainConfig) -> Learned:
+        if is_shallow(config.method):
+            return ranks.once(lambda: _conventional(known, config, held, report))
+        return _deep(known, config, held, kept, ranks, report)
+
+    every = [one(replace(config, seed=seed)) for seed in seeds_of(config)]
+    return ranks.once(lambda: add_likeness(joined(every, known, config, held), known, config, held))
+
+
+def seeds_of(config: TrainConfig) -> list[int]:
+    """The seed of each network; runs of neighbouring seeds share none.
+
+    >>> seeds_of(TrainConfig(seed=1)), seeds_of(TrainConfig(seed=1, networks=3))
+    ([1], [3, 4, 5])
+    """
+    return [(config.seed * config.networks + network) % 2**31 for network in range(config.networks)]
+
+
+def joined(every: list[Learned], known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
+    """Several networks as one (:mod:`anglehash.learn.ensemble`); the log is the first one's, with the mAP of all."""
+    first = every[0]
+    if len(every) == 1:
+        return first
+    head, last = ensemble_of([learned.head for learned in every], known.features), dict(first.log[-1])
+    if held is not None and len(held.labels) and not config.likeness:
+        last["validation_map"] = map_among(head, held, known)
+    vectors = head.of_logits([torch.from_numpy(learned.class_vectors) for learned in every]).numpy()
+    return Learned(head, vectors, [*first.log[:-1], last])
 
 
 def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:

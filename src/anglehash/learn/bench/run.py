@@ -286,6 +286,7 @@ _PLAIN: dict[str, Any] = {"likeness": 0.0}
 """Methods are compared by their own codes: a variant says so where likeness is added."""
 
 _OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size")
+_AROUND = ("likeness", "networks")  # what is made of the heads of any method
 _OF_ALL = (
     *_OF_FEATURES,
     "hidden",
@@ -303,7 +304,7 @@ def telling_settings(config: TrainConfig) -> dict[str, Any]:
     usual = TrainConfig(**_PLAIN).to_dict()
     telling = {name: value for name, value in config.to_dict().items() if value != usual[name]}
     if is_frozen(config):
-        return {name: value for name, value in telling.items() if name in (*_OF_FEATURES, "likeness")}
+        return {name: value for name, value in telling.items() if name in (*_OF_FEATURES, *_AROUND)}
     return telling
 
 
@@ -316,7 +317,7 @@ def _decisive(config: TrainConfig) -> dict[str, Any]:
     own, usual = config.to_dict(), TrainConfig(**_PLAIN).to_dict()
     own["loss"] = {**default_options(config.method), **config.loss}
     if is_frozen(config):
-        names = (*_OF_FEATURES, "likeness") if own["likeness"] else _OF_FEATURES
-        return {name: own[name] for name in names}
+        around = [name for name in _AROUND if own[name] != usual[name]]
+        return {name: own[name] for name in (*_OF_FEATURES, *around)}
     del own["preset"]  # its values are among the others
     return {name: value for name, value in own.items() if name in _OF_ALL or value != usual[name]}
