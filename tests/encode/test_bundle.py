@@ -55,7 +55,7 @@ def test_codes_and_id_are_the_models(hasher: Hasher, exported: Path) -> None:
     found = bundle.encode(Arrays(images), rows=np.array([3, 1, 69]))
     assert found.rows.tolist() == [3, 1, 69]
     np.testing.assert_array_equal(found.codes, hasher.encode([images[r] for r in (3, 1, 69)]))
-    np.testing.assert_allclose(found.logits, hasher.logits([images[r] for r in (3, 1, 69)]), atol=1e-5)
+    np.testing.assert_allclose(found.logits, hasher.logits([images[r] for r in (3, 1, 69)]), atol=1e-4)
     assert bundle.probes is not None
     assert bundle.probes[2:] == (0, 0)
     np.testing.assert_array_equal(bundle.seen, hasher.model_.seen)

@@ -173,7 +173,8 @@ def test_the_model_knows_what_it_has_seen(fitted: Hasher) -> None:
     split = make_split(labelled(colours(60)), "holdout")
     known = small().fit(split).model_
     assert len(known.seen) == len(split.train) + len(split.validation)
-    assert known.split == {"protocol": "holdout", "seed": 0, "hash": split.hash}
+    near = {"looked_at": len(split.validation), "near_copies": 0, "share": 0.0, "first": None}
+    assert known.split == {"protocol": "holdout", "seed": 0, "hash": split.hash, "near_copies": near}
 
 
 def test_learning_from_validation_too(fitted: Hasher) -> None:
@@ -182,6 +183,12 @@ def test_learning_from_validation_too(fitted: Hasher) -> None:
     assert len(model.seen) == 60
     assert "validation_map" not in model.log[0]
     assert "validation_map" in fitted.model_.log[0]
+
+
+def test_likeness_is_an_argument_and_no_further_setting() -> None:
+    assert (Hasher().config.likeness, Hasher(likeness=0).config.likeness) == (1, 0)
+    with pytest.raises(ConfigError, match="Hasher takes likeness as an argument: give it there, not in set"):
+        Hasher(settings={"likeness": 0}).config  # noqa: B018
 
 
 def labelled(data: tuple[list[Pixels], list[str]]) -> Dataset:

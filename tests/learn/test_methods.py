@@ -47,6 +47,10 @@ def test_settings_come_from_the_user_then_the_preset_then_the_common_ones() -> N
         ),
         ({"method": "csq", "loss": {"labels": 3}}, "option of the method csq 'labels'"),
         ({"method": "itq", "loss": {"seed": 3}}, "option of the method itq 'seed'"),  # it is the run's
+        (
+            {"method": "posterior", "loss": {"nested": 128}},
+            "got nested = 128 and likeness = 1: give --likeness 0, or leave out nested",
+        ),
     ],
 )
 def test_what_is_unknown_is_named(settings: dict[str, object], message: str) -> None:
@@ -63,17 +67,20 @@ def digits() -> Dataset:
     return open_dataset("digits").select(np.arange(250))
 
 
+@pytest.mark.parametrize("likeness", [0.0, 1.0])
 @pytest.mark.parametrize("method", ["itq", "sh", "sdh"])  # a linear head, a sine, a kernel
 def test_a_conventional_model_is_kept_and_encodes_like_any_other(
-    method: str, digits: Dataset, tmp_path: Path
+    method: str, likeness: float, digits: Dataset, tmp_path: Path
 ) -> None:
-    hasher = Hasher(bits=16, method=method, size=32).fit(digits)
+    hasher = Hasher(bits=16, method=method, likeness=likeness, size=32).fit(digits)
     codes: NDArray[np.uint8] = hasher.encode(digits)
     hasher.save(tmp_path / "model")
     again = Hasher.load(tmp_path / "model")
     assert (again.encode(digits) == codes).all()
-    assert again.model_.id == hasher.model_.id
-    assert again.model_.facts()["head"] == hasher.model_.head.kind != "hash"
+    assert (again.model_.id, again.likeness) == (hasher.model_.id, likeness)
+    kind = {"itq": "linear", "sh": "spectral", "sdh": "kernel"}[method]
+    facts = again.model_.facts()
+    assert (facts["likeness"], facts["head"]) == (likeness, f"likeness+{kind}" if likeness else kind)
     assert len(np.unique(codes, axis=0)) > 20
     assert "validation_map" in hasher.model_.log[-1]
 
@@ -94,7 +101,7 @@ def test_posterior_codes_have_their_backbone_learn_the_classes_first(digits: Dat
     hasher = Hasher(bits=16, method="posterior", backbone="tiny", size=8, settings=short).fit(digits)
     model = hasher.model_
     assert model.backbone_trained
-    assert model.facts()["head"] == "posterior"
+    assert model.facts()["head"] == "likeness+posterior"
     assert [record["epoch"] for record in model.log] == [1, 2, 3, 4]
     assert "validation_map" not in model.log[0]  # class logits are no codes
     assert model.log[3]["validation_map"] > 0.3  # chance is .1

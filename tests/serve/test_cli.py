@@ -296,7 +296,19 @@ def test_settings_come_from_a_file_and_the_command_line_wins(
         1.0,
         1,
     )
+    assert (done.json["likeness"], done.json["head"]) == (1, "likeness+hash")
     assert anglehash("train", photos, "-o", tmp_path / "n", "--config", tmp_path / "no.toml").code == 1
+
+
+def test_without_likeness_a_model_has_the_methods_own_code(
+    photos: Path, tmp_path: Path, anglehash: Any
+) -> None:
+    done = anglehash("train", photos, "-o", tmp_path / "m", *TRAIN, "--likeness", 0)
+    assert f"{tmp_path / 'm'}: 16-bit andsh, likeness 0, 3 classes" in done.out
+    facts = anglehash("info", tmp_path / "m", "--json").json
+    assert (facts["likeness"], facts["head"]) == (0, "hash")
+    refused = anglehash("train", photos, "-o", tmp_path / "n", *TRAIN, "--likeness", -1)
+    assert refused.err == "Error: likeness must be in 0..100, got -1.0\n"
 
 
 def test_info_knows_what_anglehash_writes(

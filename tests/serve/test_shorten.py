@@ -17,7 +17,7 @@ QUICK = {"epochs": 2, "hidden": 8, "folds": 2, "code_hidden": 8, "code_epochs": 
 
 def trained(path: Path, **loss: Any) -> Hasher:
     short: dict[str, Any] = {"bits": 32, "backbone": "tiny", "size": 12, "settings": {"epochs": 1}}
-    made = Hasher(method="posterior", loss=QUICK | loss, **short)
+    made = Hasher(method="posterior", loss=QUICK | loss, likeness=0, **short)
     made.fit(list(PIXELS), ["a", "b"] * 12).save(path)
     return made
 
@@ -59,6 +59,7 @@ def test_what_cannot_be_shortened_is_refused(
     trained(tmp_path / "plain")
     done = anglehash("shorten", tmp_path / "plain", "--bits", 8, "-o", out)
     assert "only nested codes can be shortened" in done.err
+    assert "--likeness 0 and nested = 128" in done.err
     assert not out.exists()
     taken = anglehash("shorten", path, "--bits", 8, "-o", path)
     assert taken.code == 1

@@ -103,7 +103,7 @@ class Bundle:
     @property
     def config(self) -> TrainConfig:
         """The settings that the model was trained with."""
-        return TrainConfig.from_dict(self.facts["config"])
+        return TrainConfig.of_model(self.facts)
 
     @property
     def class_names(self) -> tuple[str, ...]:

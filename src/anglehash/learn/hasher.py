@@ -19,7 +19,7 @@ from anglehash.data.inputs import as_images, with_labels
 from anglehash.data.sources import list_images, open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.encode.encoding import Encoding
-from anglehash.errors import DataError, NotFittedError
+from anglehash.errors import ConfigError, DataError, NotFittedError
 from anglehash.files import cache_dir
 from anglehash.learn.fitting import fit
 from anglehash.learn.model import Model
@@ -40,6 +40,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         method: its name (docs/methods.md).
         preset: named settings of the method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
+        likeness: how much a code keeps of what a picture looks like; 0 is the method's own code (docs/likeness.md).
         backbone: network that gives features.
         size: side of its input, in pixels.
         fine_tune: train the backbone too.
@@ -66,6 +67,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         preset: str = "default",
         loss: Mapping[str, Any] | None = None,
+        likeness: float = 1.0,
         backbone: str = "efficientnet_lite0",
         size: int = 128,
         fine_tune: bool = False,
@@ -76,6 +78,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.method = method
         self.preset = preset
         self.loss = loss
+        self.likeness = likeness
         self.backbone = backbone
         self.size = size
         self.fine_tune = fine_tune
@@ -87,9 +90,11 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The settings, checked.
 
         Raises:
-            ConfigError: one is unknown or out of range.
+            ConfigError: one is unknown or out of range, or ``settings`` holds an argument of the constructor.
         """
         named = {name: value for name, value in self.get_params(deep=False).items() if name != "settings"}
+        for name in named.keys() & (self.settings or {}):
+            raise ConfigError(f"Hasher takes {name} as an argument: give it there, not in settings")
         named["loss"] = named["loss"] or {}
         return TrainConfig.from_dict({**(self.settings or {}), **named})
 

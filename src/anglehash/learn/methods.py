@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from anglehash.config import TrainConfig
-from anglehash.errors import unknown
+from anglehash.errors import ConfigError, unknown
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.shallow import SHALLOW
 
@@ -80,7 +80,8 @@ def settled(config: TrainConfig) -> TrainConfig:
     """The config with every open setting taken from its method's preset, else from :data:`COMMON`.
 
     Raises:
-        ConfigError: the method, the preset or an option of the method is unknown.
+        ConfigError: the method, the preset or an option of the method is unknown, or nested codes are asked for
+            with likeness.
     """
     presets: Mapping[str, Mapping[str, Any]] = getattr(_member(config.method), "presets", {"default": {}})
     if config.preset not in presets:
@@ -90,6 +91,11 @@ def settled(config: TrainConfig) -> TrainConfig:
     for name in config.loss:
         if name not in known:
             raise unknown(f"option of the method {config.method}", name, known)
+    if config.likeness and config.loss.get("nested"):
+        raise ConfigError(
+            f"the first bits of codes with likeness are no codes of their own, got nested = {config.loss['nested']} "
+            f"and likeness = {config.likeness:g}: give --likeness 0, or leave out nested"
+        )
     return config
 
 

@@ -149,8 +149,8 @@ class Model:
         """
         if not self.config.loss.get("nested") or not isinstance(self.head, PosteriorHead):
             raise ConfigError(
-                "only nested codes can be shortened, and this model's are not: train one with --method posterior "
-                "and nested = 128, say, under [loss] of --config"
+                "only nested codes can be shortened, and this model's are not: train one with --method posterior, "
+                "--likeness 0 and nested = 128, say, under [loss] of --config"
             )
         if not SHORTEST <= check_bits(bits) < self.bits:
             raise ConfigError(
@@ -190,6 +190,7 @@ class Model:
             "id": self.id,
             "bits": self.config.bits,
             "method": self.config.method,
+            "likeness": self.config.likeness,
             "head": kind_of_head(self.head),
             "config": self.config.to_dict(),
             "classes": list(self.class_names),
@@ -220,7 +221,7 @@ class Model:
         path = Path(path)
         refuse_file(path)
         facts = read_manifest(path, "model", MODEL_VERSION)
-        config = TrainConfig.from_dict(facts["config"])
+        config = TrainConfig.of_model(facts)
         names = tuple(facts["classes"])
         try:
             backbone = restore_backbone(

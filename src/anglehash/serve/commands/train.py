@@ -21,7 +21,7 @@ from anglehash.serve.console import (
 )
 
 _SETTINGS = (
-    "bits", "method", "preset", "backbone", "size", "fine_tune", "epochs", "seed", "device", "threads",
+    "bits", "method", "preset", "likeness", "backbone", "size", "fine_tune", "epochs", "seed", "device", "threads",
     "unlabelled", "salvage",
 )  # fmt: skip
 
@@ -38,6 +38,11 @@ _SETTINGS = (
 @click.option("--bits", type=int, help="Length of a code, 4 to 1024.  [default: 64]")
 @click.option("--method", help="Deep: andsh, csq, dpsh, ...; conventional: itq, ksh, ...  [default: andsh]")
 @click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
+@click.option(
+    "--likeness",
+    type=float,
+    help="How much a code keeps of what a picture looks like; 0 is the method's own code.  [default: 1]",
+)
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
 @click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")
 @click.option("--fine-tune/--frozen", default=None, help="Train the backbone too, or keep it.")
@@ -139,7 +144,8 @@ def command(
         facts,
         as_json=as_json,
         text=lambda: (
-            f"{output}: {model.config.bits}-bit {model.config.method}, {len(model.class_names)} classes"
+            f"{output}: {model.config.bits}-bit {model.config.method}, likeness {model.config.likeness:g}, "
+            f"{len(model.class_names)} classes"
             + (f", {len(model.log)} epochs" if len(model.log) > 1 else "")
             + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")
             + (f"\n{series}" if series else "")
