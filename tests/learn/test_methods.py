@@ -49,7 +49,11 @@ def test_settings_come_from_the_user_then_the_preset_then_the_common_ones() -> N
         ({"method": "itq", "loss": {"seed": 3}}, "option of the method itq 'seed'"),  # it is the run's
         (
             {"method": "posterior", "loss": {"nested": 128}},
-            "got nested = 128 and likeness = 1: give --likeness 0, or leave out nested",
+            "got nested = 128, likeness = 1 and networks = 1: give --likeness 0 and networks = 1, or leave",
+        ),
+        (
+            {"method": "posterior", "likeness": 0, "networks": 2, "loss": {"nested": 8}},
+            "and networks = 2: give",
         ),
     ],
 )
@@ -94,11 +98,15 @@ def test_conventional_methods_train_no_backbone(digits: Dataset) -> None:
         ConfigError, match="itq learns from the features of a pretrained backbone, and tiny has no"
     ):
         Hasher(method="itq", backbone="tiny", size=16).fit(digits)
+    with pytest.raises(ConfigError, match="networks = 2 learn from the features of a pretrained backbone"):
+        Hasher(backbone="tiny", size=16, settings={"networks": 2}).fit(digits)
 
 
 def test_posterior_codes_have_their_backbone_learn_the_classes_first(digits: Dataset, tmp_path: Path) -> None:
-    short = {"epochs": 3, "loss": {"epochs": 3, "code_epochs": 10, "folds": 2}}
-    hasher = Hasher(bits=16, method="posterior", backbone="tiny", size=8, settings=short).fit(digits)
+    short = {"epochs": 20, "code_epochs": 10, "folds": 2}
+    hasher = Hasher(
+        bits=16, method="posterior", loss=short, backbone="tiny", size=8, settings={"epochs": 3}
+    ).fit(digits)
     model = hasher.model_
     assert model.backbone_trained
     assert model.facts()["head"] == "likeness+posterior"

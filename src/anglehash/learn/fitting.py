@@ -144,6 +144,11 @@ class _Run:
                 f"{config.method} learns from the features of a pretrained backbone, and {backbone.name} has no "
                 "weights yet: choose another backbone, or a deep method"
             )
+        if config.networks > 1 and not is_shallow(config.method) and not backbone.pretrained:
+            raise ConfigError(
+                f"networks = {config.networks} learn from the features of a pretrained backbone, and {backbone.name} "
+                "has no weights yet: choose another backbone, or networks = 1"
+            )
         learned = np.flatnonzero(material.dataset.labels[material.train].any(axis=0))
         names = tuple(material.dataset.class_names[i] for i in learned)
         identity = {

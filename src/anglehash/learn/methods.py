@@ -81,7 +81,7 @@ def settled(config: TrainConfig) -> TrainConfig:
 
     Raises:
         ConfigError: the method, the preset or an option of the method is unknown, or nested codes are asked for
-            with likeness.
+            with likeness or of several networks.
     """
     presets: Mapping[str, Mapping[str, Any]] = getattr(_member(config.method), "presets", {"default": {}})
     if config.preset not in presets:
@@ -91,10 +91,11 @@ def settled(config: TrainConfig) -> TrainConfig:
     for name in config.loss:
         if name not in known:
             raise unknown(f"option of the method {config.method}", name, known)
-    if config.likeness and config.loss.get("nested"):
+    if config.loss.get("nested") and (config.likeness or config.networks > 1):
         raise ConfigError(
-            f"the first bits of codes with likeness are no codes of their own, got nested = {config.loss['nested']} "
-            f"and likeness = {config.likeness:g}: give --likeness 0, or leave out nested"
+            "the first bits of codes with likeness, or of several networks, are no codes of their own, got nested = "
+            f"{config.loss['nested']}, likeness = {config.likeness:g} and networks = {config.networks}: give "
+            "--likeness 0 and networks = 1, or leave out nested"
         )
     return config
 
