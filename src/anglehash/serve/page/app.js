@@ -177,7 +177,7 @@ const hrefOf = (item) => address({ ...state, open: keyOf(item) });
 /** Say how much is on show, and what to do where that is nothing. */
 function tell() {
   const { results, cursor } = answer;
-  byId("status").textContent = amountOf(answer);
+  byId("status").replaceChildren(...amountOf(answer));
   byId("more").hidden = !cursor;
   byId("end").textContent = !cursor && results.length > 12 ? "That is all." : "";
   byId("empty").hidden = results.length > 0;

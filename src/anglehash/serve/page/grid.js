@@ -46,9 +46,9 @@ export function createGrid(root, hear) {
     const face = el("a", { class: "face", href, tabindex: place === current ? "0" : "-1" },
       el("span", { class: "frame" }, picture(item.thumbnail, fileName(item.id))),
       el("span", { class: "line" }, name(titleOf(item), { class: "name" }), distance(item, bits)),
-      item.same_picture ? el("span", { class: "same" }, "the same picture") : null,
       item.distance === undefined ? null
-        : el("span", { class: "bar", "--share": String(1 - item.distance / bits), "aria-hidden": "true" }));
+        : el("span", { class: "bar", "--share": String(1 - item.distance / bits), "aria-hidden": "true" }),
+      item.same_picture ? el("span", { class: "same" }, "the same picture") : null);
     face.addEventListener("click", (event) => {
       if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a new tab, as with any link
       event.preventDefault();

@@ -13,16 +13,16 @@ export function titleOfAnswer(state, found) {
   return [filters(state) ? "Filtered images" : "All images"];
 }
 
-/** How many images an answer is, and how far away; and whether nothing looks like what is searched by. */
+/** How many images an answer is, and how far away, as texts and elements; first, whether nothing looks like what is searched by. */
 export function amountOf({ results, cursor, tied = null, unknown = false }) {
-  const strange = unknown ? ". Nothing in this gallery looks like it" : "";
-  if (!results.length) return `Nothing found${strange}`;
+  const strange = unknown ? [el("strong", {}, "Nothing in this gallery looks like it."), " "] : [];
+  if (!results.length) return [...strange, "Nothing found"];
   const far = results.map((item) => item.distance).filter((distance) => distance !== undefined);
   const [least, last] = [Math.min(...far), far.at(-1)]; // the same picture comes first, however far its code is
   const most = Math.max(...far);
   const range = !far.length ? "" : least === most ? `, ${count(most, "bit")} away` : `, ${least} to ${count(most, "bit")} away`;
   const ties = tied > far.filter((distance) => distance === last).length ? `; ${tied.toLocaleString("en")} in all are ${count(last, "bit")} away` : "";
-  return `${count(results.length, "image")}${cursor ? " so far" : ""}${range}${ties}${strange}`;
+  return [...strange, `${count(results.length, "image")}${cursor ? " so far" : ""}${range}${ties}`];
 }
 
 /** Why there is nothing, and ways on. @param {function(object): void} go to another state */
