@@ -370,7 +370,7 @@ def test_a_full_disk_and_missing_rights_have_codes_of_their_own(
 def test_the_demo_does_everything(tmp_path: Path, anglehash: Any, photos: Path) -> None:
     done = anglehash("demo", "--out", tmp_path / "d", "--json")
     assert done.code == 0, done.err
-    assert (done.json["bits"], done.json["protocol"], done.json["dataset"]) == (32, "holdout", "digits")
+    assert (done.json["bits"], done.json["protocol"], done.json["dataset"]) == (64, "holdout", "digits")
     assert done.json["map"] > 0.9
     names = {p.name for p in (tmp_path / "d").iterdir()}
     assert names == {"model", "gallery", "result.json", "report.html", "answers.png"}

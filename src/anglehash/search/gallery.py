@@ -358,10 +358,11 @@ class Gallery:
     def _answer(self, ask: Callable[[View], T]) -> T:
         """An answer from one whole generation: a newer one where this has lost an item for good."""
         for _ in range(_TRIES):
+            view = self._view
             try:
-                return ask(self._view)
+                return ask(view)
             except PurgedError as error:
-                if not self.refresh():
+                if not self.refresh() and self._view is view:  # else another thread has refreshed it
                     raise ModelError(str(error)) from error
         raise ModelError(f"{self.path} changes faster than it can be searched: try again")
 

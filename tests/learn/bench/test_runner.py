@@ -94,7 +94,9 @@ def test_a_cell_is_what_training_and_evaluation_give(
     split = make_split(open_dataset(run.data), "holdout")
     for method in ("ce", "itq"):
         model = fit(
-            split, TrainConfig(method=method, bits=16, size=32, epochs=2, preset="default"), cache=cache
+            split,
+            TrainConfig(method=method, bits=16, size=32, epochs=2, preset="default", likeness=0.0),
+            cache=cache,
         )
         result = measure(model, split, cache=cache).result
         cell = next(
