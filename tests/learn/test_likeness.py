@@ -85,7 +85,7 @@ def test_codes_of_one_class_differ_and_classes_stay_apart(features: NDArray[np.f
     assert distances[same].mean() < distances[~same].mean()
 
 
-def test_the_scale_of_the_logits_is_no_matter(features: NDArray[np.float32]) -> None:
+def test_the_scale_of_the_logits_does_not_matter(features: NDArray[np.float32]) -> None:
     head = with_likeness(FirstFeatures(), features, LABELS, 1.0)
     longer = LikenessHead(
         nn.Sequential(FirstFeatures(), _Times(7.0)),

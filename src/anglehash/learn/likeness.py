@@ -144,7 +144,7 @@ def refined(weight: Tensor, pairs: _Pairs, *, seed: int = 0) -> Tensor:
     most 300 steps.
 
     Args:
-        weight: ``(width, bits)`` to begin with; its scale is no matter.
+        weight: ``(width, bits)`` to begin with; its scale does not matter.
         pairs: the training images.
         seed: of the order of the images.
 
@@ -188,7 +188,7 @@ def _cross_entropy(wanted: Tensor, found: Tensor, among: Tensor) -> Tensor:
 
 
 def _batches(count: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """So many batches out of one shuffled pass after the other."""
+    """``steps`` batches of row numbers, from one shuffled pass after another."""
     while steps > 0:
         for rows in torch.randperm(count, generator=generator).tensor_split(math.ceil(count / BATCH))[:steps]:
             steps -= 1
