@@ -80,7 +80,9 @@ QUERIES, DATABASE = 500, 2000  # validation images: kept out of training at ever
 BUDGETS = (1, 2, 4, 8, 16, 32)  # epochs
 MOST_VISITS = 50_000  # images seen in a run; two epochs are always run
 MOST_SECONDS = 60.0  # after a run that took longer, no longer one
-COMMON: dict[str, Any] = {"bits": 32, "hidden": 0, "batch_norm": False, "batch_size": 128, "seed": 0}
+COMMON: dict[str, Any] = {
+    "bits": 32, "likeness": 0.0, "hidden": 0, "batch_norm": False, "batch_size": 128, "seed": 0,
+}  # fmt: skip
 Cell = dict[str, Any]
 
 

@@ -9,7 +9,7 @@ a third of them, at random, queries the rest. The score of a setting is the mean
 What is tried stands in runs/tuning.toml. A deep method first tries every head of the file with its own
 options at their defaults, then each of its own options on the best head, then the best of all with more
 epochs; a conventional method has its options only. All deep methods have the same number of trials. The best
-trial is chosen.
+trial is chosen. All is tried without likeness: a method's own code.
 
 Finished methods are kept, so a stopped run goes on. The file says what was tuned, on which split, and the
 settings of each trial: one that differs from what is asked for now is named, and nothing is run;
@@ -227,7 +227,8 @@ def trial(run: Settings, settings: Settings) -> Settings:
     for fold in range(run["folds"]):
         held = order[fold::FOLDS]  # in random order: a table may be sorted by class
         known_rows = np.setdiff1d(order, held)
-        config = settled(TrainConfig.from_dict({**common, **settings, "bits": run["bits"], "seed": fold}))
+        fixed = {"bits": run["bits"], "likeness": 0.0, "seed": fold}
+        config = settled(TrainConfig.from_dict({**common, **settings, **fixed}))
         known, own = (Labelled(part.features[rows], part.labels[rows]) for rows in (known_rows, held))
         third = len(own.labels) // 3
         query = Labelled(own.features[:third], own.labels[:third])

@@ -232,7 +232,7 @@ def test_a_trial_averages_folds_that_never_train(part: int, monkeypatch: pytest.
 
     def learn_head(known: Labelled, config: TrainConfig) -> SimpleNamespace:
         seeds.append(config.seed)
-        assert (config.bits, config.epochs) == (16, 20)
+        assert (config.bits, config.epochs, config.likeness) == (16, 20, 0)
         return SimpleNamespace(head=known)
 
     def map_among(head: Labelled, query: Labelled, database: Labelled) -> float:
