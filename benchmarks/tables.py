@@ -32,7 +32,7 @@ from anglehash.serve.report.values import first_split, mapping, mappings, number
 
 HERE = Path(__file__).parent
 OWN = "posterior"
-"""Our own method, whose lead over the others is told."""
+"""The method whose lead over the others is shown."""
 MARKED = re.compile(
     r"(?P<begin><!-- (?P<result>results/[\w-]+)(?: (?P<key>\w+))? -->)\n.*?<!-- end -->", re.DOTALL
 )

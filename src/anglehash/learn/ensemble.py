@@ -15,10 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anglehash.learn.head import logits_of
+from anglehash.learn.head import logits_of, unit
 from anglehash.learn.shallow.buffers import buffer, tensors
-
-EPSILON = 1e-6  # a vector shorter than this is not stretched to a unit
 
 
 class EnsembleHead(nn.Module):
@@ -51,10 +49,7 @@ class EnsembleHead(nn.Module):
 
     def of_logits(self, logits: Sequence[Tensor]) -> Tensor:
         """The mean of what each network gives, ``(batch, bits)`` each."""
-        turned = [
-            F.normalize(own, dim=1, eps=EPSILON) @ rotation.T
-            for own, rotation in zip(logits, self.rotations, strict=True)
-        ]
+        turned = [unit(own) @ rotation.T for own, rotation in zip(logits, self.rotations, strict=True)]
         return torch.stack(turned).mean(dim=0)
 
 
@@ -75,8 +70,8 @@ def ensemble_of(heads: Sequence[nn.Module], features: NDArray[np.float32]) -> En
         F.normalize(torch.from_numpy(logits_of(head, features)).double(), dim=1).numpy() for head in heads
     ]
     rotations = []
-    for unit in units:
-        left, _, right = np.linalg.svd(units[0].T @ unit)
+    for own in units:
+        left, _, right = np.linalg.svd(units[0].T @ own)
         rotations.append(left @ right)
     rotations[0] = np.eye(units[0].shape[1])  # its own bits, also where it leaves some unused
     return EnsembleHead(heads, **tensors(rotations=np.stack(rotations)))

@@ -65,6 +65,15 @@ class Dropout(nn.Module):
         return kept.mul_(_CHANCES / (_CHANCES - self._threshold))
 
 
+def unit(vectors: Tensor) -> Tensor:
+    """Rows at unit length; one that is shorter than 1e-6 is not stretched to it.
+
+    >>> unit(torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()[1]
+    [0.0, 0.0]
+    """
+    return nn.functional.normalize(vectors, dim=1, eps=1e-6)
+
+
 def mean_and_scale(features: Tensor) -> tuple[Tensor, Tensor]:
     """The mean of each feature and one over its deviation, which standardise ``(n, width)`` features.
 

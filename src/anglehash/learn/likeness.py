@@ -16,12 +16,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 from torch import Tensor, nn
 
-from anglehash.learn.head import logits_of
+from anglehash.learn.head import logits_of, unit
 from anglehash.learn.shallow.buffers import buffer
 from anglehash.learn.shallow.itq import rotation_step
 from anglehash.learn.shallow.scaling import Matrix, blocks_of, squares
@@ -32,7 +31,6 @@ ITERATIONS = 50  # of the rotation
 BATCH = 256
 PASSES = 30
 MOST_STEPS = 300
-EPSILON = 1e-6  # a vector shorter than this is not stretched to a unit
 
 
 class LikenessHead(nn.Module):
@@ -67,11 +65,11 @@ class LikenessHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Logits of a batch of features."""
-        return self.of_logits(self.base(features)) + _unit(features - self.mean) @ self.feature_weight.T
+        return self.of_logits(self.base(features)) + unit(features - self.mean) @ self.feature_weight.T
 
     def of_logits(self, logits: Tensor) -> Tensor:
         """The share of the method's own logits: the code of a class, where they are its vector."""
-        return _unit(logits) @ self.logit_weight.T
+        return unit(logits) @ self.logit_weight.T
 
 
 def with_likeness(
@@ -152,7 +150,7 @@ def refined(weight: Tensor, pairs: _Pairs, *, seed: int = 0) -> Tensor:
         The fitted weights, ``(width, bits)``.
     """
     count, bits = len(pairs.joined), weight.shape[1]
-    start = weight / (pairs.joined @ weight).abs().mean().clamp_min(EPSILON)
+    start = weight / (pairs.joined @ weight).abs().mean().clamp_min(1e-6)
     fitted, factors = nn.Parameter(start.clone()), nn.Parameter(torch.tensor([8.0, 12.0]).log())
     steps = min(MOST_STEPS, PASSES * math.ceil(count / BATCH))
     optimizer = torch.optim.Adam([{"params": [fitted], "lr": 1e-3}, {"params": [factors], "lr": 1e-2}])
@@ -230,9 +228,5 @@ def _nearest_rotation(axes: Matrix) -> Matrix:
     return np.asarray(left @ right)
 
 
-def _unit(vectors: Tensor) -> Tensor:
-    return F.normalize(vectors, dim=1, eps=EPSILON)
-
-
 def _unit_rows(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray(_unit(torch.from_numpy(values)).numpy())
+    return np.asarray(unit(torch.from_numpy(values)).numpy())

@@ -105,11 +105,9 @@ def joined(every: list[Learned], known: Labelled, config: TrainConfig, held: Lab
     first = every[0]
     if len(every) == 1:
         return first
-    head, last = ensemble_of([learned.head for learned in every], known.features), dict(first.log[-1])
-    if held is not None and len(held.labels) and not config.likeness:
-        last["validation_map"] = map_among(head, held, known)
+    head = ensemble_of([learned.head for learned in every], known.features)
     vectors = head.of_logits([torch.from_numpy(learned.class_vectors) for learned in every]).numpy()
-    return Learned(head, vectors, [*first.log[:-1], last])
+    return _around(first, head, vectors, known, None if config.likeness else held)
 
 
 def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
@@ -117,10 +115,17 @@ def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: L
     if not config.likeness:
         return learned
     head = with_likeness(learned.head, known.features, known.labels, config.likeness, seed=config.seed)
+    vectors = head.of_logits(torch.from_numpy(learned.class_vectors)).numpy()
+    return _around(learned, head, vectors, known, held)
+
+
+def _around(
+    learned: Learned, head: nn.Module, vectors: NDArray[np.float32], known: Labelled, held: Labelled | None
+) -> Learned:
+    """The same with another head around it; the log ends with the mAP of its codes, where images are held."""
     last = dict(learned.log[-1])
     if held is not None and len(held.labels):
         last["validation_map"] = map_among(head, held, known)
-    vectors = head.of_logits(torch.from_numpy(learned.class_vectors)).numpy()
     return Learned(head, vectors, [*learned.log[:-1], last])
 
 

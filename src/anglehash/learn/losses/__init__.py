@@ -10,7 +10,7 @@ Training uses a few things more where a loss has them:
 - ``presets``: named groups of settings, one of them ``default``;
 - ``remember(labels)``: called once, before a checkpoint is taken up, with the labels of all training images,
   ``(n, classes)`` bool. A loss that keeps something for each of them makes room here, in buffers: what it
-  then learns of them is part of its state, and a resumed run goes on to the bit. Or it looks whether any has several;
+  then learns of them is part of its state, and a resumed run ends the same. Or it looks whether any has several;
 - ``set_progress(fraction)``: told before each step how much of the run is over, from 0 to 1;
 - ``set_rows(rows)``: told before each step which of those images come next, ``(batch,)`` int64;
 - ``statistics()``: numbers for the log.
