@@ -27,7 +27,8 @@ class TrainConfig:
         preset: a named group of settings of that method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
         likeness: how much a code keeps of what a picture looks like, beside what the method makes of it: the
-            weight of the features against the method's logits (docs/likeness.md). 0 is the method's own code.
+            weight of the features against the method's logits, 0 to 100. 0 is the method's own code, and ``auto``
+            takes .7, 1 or 1.4: the most that costs the validation images no class mAP (docs/likeness.md).
         networks: heads that learn from seeds of their own; a code is that of the mean of their logits, each at unit
             length. Not with ``fine_tune``.
         backbone: name of the network that turns images into features.
@@ -55,7 +56,7 @@ class TrainConfig:
     method: str = "andsh"
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
-    likeness: float = 1.0
+    likeness: float | str = "auto"
     networks: int = 1
     backbone: str = "efficientnet_lite0"
     size: int = 128
@@ -85,7 +86,8 @@ class TrainConfig:
         _within("threads", self.threads, 1, 256)
         _within("seed", self.seed, 0, 2**31 - 1)
         _within("backbone_rate", self.backbone_rate, 0, 1)
-        _within("likeness", self.likeness, 0, 100)
+        if self.likeness != "auto":
+            _check_likeness(self.likeness)
         _within("networks", self.networks, 1, 100)
         for name, low, high in (
             ("hidden", 0, 65536),
@@ -160,9 +162,10 @@ class TrainConfig:
         return {**asdict(self), "loss": dict(self.loss)}
 
 
-_KINDS: dict[str, tuple[type, str]] = {
+_KINDS: dict[str, tuple[Any, str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
+    "float | str": ((int, float, str), "a number or a text"),
     "bool": (bool, "true or false"),
     "str": (str, "a text"),
     "Mapping[str, Any]": (Mapping, "a table"),
@@ -176,6 +179,12 @@ def _check_type(name: str, value: Any, declared: str) -> None:
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} must be {words}, got {value!r}")
+
+
+def _check_likeness(value: float | str) -> None:
+    if isinstance(value, str):
+        raise ConfigError(f"likeness must be 'auto' or a number in 0..100, got {value!r}")
+    _within("likeness", value, 0, 100)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

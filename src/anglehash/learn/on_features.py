@@ -21,13 +21,17 @@ from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.ensemble import ensemble_of
 from anglehash.learn.head import HashHead, logits_of
-from anglehash.learn.likeness import with_likeness
+from anglehash.learn.likeness import LikenessHead, with_likeness
 from anglehash.learn.losses import LOSSES
 from anglehash.learn.methods import is_shallow
 from anglehash.learn.ranks import ALONE, Ranks
 from anglehash.learn.shallow import SHALLOW
 from anglehash.learn.training import FeatureInputs, train
 from anglehash.progress import Report, silent
+
+DIALS = (0.7, 1.0, 1.4)
+TOLERANCE = 0.005
+ENOUGH = 100
 
 
 class Labelled(NamedTuple):
@@ -111,12 +115,32 @@ def joined(every: list[Learned], known: Labelled, config: TrainConfig, held: Lab
 
 
 def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
-    """What was learned, with likeness where the settings ask for it; the log ends with the final code's mAP."""
+    """What was learned, with likeness where the settings ask for it.
+
+    The log ends with the likeness that was taken, and with the final code's mAP where validation images are held.
+    ``auto`` takes the largest of :data:`DIALS` whose mAP is within :data:`TOLERANCE` of the best; with fewer than
+    :data:`ENOUGH` validation images it takes 1.
+    """
     if not config.likeness:
         return learned
-    head = with_likeness(learned.head, known.features, known.labels, config.likeness, seed=config.seed)
+
+    def embedded(likeness: float) -> LikenessHead:
+        return with_likeness(learned.head, known.features, known.labels, likeness, seed=config.seed)
+
+    if isinstance(config.likeness, float | int):
+        likeness = config.likeness
+        head = embedded(likeness)
+    elif held is None or len(held.labels) < ENOUGH:
+        likeness = 1.0
+        head = embedded(likeness)
+    else:
+        heads = {dial: embedded(dial) for dial in DIALS}
+        maps = {dial: map_among(head, held, known) for dial, head in heads.items()}
+        likeness = max(dial for dial in DIALS if maps[dial] >= max(maps.values()) - TOLERANCE)
+        head = heads[likeness]
     vectors = head.of_logits(torch.from_numpy(learned.class_vectors)).numpy()
-    return _around(learned, head, vectors, known, held)
+    found = _around(learned, head, vectors, known, held)
+    return found._replace(log=[*found.log[:-1], {**found.log[-1], "likeness": likeness}])
 
 
 def _around(

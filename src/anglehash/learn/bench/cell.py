@@ -88,8 +88,13 @@ def compute(cell: Cell, bed: Bed, wanted: Wanted) -> dict[str, Any]:
         if cell.kind == "rival":
             return _rival(cell, bed)
         clock = _Clock()
-        learned = learn_head(bed.lesson("train"), cell.config)
+        chooses = cell.config.likeness == "auto"
+        learned = learn_head(
+            bed.lesson("train"), cell.config, held=bed.lesson("validation") if chooses else None
+        )
         cost = {**clock.seconds(), "epochs": len(learned.log)}
+        if chooses:
+            cost["likeness_chosen"] = learned.log[-1]["likeness"]
         return _measured(cell, bed, wanted, _logits(learned.head, bed), cost)
 
 
