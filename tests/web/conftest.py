@@ -64,7 +64,9 @@ class Client:
         self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
     ) -> Answer:
         with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)) as connection:
-            connection.request(method, path, body, {**self.headers, **(headers or {})})
+            connection.request(
+                method, f"/{path.removeprefix('/')}", body, {**self.headers, **(headers or {})}
+            )
             answer = connection.getresponse()
             found = {name.lower(): value for name, value in answer.getheaders()}
             return Answer(answer.status, found, answer.read())
@@ -169,7 +171,7 @@ class Running:
 @contextmanager
 def serving(gallery: Path | str, **options: Any) -> Iterator[Running]:
     """Serve a gallery while the block lasts."""
-    settings = Settings(port=0, **options)
+    settings = Settings(port=0, **{"decode_timeout": 30.0, **options})  # the machine may be busy
     with (
         closing(listen(settings)) as listener,
         open_any(str(gallery)) as opened,

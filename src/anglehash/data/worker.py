@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import struct
 import subprocess
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import IO, Any
 
@@ -57,7 +56,7 @@ class Worker:
             raise ConfigError(f"{module}.{name} cannot run in workers: only functions of a module can")
         self._name = f"{module}.{name}"
         self._timeout = timeout
-        self._job = json.dumps({"function": [module, name], "settings": settings, "timeout": timeout})
+        self._job = json.dumps({"function": [module, name], "settings": settings})
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
         self._lock = threading.Lock()  # stop() comes from another thread
@@ -74,8 +73,6 @@ class Worker:
                 return self._ask(data)
             except _DiedError as death:
                 code = death.args[0]
-                if code == -signal.SIGALRM:
-                    raise ImageError("decoder-timeout", f"not done within {self._timeout:g} s") from None
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         raise ImageError("decoder-died", f"decoding ended its process twice ({how})")
 
@@ -92,7 +89,14 @@ class Worker:
             _bury(self._process)
 
     def _ask(self, data: bytes) -> bytes:
-        kind, payload = self._exchange(self._process or self._start(), _IMAGE, data)
+        process = self._process or self._start()
+        with _clock(process, self._timeout) as late:
+            try:
+                kind, payload = self._exchange(process, _IMAGE, data)
+            except _DiedError:
+                if late.is_set():
+                    raise ImageError("decoder-timeout", f"not done within {self._timeout:g} s") from None
+                raise
         if kind == _REFUSED:
             raise ImageError(*json.loads(payload))
         if kind == _FAILED:
@@ -127,6 +131,24 @@ class Worker:
             with self._lock:
                 self._process = None
             raise _DiedError(_bury(process)) from None
+
+
+@contextmanager
+def _clock(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
+    """Kill a process that takes longer than this, whatever C code it is in; the event says so."""
+    late = threading.Event()
+
+    def kill() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds, kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
 
 
 def _bury(process: subprocess.Popen[bytes]) -> int:
@@ -170,15 +192,11 @@ def main() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (1, 2):  # C libraries print about damaged images
         os.dup2(nowhere, stream)
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)  # ends the process, whatever C code it is in
     _send(answers, _READY)
     with suppress(EOFError):
         while True:
             _, data = _receive(requests)
-            signal.setitimer(signal.ITIMER_REAL, job["timeout"])
-            kind, answer = _answer(function, data, job["settings"])
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            _send(answers, kind, answer)
+            _send(answers, *_answer(function, data, job["settings"]))
 
 
 def _answer(function: Function, data: bytes, settings: dict[str, Any]) -> tuple[bytes, bytes]:

@@ -36,10 +36,19 @@ from anglehash.serve.options import in_bytes
 @click.option("--body-timeout", type=float, default=30.0, show_default=True, help="Seconds for a body.")
 @click.option("--drain", type=float, default=10.0, show_default=True, help="Seconds to finish after SIGTERM.")
 @click.option("--queue", type=int, default=64, show_default=True, help="Images that may wait to be encoded.")
-@click.option("--workers", type=int, default=1, show_default=True, help="Processes that decode query images.")
+@click.option("--workers", type=int, default=2, show_default=True, help="Processes that decode query images.")
+@click.option(
+    "--decode-timeout", type=float, default=2.0, show_default=True, help="Seconds to decode a query image."
+)
 @click.option("--rate-limit", type=float, help="Requests a second for each client.")
 @click.option("--engine", default=DEFAULT, show_default=True, help="Search engine.")
 @click.option("--uploads", type=PATH, help="Folder for added images.  [default: GALLERY.uploads]")
+@click.option(
+    "--upload-quota", callback=in_bytes, help="Size of all added images together.  [default: no limit]"
+)
+@click.option("--root-path", default="", help="Path below which a proxy shows this service, such as /photos.")
+@click.option("--trust-proxy", "trust_proxies", multiple=True,
+              help="Address of a proxy whose X-Forwarded-For and -Proto are believed; repeatable.")  # fmt: skip
 @json_option
 def command(
     gallery: str, api_key_file: Path | None, allow_host: tuple[str, ...], as_json: bool, **options: Any
@@ -53,7 +62,9 @@ def command(
         anglehash serve gallery/
     """
     try:
+        import cachetools  # noqa: F401
         import fastapi  # noqa: F401
+        import prometheus_client  # noqa: F401
         import python_multipart  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 
+Address = Annotated[str, Field(description="Relative to the address of the service, which is the page's.")]
+
 
 class Result(BaseModel):
     """One answer."""
@@ -16,8 +18,9 @@ class Result(BaseModel):
     metadata: dict[str, Any]
     code: str
     same_picture: Annotated[bool, Field(description="It has the bytes or the pixels of the image asked by.")]
-    item: str
-    thumbnail: str
+    item: Address
+    thumbnail: Address
+    original: Address
 
 
 TiedAtLast = Annotated[
@@ -73,8 +76,9 @@ class ListedItem(BaseModel):
 
     id: str
     labels: list[str]
-    item: str
-    thumbnail: str
+    item: Address
+    thumbnail: Address
+    original: Address
 
 
 class ListAnswer(BaseModel):
@@ -96,8 +100,9 @@ class ItemAnswer(BaseModel):
     date: Annotated[str | None, Field(description="When its file was changed last.")]
     size: Annotated[int | None, Field(description="Bytes of its file.")]
     status: Annotated[str, Field(description="ok, or missing: there is no image file any more.")]
-    item: str
-    thumbnail: str
+    item: Address
+    thumbnail: Address
+    original: Address
 
 
 class LabelCount(BaseModel):
@@ -173,14 +178,18 @@ class JobAccepted(BaseModel):
     """A job that was taken up."""
 
     job: str
-    url: str
+    url: Address
 
 
 class Skipped(BaseModel):
     """An image that was not added."""
 
     name: str
-    reason: str
+    reason: Annotated[
+        str,
+        Field(description="Of an image that is refused; already-there; removed: deleted after it was sent."),
+    ]
+    detail: str
 
 
 class JobAnswer(BaseModel):

@@ -80,6 +80,10 @@ class Searchable(Protocol):
     def refresh(self) -> bool: ...  # noqa: D102
 
 
+LIST, SEARCH = "l", "s"
+"""The kinds of cursors, as they begin."""
+
+
 class Image(NamedTuple):
     """What a search by an image knows beside its code, and what a cursor to its next answers holds.
 
@@ -220,11 +224,11 @@ class Collection:
 
     def listed(self, where: Filter, k: int, cursor: str | None) -> dict[str, Any]:
         """Some items in the gallery's order."""
-        after = int(self._verified(cursor)) if cursor else 0
+        after = int(self._verified(cursor, LIST)) if cursor else 0
         items, following = self.gallery.listed(where, limit=k, after_row=after)
         return {
             "results": [{"id": item.id, "labels": list(item.labels), **addresses(item.id)} for item in items],
-            "next_cursor": None if following is None else self._signed(str(following)),
+            "next_cursor": None if following is None else self._signed(str(following), LIST),
         }
 
     def described(self, stored: Stored, size: int | None, there: bool) -> dict[str, Any]:
@@ -248,7 +252,7 @@ class Collection:
         """``asked.k`` answers without the item that is asked by, and the signed cursor after them."""
         cursor, image = None, asked.image
         if asked.cursor:
-            cursor, _, rest = self._verified(asked.cursor).partition(".")
+            cursor, _, rest = self._verified(asked.cursor, SEARCH).partition(".")
             image = Image.parse(rest) if rest else None
         query: Queries = asked.code
         if image is not None:
@@ -263,7 +267,7 @@ class Collection:
         )  # fmt: skip
         if page.cursor is None:
             return page.hits, None
-        return page.hits, self._signed(f"{page.cursor}.{image}" if image else page.cursor)
+        return page.hits, self._signed(f"{page.cursor}.{image}" if image else page.cursor, SEARCH)
 
     def _result(self, hit: Hit) -> dict[str, Any]:
         return {
@@ -276,18 +280,25 @@ class Collection:
             **addresses(hit.id),
         }
 
-    def _signed(self, text: str) -> str:
+    def _signed(self, text: str, kind: str) -> str:
+        text = f"{kind}.{text}"
         return f"{text}.{self._signature(text)}"
 
-    def _verified(self, cursor: str) -> str:
+    def _verified(self, cursor: str, kind: str) -> str:
         """The text that was signed.
 
         Raises:
-            ConfigError: not by us.
+            ConfigError: not by us, or it is a cursor of another kind.
         """
         text, _, signature = cursor.rpartition(".")
         if not hmac.compare_digest(signature.encode(errors="replace"), self._signature(text).encode()):
             raise ConfigError("this cursor was not given by this service: begin again without one")
+        given, _, text = text.partition(".")
+        if given != kind:
+            wanted = {LIST: "GET /v1/items", SEARCH: "a search"}
+            raise ConfigError(
+                f"a cursor of {wanted[kind]} is wanted here, and this is one of {wanted[given]}"
+            )
         return text
 
     def _signature(self, text: str) -> str:
@@ -307,9 +318,9 @@ def _bytes(text: str) -> bytes:
 
 
 def addresses(name: str) -> dict[str, str]:
-    """Where the service has an item, and its thumbnail."""
-    place = f"/v1/items/{quote(key_of(name))}"
-    return {"item": place, "thumbnail": f"{place}/thumbnail"}
+    """Where the service has an item, its thumbnail and its file: below its own address, wherever a proxy shows that."""
+    place = f"v1/items/{quote(key_of(name))}"
+    return {"item": place, "thumbnail": f"{place}/thumbnail", "original": f"{place}/original"}
 
 
 def key_of(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 
 from anglehash.data.images import Preprocessing, decode
 from anglehash.data.keys import KEY_BYTES, picture_of
+from anglehash.errors import ImageError
 from anglehash.serve.pictures import thumbnail
 
 THUMBNAIL = 256
@@ -19,13 +22,26 @@ KEYS = 2 * KEY_BYTES
 """Bytes of the keys of a picture."""
 
 
-def network_input(data: bytes, preprocessing: dict[str, Any]) -> bytes:
-    """The keys of the image, :data:`KEYS` bytes, and after them the pixels for the network; done in a worker.
+MOST_SCANS = 100
+"""Of a JPEG: progressive ones have about ten, and each scan goes over the whole image."""
+
+_MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])")
+
+
+def framed(data: bytes, preprocessing: dict[str, Any]) -> bytes:
+    """An image with how it is to be prepared, for :func:`network_input`."""
+    return json.dumps(preprocessing).encode("ascii") + b"\n" + data
+
+
+def network_input(framed: bytes) -> bytes:
+    """The keys of an image, :data:`KEYS` bytes, and after them the pixels for the network; done in a worker.
 
     Raises:
         ImageError: the image is refused.
     """
-    pixels = Preprocessing.from_dict(preprocessing)(data).tobytes()
+    preprocessing, _, data = framed.partition(b"\n")
+    check_scans(data)
+    pixels = Preprocessing.from_dict(json.loads(preprocessing))(data).tobytes()
     return b"".join(picture_of(data)).ljust(KEYS, b"\0") + pixels
 
 
@@ -35,7 +51,27 @@ def thumbnail_jpeg(data: bytes) -> bytes:
     Raises:
         ImageError: the image is refused.
     """
+    check_scans(data)
     return to_jpeg(decode(data, draft=2 * THUMBNAIL, salvage=True).pixels)
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG that is decoded over and over.
+
+    Raises:
+        ImageError: ``too-large``: it has more than :data:`MOST_SCANS` scans.
+    """
+    if not data.startswith(b"\xff\xd8") or data.count(b"\xff\xda") <= MOST_SCANS:
+        return
+    place, scans = 2, 0
+    while (found := _MARKER.search(data, place)) and found[1] != b"\xd9":  # the end of the image
+        place = found.end()
+        if found[1] == b"\xda":
+            scans += 1
+        else:
+            place += max(2, int.from_bytes(data[place : place + 2], "big"))
+        if scans > MOST_SCANS:
+            raise ImageError("too-large", f"more than {MOST_SCANS} scans, the most that a JPEG may have")
 
 
 def to_jpeg(pixels: NDArray[np.uint8]) -> bytes:

@@ -6,7 +6,8 @@ A hostile image can hang or kill a decoder; it costs its own request, and the ne
 from __future__ import annotations
 
 import time
-from queue import SimpleQueue
+from concurrent.futures import ThreadPoolExecutor
+from queue import LifoQueue
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,20 +18,20 @@ from anglehash.data.keys import KEY_BYTES, Picture
 from anglehash.data.worker import Function, Worker
 from anglehash.encode.encoding import Encoder, Encoding
 from anglehash.errors import ImageError, ModelError
-from anglehash.serve.web.decoding import KEYS, network_input, thumbnail_jpeg, to_jpeg
-from anglehash.serve.web.limits import Pool
+from anglehash.serve.web.decoding import KEYS, framed, network_input, thumbnail_jpeg, to_jpeg
+from anglehash.serve.web.limits import FairPool, Pool
 from anglehash.serve.web.problems import busy
 
-SECONDS = 15.0
-"""What one image may take to be decoded."""
+THUMBNAIL_SECONDS = TRIAL_SECONDS = 15.0
+"""What an image of the gallery, and one that is to be added, may take to be decoded."""
 
 
 class Crew:
     """Some workers with one job; as many threads may ask as there are workers, others wait."""
 
-    def __init__(self, function: Function, settings: dict[str, Any], count: int) -> None:
-        self._workers = [Worker(function, settings, SECONDS) for _ in range(count)]
-        self._free: SimpleQueue[Worker] = SimpleQueue()
+    def __init__(self, function: Function, count: int, seconds: float) -> None:
+        self._workers = [Worker(function, {}, seconds) for _ in range(count)]
+        self._free: LifoQueue[Worker] = LifoQueue()  # one that has started before one that has not
         for worker in self._workers:
             self._free.put(worker)
 
@@ -45,6 +46,11 @@ class Crew:
             return worker.apply(data)
         finally:
             self._free.put(worker)
+
+    def warm(self, data: bytes) -> None:
+        """Start all processes, with one image for each."""
+        with ThreadPoolExecutor(len(self._workers)) as threads:
+            list(threads.map(Worker.apply, self._workers, [data] * len(self._workers)))
 
     def stop(self) -> None:
         """End the processes; threads that wait for one come back."""
@@ -72,14 +78,12 @@ class _Lens(NamedTuple):
     Attributes:
         model: it.
         id: its identity, which takes 20 ms to work out.
-        decoders: prepare images.
-        size: side of a prepared image, in pixels.
+        preprocessing: how its images are prepared, as its manifest has it.
     """
 
     model: Encoder
     id: str
-    decoders: Crew
-    size: int
+    preprocessing: dict[str, Any]
 
 
 class Eyes:
@@ -87,17 +91,18 @@ class Eyes:
 
     Args:
         queue: images that may be worked on or wait.
-        workers: processes that decode query images.
+        workers: processes that decode query images; they stay the same when the model changes.
+        seconds: what a query image may take to be decoded.
     """
 
-    def __init__(self, *, queue: int, workers: int) -> None:
-        self.images = Pool("encoding", workers, queue)  # the queue; its threads decode
+    def __init__(self, *, queue: int, workers: int, seconds: float) -> None:
+        self.images = FairPool("decoding", workers, queue)
         self._network = Pool("the network", 1, queue + workers)
-        self._thumbnails = Pool("thumbnails", 1, 4 * queue)
-        self._artists = Crew(thumbnail_jpeg, {}, 1)
-        self._workers = workers
+        self._thumbnails = FairPool("thumbnails", 1, 4 * queue)
+        self._decoders = Crew(network_input, workers, seconds)
+        self._artists = Crew(thumbnail_jpeg, 1, THUMBNAIL_SECONDS)
+        self._trials = Crew(thumbnail_jpeg, 1, TRIAL_SECONDS)
         self._lens: _Lens | None = None
-        self._crews = [self._artists]
 
     @property
     def model(self) -> Encoder | None:
@@ -111,12 +116,15 @@ class Eyes:
             model: the gallery's own.
             preprocessing: how its images are prepared, as its manifest has it.
         """
-        crew = Crew(network_input, {"preprocessing": preprocessing}, self._workers)
-        self._crews.append(crew)
-        self._lens = _Lens(model, model.id, crew, preprocessing["size"])
+        self._lens = _Lens(model, model.id, preprocessing)
 
-    async def code(self, data: bytes, model_id: str) -> Seen:
+    async def code(self, data: bytes, model_id: str, client: object) -> Seen:
         """The code of an image by the model of this id; the same as ``anglehash search`` makes.
+
+        Args:
+            data: the image.
+            model_id: the model.
+            client: who asks: clients take turns.
 
         Raises:
             ImageError: the image is refused.
@@ -125,13 +133,12 @@ class Eyes:
         lens = self._lens
         if lens is None or lens.id != model_id:
             raise busy("the gallery was encoded with another model just now: come again in a moment")
-        with self.images.place():
-            began = time.perf_counter()
-            raw = await self.images.run_in_place(lens.decoders.apply, data)
-            decoded = time.perf_counter()
-            found = await self._network.run_in_place(_encode, lens, raw)
-            picture = Picture(raw[:KEY_BYTES], raw[KEY_BYTES:KEYS])
-            return Seen(found, picture, decoded - began, time.perf_counter() - decoded)
+        began = time.perf_counter()
+        raw = await self.images.run(client, self._decoders.apply, framed(data, lens.preprocessing))
+        decoded = time.perf_counter()
+        found = await self._network.run(_encode, lens, raw)
+        picture = Picture(raw[:KEY_BYTES], raw[KEY_BYTES:KEYS])
+        return Seen(found, picture, decoded - began, time.perf_counter() - decoded)
 
     def encoder_of(self, model_id: str) -> Encoder:
         """The model, if it is the one of this id.
@@ -145,7 +152,7 @@ class Eyes:
             )
         return self._lens.model
 
-    async def thumbnail(self, data: bytes | NDArray[np.uint8]) -> bytes:
+    async def thumbnail(self, data: bytes | NDArray[np.uint8], client: object) -> bytes:
         """A JPEG thumbnail of an image file's bytes, or of pixels.
 
         Raises:
@@ -153,8 +160,8 @@ class Eyes:
             RefusalError: 503, too many wait already.
         """
         if isinstance(data, bytes):
-            return await self._thumbnails.run(self._artists.apply, data)
-        return await self._thumbnails.run(to_jpeg, data)
+            return await self._thumbnails.run(client, self._artists.apply, data)
+        return await self._thumbnails.run(client, to_jpeg, data)
 
     def try_decoding(self, data: bytes) -> None:
         """Decode an image in a process that may die.
@@ -162,27 +169,31 @@ class Eyes:
         Raises:
             ImageError: it is refused.
         """
-        self._artists.apply(data)
+        self._trials.apply(data)
 
     def warm(self) -> None:
         """Encode an image and make a thumbnail, so that the first client does not wait for it."""
         grey = to_jpeg(np.full((64, 64, 3), 128, np.uint8))
-        self._artists.apply(grey)
+        self._artists.warm(grey)
         if self._lens is not None:
-            _encode(self._lens, self._lens.decoders.apply(grey))
+            image = framed(grey, self._lens.preprocessing)
+            self._decoders.warm(image)
+            _encode(self._lens, self._decoders.apply(image))
 
     def close(self) -> None:
         """End the processes; what is under way fails."""
-        for crew in self._crews:
+        crews = self._decoders, self._artists, self._trials
+        for crew in crews:
             crew.stop()
         for pool in (self.images, self._network, self._thumbnails):
             pool.close()
-        for crew in self._crews:
+        for crew in crews:
             crew.close()
 
 
 def _encode(lens: _Lens, raw: bytes) -> Encoding:
-    pixels = np.frombuffer(raw, np.uint8, offset=KEYS).reshape(1, lens.size, lens.size, 3)
+    size = lens.preprocessing["size"]
+    pixels = np.frombuffer(raw, np.uint8, offset=KEYS).reshape(1, size, size, 3)
     found = lens.model.encode(Arrays(pixels))
     if found.problems:
         raise ImageError(*found.problems[0][1:])

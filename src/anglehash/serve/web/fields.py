@@ -8,9 +8,9 @@ from typing import Any
 from starlette.requests import Request
 
 from anglehash.search.filters import Filter
-from anglehash.serve.web.forms import Form
+from anglehash.serve.web.forms import NAME_LIMIT, Form
 from anglehash.serve.web.problems import RefusalError
-from anglehash.serve.web.requests import FilterRequest, checked
+from anglehash.serve.web.requests import FilterRequest, UploadFields, check_text, checked
 
 
 def is_form(request: Request) -> bool:
@@ -45,31 +45,37 @@ def values_of(form: Form) -> dict[str, Any]:
         RefusalError: 422, one is not what it should be.
     """
     values: dict[str, Any] = {name: text for name, text in form.fields.items() if text.strip()}
-    for name in values.keys() & {"k", "max_distance", "filter", "asymmetric"}:
+    for name in values.keys() & {"k", "max_distance", "filter", "asymmetric", "replace"}:
         try:
             value = json.loads(values[name])
         except (ValueError, RecursionError):
-            wanted = {"filter": "JSON", "asymmetric": "true or false"}.get(name, "a number")
+            truth = "true or false"
+            wanted = {"filter": "JSON", "asymmetric": truth, "replace": truth}.get(name, "a number")
             raise RefusalError(422, "invalid", f"{name}: {wanted} is wanted") from None
         values[name] = value
     return values
 
 
-def labels_of(form: Form) -> list[str]:
-    """The labels that images are sent with: ``cat|pet``, or a JSON list.
+def upload_fields(form: Form) -> UploadFields:
+    """What images are sent with: labels as ``cat|pet`` or a JSON list, and whether they replace others.
 
     Raises:
         RefusalError: 422.
     """
-    if unknown := sorted(form.fields.keys() - {"labels"}):
-        raise RefusalError(422, "invalid", f"{unknown[0][:200]}: no such field; there are image and labels")
-    text = form.fields.get("labels", "")
-    if not text.lstrip().startswith("["):
-        return [label.strip() for label in text.split("|") if label.strip()]
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, list) or not all(isinstance(label, str) and label for label in found):
-        raise RefusalError(422, "invalid", "labels: cat|pet, or a JSON list of texts")
+    values = values_of(form)
+    text = values.get("labels", "")
+    values["labels"] = [label.strip() for label in text.split("|") if label.strip()]
+    if text.lstrip().startswith("["):
+        try:
+            values["labels"] = json.loads(text)
+        except (ValueError, RecursionError):
+            raise RefusalError(422, "invalid", "labels: cat|pet, or a JSON list of texts") from None
+    found = checked(UploadFields, values)
+    if not all(label.strip() for label in found.labels):
+        raise RefusalError(422, "invalid", "labels: a label has at least one character that is seen")
+    for upload in form.files:
+        try:
+            check_text(upload.name, NAME_LIMIT, raw=True)
+        except ValueError as error:
+            raise RefusalError(422, "invalid", f"the name of a file: {error}") from None
     return found

@@ -19,13 +19,13 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from anglehash.serve.web.limits import Budget
+from anglehash.serve.web.limits import Budget, Space
 from anglehash.serve.web.problems import RefusalError
 
 JSON_LIMIT = 2**20
 FIELD_LIMIT = 64 * 2**10
 NAME_LIMIT = 1024
-"""Bytes of a JSON body, of a text field, and of the name of a field or file."""
+"""Bytes of a JSON body, of a text field, and of the name of a field; characters of a file's name that are kept."""
 
 
 class Upload(NamedTuple):
@@ -109,10 +109,12 @@ async def read_json(request: Request, held: Held) -> Any:
 
 
 def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a valid JSON number")
 
 
-async def read_form(request: Request, held: Held, *, most_files: int, folder: Path | None = None) -> Form:
+async def read_form(
+    request: Request, held: Held, *, most_files: int, folder: Path | None = None, space: Space | None = None
+) -> Form:
     """The form that a multipart body holds.
 
     Args:
@@ -120,6 +122,7 @@ async def read_form(request: Request, held: Held, *, most_files: int, folder: Pa
         held: counts what stays in memory.
         most_files: so many files at most.
         folder: files go here, under new names; in memory without it. After an error none is left.
+        space: counts what goes to disk.
 
     Raises:
         RefusalError: no form, or too many parts.
@@ -128,7 +131,7 @@ async def read_form(request: Request, held: Held, *, most_files: int, folder: Pa
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= 70:
         raise RefusalError(400, "bad-form", "a form names its boundary, of at most 70 characters")
-    parts = _Parts(held, most_files, folder)
+    parts = _Parts(held, most_files, folder, space)
     parser = MultipartParser(boundary, parts.callbacks(), max_header_count=8, max_header_size=4096)
     try:
         async for chunk in request.stream():
@@ -147,8 +150,8 @@ async def read_form(request: Request, held: Held, *, most_files: int, folder: Pa
 class _Parts:
     """Hears a parser, and keeps the parts of a form."""
 
-    def __init__(self, held: Held, most_files: int, folder: Path | None) -> None:
-        self._held, self._most_files, self._folder = held, most_files, folder
+    def __init__(self, held: Held, most_files: int, folder: Path | None, space: Space | None) -> None:
+        self._held, self._most_files, self._folder, self._space = held, most_files, folder, space
         self._most_fields = 16
         self._header, self._value = bytearray(), bytearray()
         self._options: dict[bytes, bytes] = {}
@@ -211,6 +214,8 @@ class _Parts:
 
     def _data(self, data: bytes, start: int, end: int) -> None:
         if self._file is not None:
+            if self._space is not None:
+                self._space.take(end - start)
             self._file.write(memoryview(data)[start:end])
             return
         self._held.take(end - start)
@@ -221,7 +226,7 @@ class _Parts:
     def _end(self) -> None:
         name = self._options[b"name"].decode("utf-8", "surrogateescape")
         if self._is_file():
-            shown = self._options.get(b"filename", b"")[:NAME_LIMIT].decode("utf-8", "surrogateescape")
+            shown = self._options.get(b"filename", b"").decode("utf-8", "surrogateescape")[:NAME_LIMIT]
             if self._file is not None:
                 self._file.close()
                 self.form.files.append(Upload(shown, path=self._path))

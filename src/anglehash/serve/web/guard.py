@@ -10,6 +10,7 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -36,6 +37,9 @@ SAFETY = {
 }
 """Headers of every answer that does not bring its own."""
 
+HEADER_BYTES = 16 * 2**10
+"""Bytes of the first line and the headers of a request, at most."""
+
 _OPEN = ("/", "/healthz", "/readyz", "/openapi.json", "/favicon.ico")
 _SEND_SECONDS = 60.0
 _UPLOAD_RATE = 100_000
@@ -48,8 +52,10 @@ _WRONG_KEYS = (0.2, 10)  # a second, and at once: for each address
 class Guard:
     """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(
+        self, app: ASGIApp, settings: Settings, metrics: Metrics, draining: Callable[[], bool]
+    ) -> None:
+        self._app, self._settings, self._metrics, self._draining = app, settings, metrics, draining
         rate = settings.rate_limit
         self._rate = Buckets(rate, max(1.0, rate)) if rate else None
         self._wrong = Buckets(*_WRONG_KEYS)
@@ -59,9 +65,15 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send, self._settings)
+        method = scope["method"]
+        # What GET gives is what HEAD gives; uvicorn, which has the request as it came, leaves out the body.
+        asked = "GET" if method == "HEAD" else method
+        scope = {**scope, "method": asked, "path": self._below_root(scope["path"])}
+        scope.setdefault("state", {})["head"] = method == "HEAD"
+        exchange = _Exchange(scope, receive, send, self._settings, last=self._draining())
         began = time.monotonic()
         try:
+            _check_headers(scope)
             self._admit(scope)
             exchange.check_length()
             await self._app(scope, exchange.receive, exchange.send)
@@ -73,7 +85,12 @@ class Guard:
             await problem(refusal_of(error))(scope, exchange.receive, exchange.send)
         finally:
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.observe(route, scope["method"], exchange.status, time.monotonic() - began)
+            self._metrics.observe(route, method, exchange.status, time.monotonic() - began)
+
+    def _below_root(self, path: str) -> str:
+        """The path as the service has it, whether a proxy has taken its own part away or not."""
+        root = self._settings.root_path
+        return path[len(root) :] if root and path.startswith(f"{root}/") else path
 
     def _admit(self, scope: Scope) -> None:
         headers = _headers(scope)
@@ -82,8 +99,14 @@ class Guard:
             raise RefusalError(
                 421, "unknown-host", "this service does not answer to that name: see --allow-host"
             )
-        if scope["method"] not in ("GET", "HEAD"):
-            _check_origin(headers, host)
+        if scope["method"] != "GET":
+            forwarded = headers.get(b"x-forwarded-host", b"").decode("latin-1")
+            _check_origin(headers, {host, *([forwarded] if self._settings.answers_to(forwarded) else [])})
+        if scope["path"] == self._settings.root_path != "":
+            raise RefusalError(
+                307, "elsewhere", "the page ends with a slash",
+                headers={"Location": f"{scope['path'].rpartition('/')[2]}/"},
+            )  # fmt: skip
         self._check_key(scope, headers)
 
     def _check_key(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
@@ -93,7 +116,9 @@ class Guard:
         client = headers[b"authorization"] if role else address
         if self._rate and (wait := self._rate.wait(hash(client))):
             _too_many(wait)
-        scope.setdefault("state", {})["may_write"] = role == "write"
+        state = scope["state"]
+        state["may_write"] = role == "write"
+        state["client"] = hash(client), address
         if path in _OPEN or path.startswith("/static/"):
             return
         if keys and role is None:
@@ -111,10 +136,17 @@ class Guard:
             raise RefusalError(403, "read-only", needed)
 
 
-def _check_origin(headers: dict[bytes, bytes], host: str) -> None:
+def _check_headers(scope: Scope) -> None:
+    count = len(scope["method"]) + len(scope["raw_path"]) + len(scope["query_string"])
+    count += sum(len(name) + len(value) + 4 for name, value in scope["headers"])
+    if count > HEADER_BYTES:
+        raise large_headers()
+
+
+def _check_origin(headers: dict[bytes, bytes], hosts: set[str]) -> None:
     """Refuse what a page of another site sends: its visitors did not mean it."""
     origin = headers.get(b"origin")
-    same = origin is None or urlsplit(origin.decode("latin-1")).netloc == host
+    same = origin is None or urlsplit(origin.decode("latin-1")).netloc in hosts
     if not same or headers.get(b"sec-fetch-site", b"none") in (b"cross-site", b"same-site"):
         raise RefusalError(403, "cross-origin", "this was sent by a page of another site")
 
@@ -122,6 +154,13 @@ def _check_origin(headers: dict[bytes, bytes], host: str) -> None:
 def _too_many(wait: float) -> NoReturn:
     raise RefusalError(
         429, "too-many", "too many requests: slower, please", headers={"Retry-After": str(math.ceil(wait))}
+    )
+
+
+def large_headers() -> RefusalError:
+    """The refusal of headers that are too large."""
+    return RefusalError(
+        431, "large-headers", f"the headers have more than {HEADER_BYTES:,} bytes", hang_up=True
     )
 
 
@@ -137,8 +176,10 @@ class _Exchange:
         ended: whether all of it is sent.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, settings: Settings) -> None:
-        self._scope, self._receive, self._send = scope, receive, send
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, settings: Settings, *, last: bool = False
+    ) -> None:
+        self._scope, self._receive, self._send, self._last = scope, receive, send, last
         uploads = (scope["method"], scope["path"]) == ("POST", "/v1/items")
         self._uploads = uploads
         self._limit = settings.upload_limit if uploads else settings.body_limit
@@ -207,7 +248,10 @@ class _Exchange:
 
     def _completed(self, given: Any) -> list[tuple[bytes, bytes]]:
         headers = [(name.lower(), value) for name, value in given]
+        headers = [(n, _relative(v) if n == b"location" else v) for n, v in headers]
         names = {name for name, _ in headers}
+        if self._last and b"connection" not in names:
+            headers.append((b"connection", b"close"))
         self._closing = (b"connection", b"close") in headers
         return headers + [(n.encode(), v.encode()) for n, v in SAFETY.items() if n.encode() not in names]
 
@@ -223,3 +267,17 @@ class _Exchange:
                     message = await self._receive()
                     if message["type"] != "http.request" or not message.get("more_body", False):
                         return
+
+
+def _relative(location: bytes) -> bytes:
+    """A redirect to the same path with or without a slash, right behind any proxy: without scheme, host and root.
+
+    >>> _relative(b"http://localhost:8000/v1/items?k=1"), _relative(b"http://localhost:8000/static/")
+    (b'../items?k=1', b'static/')
+    """
+    url = urlsplit(location)
+    if not url.scheme:
+        return location
+    last = url.path.rstrip(b"/").rpartition(b"/")[2]
+    place = last + b"/" if url.path.endswith(b"/") else b"../" + last
+    return place + (b"?" + url.query if url.query else b"")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import ParamSpec, TypeVar
 
-from anglehash.serve.web.problems import busy
+from anglehash.serve.web.problems import RefusalError, busy
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -73,6 +74,97 @@ class Pool:
         self._executor.shutdown(cancel_futures=True)
 
 
+class FairPool:
+    """Threads in which clients take turns, however many calls each of them has waiting.
+
+    Where the queue is full, a call takes the place of the last one of the client with the longest queue.
+    It belongs to the event loop: no locks.
+
+    Args:
+        name: of its work, for the message.
+        threads: calls at a time.
+        waiting: calls that may wait.
+    """
+
+    def __init__(self, name: str, threads: int, waiting: int) -> None:
+        self._name = name
+        self._threads = self._free = threads
+        self._most = threads + waiting
+        self._executor = ThreadPoolExecutor(threads, thread_name_prefix=f"anglehash-{name}")
+        self._turns: OrderedDict[object, deque[asyncio.Future[None]]] = OrderedDict()
+
+    @property
+    def pending(self) -> int:
+        """Calls that wait or are worked on."""
+        return self._threads - self._free + sum(map(len, self._turns.values()))
+
+    async def run(self, client: object, function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """The result of a call, when it is the client's turn; a caller who is cancelled loses the place.
+
+        Raises:
+            RefusalError: 503, too many wait already.
+        """
+        await self._turn(client)
+        loop = asyncio.get_running_loop()
+        call = self._executor.submit(lambda: function(*args, **kwargs))
+        # Not when the caller goes away: a thread is free when its call has ended.
+        call.add_done_callback(lambda _: _in_loop(loop, self._next))
+        return await asyncio.wrap_future(call)
+
+    def close(self) -> None:
+        """Start nothing more, and wait for what is under way."""
+        self._executor.shutdown(cancel_futures=True)
+
+    async def _turn(self, client: object) -> None:
+        if self._free:
+            self._free -= 1
+            return
+        if self.pending >= self._most:
+            self._make_room(client)
+        turn = asyncio.get_running_loop().create_future()
+        self._turns.setdefault(client, deque()).append(turn)
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():  # its turn had come
+                self._next()
+            raise
+        finally:
+            with suppress(KeyError, ValueError):  # it is not there any more, unless it was cancelled
+                self._turns[client].remove(turn)
+                self._clean(client)
+
+    def _next(self) -> None:
+        """Give a thread that is free to the client whose turn it is."""
+        for client, turns in self._turns.items():
+            turn = turns.popleft()
+            self._turns.move_to_end(client)
+            self._clean(client)
+            if turn.done():  # cancelled just now
+                self._next()
+            else:
+                turn.set_result(None)
+            return
+        self._free += 1
+
+    def _make_room(self, client: object) -> None:
+        greedy = max(self._turns, key=lambda other: len(self._turns[other]), default=client)
+        own = len(self._turns.get(client, ()))
+        if greedy == client or len(self._turns[greedy]) <= own + 1:
+            raise busy(f"{self.pending} requests wait for {self._name} already: come again in a second")
+        self._turns[greedy].pop().set_exception(busy("other clients wait too: come again in a second"))
+        self._clean(greedy)
+
+    def _clean(self, client: object) -> None:
+        if not self._turns[client]:
+            del self._turns[client]
+
+
+def _in_loop(loop: asyncio.AbstractEventLoop, function: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the loop has ended
+        loop.call_soon_threadsafe(function)
+
+
 class Budget:
     """Bytes of bodies that may be in memory at once, over all requests.
 
@@ -96,6 +188,39 @@ class Budget:
     def give_back(self, count: int) -> None:
         """Give bytes back."""
         self.used -= count
+
+
+class Space:
+    """Bytes that files which are sent may take up on disk.
+
+    Args:
+        measure: the bytes that are there.
+        most: bytes at most; ``None`` for no bound.
+    """
+
+    def __init__(self, measure: Callable[[], int], most: int | None) -> None:
+        self._measure, self._most = measure, most
+        self._used = 0
+
+    def measure(self) -> None:
+        """Look at what is there: other services and removals change it."""
+        if self._most is not None:
+            self._used = self._measure()
+
+    def take(self, count: int) -> None:
+        """Take bytes; they are free again at the next measurement, if nothing was kept.
+
+        Raises:
+            RefusalError: 507, there are not so many left.
+        """
+        if self._most is None:
+            return
+        if self._used + count > self._most:
+            raise RefusalError(
+                507, "quota", f"images that were sent may take {self._most:,} bytes: see --upload-quota",
+                hang_up=True,
+            )  # fmt: skip
+        self._used += count
 
 
 class Buckets:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset
 from anglehash.data.images import read_file
+from anglehash.data.pillow import sniff
 from anglehash.errors import AnglehashError, ImageError
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.gallery import RemoteGallery
@@ -46,6 +48,20 @@ class Originals:
         except (ImageError, KeyError):
             pass
         raise RefusalError(404, "no-image", "the image of this item is not there any more")
+
+    def whole(self, item: Item) -> tuple[Path | bytes, str]:
+        """The image file of an item, or its bytes where it is no file of its own, and its media type.
+
+        Raises:
+            RefusalError: 404, there is none any more, or there are only pixels.
+        """
+        source = self._source(item)
+        path = _inside(source, item) if source is not None and not source.is_set else None
+        data = self.read(item)
+        if isinstance(data, bytes):
+            with suppress(ImageError):
+                return path or data, f"image/{sniff(data).lower()}"
+        raise RefusalError(404, "no-image", "this item has no image file")
 
     def size(self, item: Item) -> tuple[int | None, bool]:
         """The bytes of an item's image file, and whether there is an image."""

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+from http import HTTPStatus
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from anglehash.serve.web.guard import HEADER_BYTES, large_headers
 from anglehash.serve.web.limits import spread
 from anglehash.serve.web.problems import RefusalError, problem
 
@@ -38,9 +40,11 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
         _deadline: asyncio.TimerHandle | None = None
         _pause: asyncio.TimerHandle | None = None
         _pauses = 0
+        _quiet_since = 0.0
 
         def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
             super().connection_made(transport)
+            self._quiet_since = self.loop.time()
             if len(self.connections) > most:
                 transport.abort()
                 return
@@ -55,6 +59,7 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
         def data_received(self, data: bytes) -> None:
             if self._deadline is None and self._is_idle():
                 self._start()
+            self._quiet_since = self.loop.time()
             super().data_received(data)
             if not self._is_idle():
                 self._stop()
@@ -62,11 +67,24 @@ def protocol(header_timeout: float, most: int) -> type[H11Protocol]:
 
         def send_400_response(self, msg: str) -> None:
             """Refuse what is no HTTP, as everything is refused."""
-            refused = problem(RefusalError(400, "no-http", "this is not a request of HTTP/1.1", hang_up=True))
-            head = h11.Response(status_code=400, headers=refused.raw_headers, reason=b"Bad Request")
+            refusal = RefusalError(400, "no-http", "this is not a request of HTTP/1.1", hang_up=True)
+            if len(self.conn.trailing_data[0]) > HEADER_BYTES:
+                refusal = large_headers()
+            refused = problem(refusal)
+            phrase = HTTPStatus(refusal.status).phrase.encode()
+            head = h11.Response(status_code=refusal.status, headers=refused.raw_headers, reason=phrase)
             for event in (head, h11.Data(data=bytes(refused.body)), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
             self.transport.close()
+
+        def on_response_complete(self) -> None:
+            self._quiet_since = self.loop.time()
+            super().on_response_complete()
+
+        def close_if_quiet(self, seconds: float) -> None:
+            """Close the connection, if no request is under way and none has come for so long."""
+            if self._is_idle() and self.loop.time() - self._quiet_since >= seconds:
+                self.shutdown()
 
         def _pace(self, count: int) -> None:
             """Read on after a pause, where a request comes by a few bytes; the system keeps what comes meanwhile."""

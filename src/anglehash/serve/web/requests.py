@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Annotated, Any, Self, TypeVar
 
 from pydantic import (
@@ -28,31 +28,58 @@ from anglehash.serve.web.problems import RefusalError
 R = TypeVar("R", bound=BaseModel)
 
 
-def _text(longest: int) -> Callable[[Any], str]:
-    """Check for a text that may hold bytes that are no UTF-8, as surrogates: pydantic's own refuses them."""
-
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or len(value) > longest:
-            raise ValueError(f"a text of at most {longest} characters is wanted")
-        return value
-
-    return check
+LONGEST_NAME, LONGEST_TEXT, MOST_LABELS = 4096, 1000, 100
+"""Characters of an id and of any other text, and labels of one request."""
 
 
+def check_text(value: Any, longest: int = LONGEST_TEXT, *, raw: bool = False) -> str:
+    """The one rule for every text that comes in.
+
+    Args:
+        value: the text.
+        longest: characters at most.
+        raw: it may hold bytes that are not UTF-8, as the escapes that answers give them in: it names what is
+            there already, or a file.
+
+    Raises:
+        ValueError: not a text, too long, with a NUL, or with half of a surrogate pair.
+
+    >>> check_text("caf" + chr(0xDCE9), raw=True) == "caf" + chr(0xDCE9)
+    True
+    >>> check_text("caf" + chr(0xDCE9))
+    Traceback (most recent call last):
+    ...
+    ValueError: this text has half of a surrogate pair, which stands for no character
+    """
+    if not isinstance(value, str) or len(value) > longest:
+        raise ValueError(f"a text of at most {longest:,} characters is wanted")
+    if "\0" in value:
+        raise ValueError("this text has a NUL character, which no text may have")
+    try:
+        value.encode("utf-8", "surrogateescape" if raw else "strict")
+    except UnicodeEncodeError:
+        raise ValueError("this text has half of a surrogate pair, which stands for no character") from None
+    return value
+
+
+def _schema(longest: int) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "maxLength": longest}, mode="validation")
+
+
+# Any, for pydantic's own texts refuse bytes that are not UTF-8.
 Name = Annotated[
-    Any, AfterValidator(_text(4096)), WithJsonSchema({"type": "string", "maxLength": 4096}, mode="validation")
+    Any, AfterValidator(partial(check_text, longest=LONGEST_NAME, raw=True)), _schema(LONGEST_NAME)
 ]
-Text = Annotated[
-    Any, AfterValidator(_text(1000)), WithJsonSchema({"type": "string", "maxLength": 1000}, mode="validation")
-]
-Word = Annotated[str, Field(max_length=1000)]
+Text = Annotated[Any, AfterValidator(partial(check_text, raw=True)), _schema(LONGEST_TEXT)]
+Label = Annotated[Any, AfterValidator(check_text), _schema(LONGEST_TEXT)]
+Word = Annotated[str, Field(max_length=LONGEST_TEXT), AfterValidator(check_text)]
 K = Annotated[int, Field(ge=1, le=1000, description="At most so many answers.")]
 Distance = Annotated[int, Field(ge=0, le=1024, description="None farther away than so many bits.")]
 Cursor = Annotated[str, Field(max_length=8000, description="Where an earlier answer ended.")]
 Code = Annotated[
     str, Field(pattern=r"^([0-9a-fA-F]{2})+$", max_length=256, description="A packed code in hexadecimal.")
 ]
-Value = str | int | float | bool | None
+Value = Word | int | float | bool | None
 
 _COMPARISONS = ("=", "!=", "<", "<=", ">", ">=")
 _YEARS = range(1970, 2262)  # what 64 bits of nanoseconds hold
@@ -121,6 +148,13 @@ class ImageFields(_Request):
     max_distance: Distance | None = None
     filter: FilterRequest | None = None
     asymmetric: bool = False
+
+
+class UploadFields(_Request):
+    """What may stand beside the images in a form."""
+
+    labels: Annotated[list[Label], Field(max_length=MOST_LABELS)] = []
+    replace: bool = False
 
 
 class BatchRequest(_Request):
@@ -193,6 +227,10 @@ UPLOAD_BODY: dict[str, Any] = {
                     "properties": {
                         "image": {"type": "array", "items": {"type": "string", "format": "binary"}},
                         "labels": {"type": "string", "description": "cat|pet, or a JSON list."},
+                        "replace": {
+                            "type": "boolean",
+                            "description": "Give these labels also to images that are there already.",
+                        },
                     },
                     "required": ["image"],
                 }

@@ -13,7 +13,8 @@ from anglehash.search.filters import Filter
 from anglehash.serve.web import answers as doc
 from anglehash.serve.web import requests as ask
 from anglehash.serve.web.collection import Asked, Image, name_of
-from anglehash.serve.web.fields import filter_of, is_form, labels_of, values_of
+from anglehash.serve.web.conditions import is_known, unless_gone, unless_known
+from anglehash.serve.web.fields import filter_of, is_form, upload_fields, values_of
 from anglehash.serve.web.forms import Held, holding, read_form, read_json
 from anglehash.serve.web.problems import RefusalError, answer, json_bytes
 from anglehash.serve.web.requests import UPLOAD_BODY, body_of, checked
@@ -37,8 +38,9 @@ def _service(request: Request) -> Service:
 async def page(request: Request) -> Response:
     """The page."""
     if not (PAGE / "index.html").is_file():
-        raise RefusalError(404, "no-page", "this installation has no page; the API is at /openapi.json")
-    return FileResponse(PAGE / "index.html", headers={"Cache-Control": "no-cache"})
+        raise RefusalError(404, "no-page", "this installation has no page; the API is at openapi.json")
+    headers = {"Cache-Control": "no-cache"}
+    return unless_known(request, FileResponse(PAGE / "index.html", headers=headers))
 
 
 @ROUTER.get("/healthz", response_model=doc.Status, tags=["service"])
@@ -66,9 +68,9 @@ async def metrics(request: Request) -> Response:
         "anglehash_searches_pending": service.searches.pending + service.filtered.pending,
         "anglehash_images_pending": service.eyes.images.pending,
         "anglehash_body_bytes": service.bodies.used,
-        "anglehash_thumbnail_bytes": service.thumbnails.bytes,
+        "anglehash_thumbnail_bytes": service.thumbnails.size,
     }
-    return Response(service.metrics.text(gauges), media_type="text/plain; version=0.0.4")
+    return Response(service.metrics.text(gauges), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @ROUTER.get("/v1/gallery", response_model=doc.GalleryAnswer, tags=["gallery"])
@@ -135,7 +137,8 @@ async def _search_by_image(request: Request, service: Service, held: Held) -> Re
         raise RefusalError(400, "no-image", "a search needs one file, in the field image")
     given = checked(ask.ImageFields, values_of(form))
     where = given.filter.filter() if given.filter else Filter()
-    seen = await service.eyes.code(form.files[0].data, service.gallery.model_id)
+    work = service.eyes.code(form.files[0].data, service.gallery.model_id, request.state.client)
+    seen = await unless_gone(request, work)
 
     def found() -> bytes:
         image = Image(seen.found.logits, seen.picture, given.asymmetric)
@@ -202,9 +205,24 @@ async def thumbnail(request: Request, key: Key) -> Response:
     service = _service(request)
     stored = await service.files.run(service.collection.item, name_of(key))
     headers = {"ETag": tag_of(stored), "Cache-Control": "private, max-age=600"}
-    if tag_of(stored) in request.headers.get("if-none-match", ""):
+    if is_known(request, tag_of(stored)):
         return Response(status_code=304, headers=headers)
-    return Response(await service.thumbnails.of(stored), headers=headers, media_type="image/jpeg")
+    made = await unless_gone(request, service.thumbnails.of(stored, request.state.client))
+    return Response(made, headers=headers, media_type="image/jpeg")
+
+
+@ROUTER.get("/v1/items/{key}/original", response_class=Response, tags=["items"],
+            responses={200: {"content": {"image/*": {}}}, 206: {"description": "A part of it"},
+                       304: {"description": "It is what you have"}})  # fmt: skip
+async def original(request: Request, key: Key) -> Response:
+    """The file of an item as it is, or a part of it (Range)."""
+    service = _service(request)
+    stored = await service.files.run(service.collection.item, name_of(key))
+    found, kind = await service.files.run(service.originals.whole, stored.item)
+    headers = {"Cache-Control": "private, max-age=600"}
+    if isinstance(found, bytes):
+        return Response(found, headers=headers, media_type=kind)
+    return unless_known(request, FileResponse(found, headers=headers, media_type=kind))
 
 
 @ROUTER.post("/v1/items", status_code=202, response_model=doc.JobAccepted, tags=["items"],
@@ -214,17 +232,18 @@ async def add(request: Request) -> Response:
     service = _service(request)
     if not is_form(request):
         raise RefusalError(415, "unknown-body", "send multipart/form-data with files in the field image")
-    folder = await service.files.run(service.jobs.incoming)
-    with holding(service.bodies) as held:
-        form = await read_form(request, held, most_files=MOST_UPLOADS, folder=folder)
+    jobs = service.jobs
+    folder = await service.files.run(jobs.receive)
     try:
+        with holding(service.bodies) as held:
+            form = await read_form(request, held, most_files=MOST_UPLOADS, folder=folder, space=jobs.space)
         if not form.files:
             raise RefusalError(400, "no-image", "send one file or several, in the field image")
-        labels = labels_of(form)
-        job = await service.files.run(service.jobs.accept, form.files, labels)
+        given = upload_fields(form)
+        job = await service.files.run(jobs.accept, folder, form.files, given.labels, replace=given.replace)
     finally:
-        form.discard()
-    return answer({"job": job.id, "url": f"/v1/jobs/{job.id}"}, status=202)
+        await service.files.run_in_place(jobs.discard, folder)
+    return answer({"job": job.id, "url": f"v1/jobs/{job.id}"}, status=202)
 
 
 @ROUTER.delete("/v1/items/{key}", response_model=doc.Removed, tags=["items"])

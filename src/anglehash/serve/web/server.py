@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import logging
+import select
 import signal
 import socket
+import struct
 import sys
 import threading
 from collections.abc import Callable, Generator
@@ -18,6 +21,7 @@ import uvicorn
 
 from anglehash.errors import ConfigError
 from anglehash.search.remote.opening import open_any
+from anglehash.serve.web.guard import HEADER_BYTES
 from anglehash.serve.web.protocol import protocol
 from anglehash.serve.web.service import Service, make_app
 from anglehash.serve.web.settings import Settings
@@ -25,9 +29,8 @@ from anglehash.serve.web.settings import Settings
 GC_YOUNG = 5000
 """New objects after which the youngest are looked through; Python's own 700 is for small programs."""
 
-HEADER_BYTES = 16 * 2**10
-KEEP_ALIVE = 15
-"""Seconds for which a connection may be idle between requests."""
+KEEP_ALIVE, QUIET = 15, 2.0
+"""Seconds for which a connection may be idle between requests, and at the end, while the service drains."""
 
 BACKLOG = 2048
 AT_ONCE = 4
@@ -35,7 +38,16 @@ AT_ONCE = 4
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server; a signal ends it in order, with the exit code 0."""
+    """uvicorn's server; a signal ends it in order, with the exit code 0.
+
+    Args:
+        config: uvicorn's.
+        stopping: is called when the end begins.
+    """
+
+    def __init__(self, config: uvicorn.Config, stopping: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.stopping = stopping
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen; many that connect together are accepted a few at a time, between what others have asked."""
@@ -43,6 +55,28 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             with contextlib.suppress(OSError):
                 listener.listen(BACKLOG)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer whoever has connected, then stop: a connection that waits to be accepted would be reset.
+
+        What comes on a connection that is kept alive is answered too, with ``Connection: close``; when a connection
+        has been quiet for a while, its client has nothing under way.
+        """
+        self.stopping()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + (self.config.timeout_graceful_shutdown or 0)
+        for listener in sockets or []:
+            refuse_new(listener)
+            while select.select([listener], [], [], 0)[0]:  # asyncio accepts what waits
+                await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        while self.server_state.connections and not self.force_exit and loop.time() < end:
+            for connection in list(self.server_state.connections):
+                connection.close_if_quiet(min(QUIET, (end - loop.time()) / 2))  # type: ignore[union-attr]
+            await asyncio.sleep(0.05)
+        self.config.timeout_graceful_shutdown = max(0, round(end - loop.time()))
+        await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -81,6 +115,25 @@ def listen(settings: Settings) -> socket.socket:
     return listener
 
 
+def refuse_new(listener: socket.socket) -> None:
+    """Have the system drop new connections, where it can: those that wait to be accepted stay."""
+    if sys.platform == "linux":
+        code = (ctypes.c_uint64 * len(_DROP_SYN))(*_DROP_SYN)
+        program = struct.pack("@HP", len(_DROP_SYN), ctypes.addressof(code))
+        with contextlib.suppress(OSError):
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+_SO_ATTACH_FILTER = 26
+# Berkeley packet filter: load the byte of the TCP flags, keep SYN, drop the packet if it is set, else take all of it.
+_DROP_SYN = tuple(
+    code | jump_if << 16 | jump_else << 24 | value << 32
+    for code, jump_if, jump_else, value in (
+        (0x30, 0, 0, 13), (0x54, 0, 0, 2), (0x15, 0, 1, 2), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF),
+    )
+)  # fmt: skip
+
+
 def make_server(service: Service) -> Server:
     """The server of a service that has started."""
     settings = service.settings
@@ -98,7 +151,7 @@ def make_server(service: Service) -> Server:
         timeout_graceful_shutdown=max(1, round(settings.drain)),
         h11_max_incomplete_event_size=HEADER_BYTES,
     )
-    return Server(config)
+    return Server(config, service.stop_accepting)
 
 
 def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> None:

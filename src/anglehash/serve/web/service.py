@@ -10,7 +10,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
@@ -77,11 +78,14 @@ class Service:
         secret = hashlib.sha256(b"cursors" + secret).digest()
         self.collection = Collection(gallery, settings.engine, secret)
         self.originals = Originals(gallery)
-        self.eyes = Eyes(queue=settings.queue, workers=settings.workers)
+        self.eyes = Eyes(queue=settings.queue, workers=settings.workers, seconds=settings.decode_timeout)
+        self._refreshing = threading.Lock()
         self.model_facts: dict[str, Any] = {}
         self._take_model()
         self.thumbnails = Thumbnails(self.originals, self.eyes, self.files)
-        self.jobs = Jobs(gallery, self.eyes, settings.uploads)
+        self.jobs = Jobs(
+            gallery, self.eyes, settings.uploads, quota=settings.upload_quota, refresh=self.refresh
+        )
         self.draining = False
         self._summary: tuple[int, Summary] | None = None
         self._lean: tuple[int, dict[str, Any]] | None = None
@@ -104,6 +108,10 @@ class Service:
         self.eyes.close()
         for pool in (self.searches, self.filtered, self.files, self.surveys, self.writes):
             pool.close()
+
+    def stop_accepting(self) -> None:
+        """Say from now on that the service ends."""
+        self.draining = True
 
     def searching(self, where: Filter) -> Pool:
         """Who searches: a filter that was not asked for before takes a while, and only others with one wait."""
@@ -133,9 +141,10 @@ class Service:
 
     def refresh(self) -> None:
         """Go on to the newest generation, and to the model that made its codes."""
-        self.gallery.refresh()
-        if self.gallery.model_id != self.model_facts["id"]:
-            self._take_model()
+        with self._refreshing:
+            self.gallery.refresh()
+            if self.gallery.model_id != self.model_facts["id"]:
+                self._take_model()
 
     def _take_model(self) -> None:
         manifest = _manifest(self.gallery)
@@ -164,14 +173,13 @@ def make_app(service: Service) -> ASGIApp:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         following = asyncio.create_task(service.follow())
         yield
-        service.draining = True
         following.cancel()
         with suppress(asyncio.CancelledError):
             await following
 
     app = FastAPI(
         title="anglehash", version=us().split()[-1], docs_url=None, redoc_url=None, lifespan=lifespan,
-        summary="Search a gallery of images by example.",
+        summary="Search a gallery of images by example.", servers=[{"url": "."}],
         responses={"default": {"model": ProblemAnswer, "description": "Refused", "content": _PROBLEM}},
     )  # fmt: skip
     app.state.service = service
@@ -181,7 +189,9 @@ def make_app(service: Service) -> ASGIApp:
         app.add_exception_handler(kind, _refused)
     app.add_exception_handler(HTTPException, _not_found)
     app.add_exception_handler(RequestValidationError, _invalid)
-    return Guard(app, service.settings, service.metrics)
+    guard = Guard(app, service.settings, service.metrics, lambda: service.draining)
+    trusted = list(service.settings.trust_proxies)
+    return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, guard), trusted)) if trusted else guard
 
 
 _PROBLEM: dict[str, Any] = {

@@ -31,9 +31,13 @@ class Settings:
         drain: how long requests may go on after SIGTERM.
         queue: requests with images that may wait or be worked on; further ones are told to come again.
         workers: processes that decode query images.
+        decode_timeout: for one image to search by.
         rate_limit: requests a second that one client may make; ``None`` for no limit.
         engine: who searches.
         uploads: folder for images that are added; ``None`` for one beside the gallery.
+        upload_quota: bytes that this folder may hold; ``None`` for no bound.
+        root_path: the path below which a proxy shows the service, such as ``/photos``, if it passes it on.
+        trust_proxies: addresses of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed.
     """
 
     host: str = "127.0.0.1"
@@ -46,10 +50,14 @@ class Settings:
     body_timeout: float = 30.0
     drain: float = 10.0
     queue: int = 64
-    workers: int = 1
+    workers: int = 2
+    decode_timeout: float = 2.0
     rate_limit: float | None = None
     engine: str = DEFAULT
     uploads: Path | None = None
+    upload_quota: int | None = None
+    root_path: str = ""
+    trust_proxies: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.keys and not is_loopback(self.host):
@@ -59,11 +67,14 @@ class Settings:
             )
         if not 0 <= self.port < 65536:
             raise ConfigError(f"port must be in 0..65535, got {self.port}")
-        for name in ("body_limit", "upload_limit", "header_timeout", "body_timeout", "queue", "workers"):
+        for name in ("body_limit", "upload_limit", "header_timeout", "body_timeout", "queue", "workers",
+                     "decode_timeout"):  # fmt: skip
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name.replace('_', ' ')} must be more than 0, got {getattr(self, name)}")
         if self.drain < 0:
             raise ConfigError(f"the time to drain must be 0 or more, got {self.drain}")
+        if self.root_path and (not self.root_path.startswith("/") or self.root_path.endswith("/")):
+            raise ConfigError(f"a root path is such as /photos, got {self.root_path!r}")
         if self.rate_limit is not None and self.rate_limit <= 0:
             raise ConfigError(f"a rate limit is a number of requests a second, got {self.rate_limit}")
 

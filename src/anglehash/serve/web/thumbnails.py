@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
+
+from cachetools import LRUCache
 
 from anglehash.errors import ImageError
 from anglehash.search.store.items import Stored
@@ -17,40 +18,50 @@ MEMORY = 64 * 2**20
 """Bytes of thumbnails that are kept: about 5,000."""
 
 
+_PASSED_OVER = ("decoder-timeout", "decoder-died")
+
+
 class Thumbnails:
     """The thumbnails of a gallery. It belongs to the event loop: no locks."""
 
     def __init__(self, originals: Originals, eyes: Eyes, files: Pool) -> None:
         self._originals, self._eyes, self._files = originals, eyes, files
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self.bytes = 0
+        self._kept: LRUCache[str, bytes] = LRUCache(MEMORY, getsizeof=len)
+        self._dead: LRUCache[str, str] = LRUCache(
+            1000
+        )  # why an image cost a decoder its life: once is enough
 
-    async def of(self, stored: Stored) -> bytes:
+    @property
+    def size(self) -> int:
+        """Bytes of what is kept."""
+        return int(self._kept.currsize)
+
+    async def of(self, stored: Stored, client: object) -> bytes:
         """The JPEG of an item.
+
+        Args:
+            stored: the item.
+            client: who asks: clients take turns.
 
         Raises:
             RefusalError: 404, its image is gone or cannot be read any more; 503, too many wait.
         """
         tag = tag_of(stored)
-        if tag in self._kept:
-            self._kept.move_to_end(tag)
-            return self._kept[tag]
-        data = await self._files.run(self._originals.read, stored.item)
-        try:
-            made = await self._eyes.thumbnail(data)
-        except ImageError as error:
-            raise RefusalError(
-                404, "no-image", f"the image cannot be read any more: {error.reason}"
-            ) from None
-        self._keep(tag, made)
+        made = self._kept.get(tag)
+        if made is None:
+            reason = self._dead.get(tag)
+            data = await self._files.run(self._originals.read, stored.item)
+            try:
+                if reason:
+                    raise ImageError(reason, "as before")
+                made = self._kept[tag] = await self._eyes.thumbnail(data, client)
+            except ImageError as error:
+                if error.reason in _PASSED_OVER:
+                    self._dead[tag] = error.reason
+                raise RefusalError(
+                    404, "no-image", f"the image cannot be read any more: {error.reason}"
+                ) from None
         return made
-
-    def _keep(self, tag: str, made: bytes) -> None:
-        if tag not in self._kept:
-            self._kept[tag] = made
-            self.bytes += len(made)
-        while self.bytes > MEMORY:
-            self.bytes -= len(self._kept.popitem(last=False)[1])
 
 
 def tag_of(stored: Stored) -> str:

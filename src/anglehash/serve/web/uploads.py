@@ -1,11 +1,17 @@
-"""Files that were sent, and the jobs that are to add them, on disk.
+"""Files that were sent, and the jobs that add them, on disk.
 
 ::
 
     GALLERY.uploads/
-    ├── incoming/    files that are still being received; emptied at every start
-    ├── images/      one file for each image, named after the sha256 of its bytes
-    └── jobs/        one JSON file for each job
+    ├── incoming/NAME/   what one service is receiving; the service holds NAME.lock while it runs
+    ├── jobs/ID/         an accepted job, job.json, and its images until they are in the gallery
+    ├── done/ID/         a job that has ended: job.json
+    ├── images/          the images that are in the gallery, each named after the sha256 of its bytes
+    ├── jobs.lock        held by the service that does the jobs
+    └── order.lock       held while a job or a removal changes the gallery
+
+Several services may share the folder. A job belongs to the folder, and its images belong to the job: a service that
+starts, and a removal, touch neither. The names of jobs sort in the order in which they were accepted.
 """
 
 from __future__ import annotations
@@ -15,10 +21,14 @@ import json
 import logging
 import os
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -26,7 +36,9 @@ from anglehash.data.dataset import Dataset
 from anglehash.data.pillow import sniff
 from anglehash.data.walk import Files
 from anglehash.errors import ImageError
-from anglehash.files import sync_directory, write_json
+from anglehash.files import hold, sync_directory, write_json
+from anglehash.serve.web.job import REMOVED, Job
+from anglehash.serve.web.problems import busy
 
 _log = logging.getLogger("anglehash.serve")
 
@@ -35,80 +47,112 @@ PREFIX = "uploads"
 
 _SUFFIXES = {"JPEG": "jpg", "TIFF": "tif"}
 _JOB = re.compile(r"[0-9a-f]{32}")
-_OURS = re.compile(rf"{PREFIX}/([0-9a-f]{{2}}/[0-9a-f]{{64}}\.[a-z]+)")
+_OURS = re.compile(rf"{PREFIX}/[0-9a-f]{{2}}/([0-9a-f]{{64}}\.[a-z]+)")
 
 
-@dataclass(slots=True)
-class Job:
-    """Images that are to be in the gallery, and what became of them.
+def item_of(name: str) -> str:
+    """The id of the item that an uploaded file becomes.
 
-    Attributes:
-        id: names it.
-        files: of each image its file below ``images/``, and what its sender calls it.
-        labels: of all of them.
-        state: ``queued``, ``running``, ``done`` or ``failed``.
-        done: images that were looked at.
-        total: images that were sent.
-        added: images that are in the gallery.
-        skipped: name and reason of each that is not.
-        error: why it failed.
+    >>> item_of("ab12.png")
+    'uploads/ab/ab12.png'
     """
-
-    id: str
-    files: list[list[str]]
-    labels: list[str]
-    state: str = "queued"
-    done: int = 0
-    total: int = 0
-    added: int = 0
-    skipped: list[dict[str, str]] = field(default_factory=list)
-    error: str | None = None
-
-    def facts(self) -> dict[str, Any]:
-        """What clients are told."""
-        return {name: value for name, value in asdict(self).items() if name not in ("files", "labels")}
+    return f"{PREFIX}/{_place(name)}"
 
 
-@dataclass(frozen=True, slots=True)
+def _place(name: str) -> str:
+    return f"{name[:2]}/{name}"
+
+
 class Uploads:
     """The folder of what was sent.
 
-    Attributes:
-        folder: its path.
+    Args:
+        folder: its path; it is made when it is needed.
     """
 
-    folder: Path
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.incoming, self.jobs, self.done, self.images = (
+            folder / name for name in ("incoming", "jobs", "done", "images")
+        )
+        self._own: tuple[Path, IO[str]] | None = None
+        self._worker: IO[str] | None = None
+        self._last = 0
+        self._lock = threading.Lock()
+        self._names: dict[str, frozenset[str]] = {}  # of the files of jobs
 
-    @property
-    def incoming(self) -> Path:
-        """Where files are while they are received."""
-        return self.folder / "incoming"
-
-    @property
-    def images(self) -> Path:
-        """Where images are."""
-        return self.folder / "images"
-
-    @property
-    def jobs(self) -> Path:
-        """Where jobs are."""
-        return self.folder / "jobs"
-
-    def make(self) -> None:
-        """Make the folders; only their owner can look into them."""
-        for folder in (self.incoming, self.images, self.jobs):
+    def receive(self) -> Path:
+        """A new folder for the files of one request."""
+        for folder in (self.incoming, self.jobs, self.done, self.images):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock:
+            while self._own is None:
+                self._own = self._claim(self.incoming / secrets.token_hex(8))
+        folder = self._own[0] / secrets.token_hex(8)
+        folder.mkdir(mode=0o700)
+        return folder
 
     def clear(self) -> None:
-        """Remove what was being received when an earlier run ended."""
-        for leftover in self.incoming.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        """Remove what services were receiving that have ended; what others receive stays."""
+        for path in self.incoming.glob("*"):
+            if path.suffix == ".lock":
+                continue
+            lock = path.with_name(f"{path.name}.lock")
+            if not lock.exists():
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                continue
+            with lock.open("a+") as held:
+                if hold(held) is None:
+                    shutil.rmtree(path, ignore_errors=True)
+                    lock.unlink(missing_ok=True)
 
-    def keep(self, path: Path) -> str:
-        """Give a file that has come its place; its name below ``images/``. It is on disk when this returns.
+    def close(self) -> None:
+        """Let others clear and work."""
+        if self._own:
+            shutil.rmtree(self._own[0], ignore_errors=True)
+            self._own[0].with_name(f"{self._own[0].name}.lock").unlink(missing_ok=True)
+            self._own[1].close()
+        self.rest()
+
+    def work(self) -> bool:
+        """Whether this service does the jobs of the folder: one at a time does, until it ends."""
+        if self._worker is None and self.folder.is_dir():
+            lock = (self.folder / "jobs.lock").open("a+")
+            if hold(lock) is not None:
+                lock.close()
+                return False
+            self._worker = lock
+        return self._worker is not None
+
+    def rest(self) -> None:
+        """Let another service do the jobs."""
+        if self._worker is not None:
+            self._worker.close()
+            self._worker = None
+
+    @contextmanager
+    def in_order(self, seconds: float) -> Iterator[None]:
+        """Change the gallery while no other job or removal does: engines have no lock of their own.
 
         Raises:
-            ImageError: it is no image; it stays where it is.
+            RefusalError: 503, another one takes longer than this.
+        """
+        if not self.folder.is_dir():
+            yield
+            return
+        deadline = time.monotonic() + seconds
+        with (self.folder / "order.lock").open("a+") as lock:
+            while hold(lock) is not None:
+                if time.monotonic() > deadline:
+                    raise busy("images are being added: come again in a moment")
+                time.sleep(0.05)
+            yield
+
+    def keep(self, path: Path) -> str:
+        """Name a file that has come after its content; it is on disk when this returns, its name is not yet.
+
+        Raises:
+            ImageError: it is not an image; it stays where it is.
         """
         digest, head = hashlib.sha256(), b""
         with path.open("rb+") as file:
@@ -119,54 +163,147 @@ class Uploads:
                 raise ImageError("empty", "no bytes")
             kind = sniff(head)
             os.fsync(file.fileno())
-        content = digest.hexdigest()
-        name = f"{content[:2]}/{content}.{_SUFFIXES.get(kind, kind.lower())}"
-        place = self.images / name
-        place.parent.mkdir(mode=0o700, exist_ok=True)
-        os.replace(path, place)
-        sync_directory(place.parent)
-        sync_directory(self.images)
+        name = f"{digest.hexdigest()}.{_SUFFIXES.get(kind, kind.lower())}"
+        os.replace(path, path.with_name(name))
         return name
 
-    def forget(self, item: str) -> None:
-        """Remove the file of an item, if it was sent here."""
-        if found := _OURS.fullmatch(item):
-            (self.images / found[1]).unlink(missing_ok=True)
+    def accept(self, job: Job, folder: Path) -> None:
+        """Make the folder of a request that of a job, and name the job; both are on disk when this returns."""
+        with self._lock:
+            self._last = max(time.time_ns(), self._last + 1)
+            job.id = f"{self._last:016x}{secrets.token_hex(8)}"
+        self.save(job, folder)
+        os.rename(folder, self.jobs / job.id)
+        sync_directory(self.jobs)
 
-    def save(self, job: Job) -> None:
+    def save(self, job: Job, folder: Path) -> None:
         """Write a job, durably."""
-        write_json(self.jobs / f"{job.id}.json", asdict(job))
+        write_json(folder / "job.json", job.to_dict())
 
-    def drop(self, job: Job) -> None:
-        """Forget a job."""
-        (self.jobs / f"{job.id}.json").unlink(missing_ok=True)
+    def waiting(self) -> list[str]:
+        """The ids of the jobs that have not ended, in the order in which they were accepted."""
+        return sorted(name for name in _listed(self.jobs) if _JOB.fullmatch(name))
 
     def load(self, name: str) -> Job | None:
         """A job by its id, if there is one."""
         if not _JOB.fullmatch(name):
             return None
-        try:
-            job = Job(**json.loads((self.jobs / f"{name}.json").read_bytes()))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, TypeError) as error:
-            _log.warning("%s is no job of ours: %s", self.jobs / f"{name}.json", error)
-            return None
-        return job if job.id == name else None
+        for folder in (self.jobs / name, self.done / name, self.jobs / name):  # it may end meanwhile
+            try:
+                job = Job.from_dict(json.loads((folder / "job.json").read_bytes()))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError, TypeError, KeyError) as error:
+                _log.warning("%s is not a job of this service: %s", folder, error)
+                return None
+            if job.id == name:
+                self.look_for_removals(job)
+                return job
+        return None
 
-    def all(self) -> list[Job]:
-        """All jobs, the oldest first."""
-        paths = sorted(self.jobs.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
-        return [job for path in paths if (job := self.load(path.stem))]
+    def end(self, job: Job, most: int) -> None:
+        """Write the outcome of a job, and forget the oldest ones that have ended, so that ``most`` are left."""
+        folder = self.jobs / job.id
+        self.save(job, folder)
+        for file in job.files:
+            (folder / file.name).unlink(missing_ok=True)
+        os.rename(folder, self.done / job.id)
+        sync_directory(self.done)
+        for name in sorted(_listed(self.done))[:-most]:
+            shutil.rmtree(self.done / name, ignore_errors=True)
+
+    def path_of(self, job: Job, name: str) -> Path:
+        """Where a file of a job is: with the job, or with the images once the job has moved it there."""
+        path = self.jobs / job.id / name
+        return path if path.exists() else self.images / _place(name)
+
+    def is_moved(self, job: Job, name: str) -> bool:
+        """Whether an earlier run of the job moved a file to the images."""
+        return not (self.jobs / job.id / name).exists()
+
+    def move(self, job: Job, name: str) -> None:
+        """Move a file of a job to the images, durably."""
+        place = self.images / _place(name)
+        place.parent.mkdir(mode=0o700, exist_ok=True)
+        with suppress(FileNotFoundError):  # by an earlier run
+            os.replace(self.jobs / job.id / name, place)
+        sync_directory(place.parent)
+        sync_directory(self.images)
+
+    def restore(self, job: Job, name: str) -> None:
+        """Give an item its file back, where somebody has taken it away."""
+        if not (self.images / _place(name)).exists():
+            self.move(job, name)
+
+    def forget(self, item: str) -> None:
+        """Remove the file of an item, if it was sent here; the files of jobs stay."""
+        if found := _OURS.fullmatch(item):
+            (self.images / _place(found[1])).unlink(missing_ok=True)
+
+    def jobs_with(self, item: str) -> list[Job]:
+        """The jobs, ended or not, in which an item was sent, and from which it was not removed."""
+        found = _OURS.fullmatch(item)
+        if not found:
+            return []
+        listed = {*_listed(self.jobs), *_listed(self.done)}
+        self._names = {name: files for name, files in self._names.items() if name in listed}
+        for name in listed - self._names.keys():
+            job = self.load(name)
+            self._names[name] = frozenset(file.name for file in job.files) if job else frozenset()
+        names = sorted(name for name, files in self._names.items() if found[1] in files)
+        return [job for name in names if (job := self.load(name))]
+
+    def note_removal(self, job: Job, item: str) -> None:
+        """Note, durably, that an item was removed after its job was accepted."""
+        name = item.rpartition("/")[2]
+        folder = next(place / job.id for place in (self.jobs, self.done) if (place / job.id).is_dir())
+        (folder / f"{name}.removed").touch()
+        sync_directory(folder)
+
+    def look_for_removals(self, job: Job) -> None:
+        """Mark those files of a job whose items were removed after it was accepted."""
+        removed = {name for place in (self.jobs, self.done) for name in _listed(place / job.id)}
+        for file in job.files:
+            if f"{file.name}.removed" in removed and file.state in ("", "added"):
+                file.state, file.detail = REMOVED, "the item was deleted after this upload was accepted"
+
+    def size(self) -> int:
+        """The bytes of all files in the folder."""
+        return sum(_sizes(self.folder))
 
     def dataset(self, names: Sequence[str], labels: Sequence[str]) -> Dataset:
         """Images with the same labels, as ``add`` takes them."""
-        classes = tuple(sorted(set(labels)))
+        classes, places = tuple(sorted(set(labels))), tuple(map(_place, names))
         return Dataset(
             name=PREFIX,
-            ids=tuple(names),
-            images=Files(self.images, tuple(names)),
+            ids=places,
+            images=Files(self.images, places),
             labels=np.ones((len(names), len(classes)), np.bool_),
             class_names=classes,
             parts=np.full(len(names), "", dtype="U1"),
         )
+
+    def _claim(self, folder: Path) -> tuple[Path, IO[str]] | None:
+        lock = folder.with_name(f"{folder.name}.lock").open("a+")
+        if hold(lock) is not None or not os.fstat(lock.fileno()).st_nlink:  # another service clears just now
+            lock.close()
+            return None
+        folder.mkdir(mode=0o700)
+        return folder, lock
+
+
+def _listed(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _sizes(Path(entry.path))
+            else:
+                with suppress(FileNotFoundError):
+                    yield entry.stat(follow_symlinks=False).st_size
