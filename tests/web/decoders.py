@@ -11,6 +11,7 @@ from anglehash.errors import ImageError
 
 def hostile(data: bytes) -> bytes:
     """What a decoder with an error in it does; run in a worker."""
+    _, _, data = data.partition(b"\n")  # before it stands how the image is to be prepared
     if data == b"kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if data == b"hang":

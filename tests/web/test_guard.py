@@ -121,7 +121,7 @@ def test_51_what_is_no_json_is_422(client: Client, body: bytes) -> None:
 
 def test_51_an_id_that_is_not_there_is_404(client: Client) -> None:
     assert client.post("/v1/search", {"id": "cat/99.jpg"}).reason == "no-item"
-    assert client.post("/v1/search", {"id": "\ud800"}).reason == "no-item"  # half of a surrogate pair
+    assert client.post("/v1/search", {"id": "caf\udce9"}).reason == "no-item"  # a byte that is not UTF-8
 
 
 def test_51_a_cursor_that_was_changed_or_is_of_another_search_is_refused(client: Client) -> None:
@@ -176,7 +176,7 @@ def test_43_a_chunked_body_is_cut_at_the_limit(keyed: Running, path: str, tmp_pa
     assert keyed.service.bodies.used == 0
     uploads = keyed.service.settings.uploads
     assert uploads is not None
-    assert [file for file in uploads.rglob("*") if file.is_file()] == []
+    assert [file for file in uploads.rglob("*") if file.is_file() and file.suffix != ".lock"] == []
 
 
 def test_46_forms_that_are_none(keyed: Running) -> None:
@@ -205,7 +205,7 @@ def test_46_forms_that_are_none(keyed: Running) -> None:
     assert keyed.service.bodies.used == 0
     uploads = keyed.service.settings.uploads
     assert uploads is not None
-    assert [file for file in uploads.rglob("*") if file.is_file()] == []
+    assert [file for file in uploads.rglob("*") if file.is_file() and file.suffix != ".lock"] == []
 
 
 @pytest.mark.parametrize("name", ["../../x.jpg", "a\0b.jpg", "/etc/passwd", "caf\udce9.jpg", "", "x" * 5000])

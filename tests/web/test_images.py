@@ -10,13 +10,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from anglehash.serve.web import eyes as eyes_module
 from anglehash.serve.web.collection import key_of
 from anglehash.serve.web.eyes import Crew
 from tests.web.conftest import Client, Running, picture, until
@@ -31,6 +29,15 @@ def png_header(width: int, height: int) -> bytes:
 
 JPEG = picture(3, size=(300, 200))
 
+
+def many_scans(count: int) -> bytes:
+    """A progressive JPEG whose last scan comes again and again, until there are so many."""
+    data = picture(3, size=(64, 48), progressive=True)
+    last = data[data.rindex(b"\xff\xda") : -2]
+    # A refinement that changes nothing: the same scan with its bits cleared is a run of end-of-bands.
+    return data[:-2] + last * (count - data.count(b"\xff\xda")) + data[-2:]
+
+
 REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "26 zero bytes": (lambda: b"", 415, "empty"),
     "26 text": (lambda: b"hello, world", 415, "not-an-image"),
@@ -38,6 +45,8 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
     "27 half a JPEG": (lambda: JPEG[: len(JPEG) // 2], 422, "truncated"),
     "27 a JPEG without its end": (lambda: JPEG[:-2], 422, "truncated"),
     "32 a PNG bomb": (lambda: png_header(100_000, 100_000) + b"\0" * 100, 413, "too-large"),
+    "a JPEG of 2,000 scans": (lambda: many_scans(2000), 413, "too-large"),
+    "a JPEG of 101 scans": (lambda: many_scans(101), 413, "too-large"),
     "33 one pixel": (lambda: picture(1, size=(1, 1), kind="PNG"), 422, "too-small"),
     "33 a hair": (lambda: picture(1, size=(8, 2000), kind="PNG"), 422, "too-elongated"),
     "35 EPS": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n", 415, "unsupported-format"),
@@ -77,6 +86,9 @@ def deep() -> bytes:
 
 READ_ALL_THE_SAME: dict[str, Callable[[], bytes]] = {
     "26 a JPEG with a ZIP behind it": lambda: JPEG + b"PK\3\4" + b"tail" * 1000,
+    "a JPEG of 90 scans": lambda: many_scans(90),
+    "a progressive JPEG with a ZIP behind it": lambda: picture(3, progressive=True) + b"\xff\xda" * 1000,
+    "scans that are only said in a comment": lambda: picture(3, comment=b"\xff\xda" * 1000),
     "28 CMYK": lambda: converted("CMYK", "JPEG"),
     "28 grey with alpha": lambda: converted("LA", "PNG"),
     "28 one bit": lambda: converted("1", "PNG"),
@@ -158,23 +170,18 @@ def test_thumbnails_of_files_with_a_tail_of_links_and_of_files_that_are_gone(
 def test_36_a_decoder_that_is_killed_costs_its_own_request_only(running: Running, photos: Path) -> None:
     data = (photos / "cat" / "04.jpg").read_bytes()
     expected = running.client.image(data).json
-    lens = running.service.eyes._lens
-    assert lens is not None
     for _ in range(3):
-        process = lens.decoders._workers[0]._process
-        assert process is not None
-        os.kill(process.pid, signal.SIGKILL)
+        for worker in running.service.eyes._decoders._workers:
+            if worker._process is not None:
+                os.kill(worker._process.pid, signal.SIGKILL)
         assert running.client.image(data).json == expected
 
 
 def test_36_images_that_kill_and_hang_are_refused(
     running: Running, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(eyes_module, "SECONDS", 0.5)
-    lens = running.service.eyes._lens
-    assert lens is not None
-    crew = Crew(hostile, {}, 1)
-    monkeypatch.setattr(running.service.eyes, "_lens", lens._replace(decoders=crew))
+    crew = Crew(hostile, 1, 0.5)
+    monkeypatch.setattr(running.service.eyes, "_decoders", crew)
     try:
         assert running.client.image(b"kill").reason == "decoder-died"
         assert running.client.image(b"hang").reason == "decoder-timeout"
@@ -188,9 +195,8 @@ def test_36_images_that_kill_and_hang_are_refused(
 
 def test_past_the_queue_it_is_503_with_retry_after(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running.service.eyes.images, "_most", 2)
-    slow: Any = running.service.eyes._lens
-    crew = Crew(dawdle, {}, 1)
-    monkeypatch.setattr(running.service.eyes, "_lens", slow._replace(decoders=crew))
+    crew = Crew(dawdle, 1, 30)
+    monkeypatch.setattr(running.service.eyes, "_decoders", crew)
     try:
         with ThreadPoolExecutor(6) as threads:
             answers = list(threads.map(lambda _: running.client.image(b"x"), range(6)))

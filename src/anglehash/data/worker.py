@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import sys
@@ -56,7 +57,7 @@ class Worker:
             raise ConfigError(f"{module}.{name} cannot run in workers: only functions of a module can")
         self._name = f"{module}.{name}"
         self._timeout = timeout
-        self._job = json.dumps({"function": [module, name], "settings": settings})
+        self._job = json.dumps({"function": [module, name], "settings": settings, "timeout": timeout})
         self._process: subprocess.Popen[bytes] | None = None
         self._stopped = False
         self._lock = threading.Lock()  # stop() comes from another thread
@@ -196,7 +197,17 @@ def main() -> None:
     with suppress(EOFError):
         while True:
             _, data = _receive(requests)
-            _send(answers, *_answer(function, data, job["settings"]))
+            _alarm(job["timeout"] + 1)  # the clock is the parent's, unless that was killed
+            answer = _answer(function, data, job["settings"])
+            _alarm(0)
+            _send(answers, *answer)
+
+
+def _alarm(seconds: float) -> None:
+    """End this process after so long, whatever C code it is in, where the system can do that; 0: do not."""
+    if hasattr(signal, "setitimer"):
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
 def _answer(function: Function, data: bytes, settings: dict[str, Any]) -> tuple[bytes, bytes]:

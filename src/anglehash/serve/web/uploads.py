@@ -205,8 +205,8 @@ class Uploads:
         """Write the outcome of a job, and forget the oldest ones that have ended, so that ``most`` are left."""
         folder = self.jobs / job.id
         self.save(job, folder)
-        for file in job.files:
-            (folder / file.name).unlink(missing_ok=True)
+        for name in {file.name for file in job.files if file.name}:
+            (folder / name).unlink(missing_ok=True)
         os.rename(folder, self.done / job.id)
         sync_directory(self.done)
         for name in sorted(_listed(self.done))[:-most]:
