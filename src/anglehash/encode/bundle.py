@@ -3,7 +3,7 @@
 It is a folder: the network from pixels to logits as ONNX (``network.onnx``), the golden probes as pictures
 (``probe-*``), and a sealed manifest with the preprocessing, the probes' codes, what was measured when it was
 exported, and the sha256 of each file. What the folder holds is taken as hostile: nothing reaches ONNX Runtime
-before it was looked at.
+before it was looked at, and nothing runs in this process before it ran in another, within limits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ from anglehash.data.inputs import as_images
 from anglehash.encode.encoding import Encoding, refuse_file
 from anglehash.encode.level import Level
 from anglehash.encode.network import Network
-from anglehash.encode.probes import Probe, ProbeResult, compare, pictures, record
+from anglehash.encode.probes import Probe, ProbeResult, compare, pictures, prepared, record
+from anglehash.encode.trial import believe, try_out
 from anglehash.encode.wire import check_plain
 from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder, sha256_json
@@ -137,7 +138,7 @@ class Bundle:
     def open(
         cls, path: str | PathLike[str], *, strict: bool = False, probe: bool = True, threads: int = 1
     ) -> Bundle:
-        """Open a bundle: check every file, refuse what is not plain, and run the golden probes.
+        """Open a bundle: check every file, refuse what is not plain or takes too much, and run the golden probes.
 
         Args:
             path: its folder.
@@ -164,6 +165,7 @@ class Bundle:
             )
         name = str(path / NETWORK)
         check_plain(files[NETWORK], name)
+        try_out(files[NETWORK], prepared(preprocessing, probes, files), preprocessing, bits=bits, name=name)
         network = Network(files[NETWORK], preprocessing, bits=bits, name=name, threads=threads)
         found = compare(network, probes, files) if probe else None
         if found and found.bits_differ:
@@ -235,6 +237,7 @@ def write_bundle(
     drawn = pictures()
     running = Network(network, preprocessing, bits=facts["bits"], name="the network")
     probes = [probe._asdict() for probe in record(running, drawn)]
+    believe(network)
     content = {
         "id": origin.id_of(network),
         "model": origin.model,

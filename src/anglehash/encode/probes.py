@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anglehash.codes import Codes, pack
-from anglehash.data.images import Pixels
+from anglehash.data.images import Pixels, Preprocessing
 from anglehash.encode.network import Network
 from anglehash.errors import ImageError
 
@@ -99,6 +100,16 @@ def compare(network: Network, probes: Sequence[Probe], pictures: Mapping[str, by
             differ += int(np.bitwise_count(code ^ expected).sum())
             pixels_differ += _sha256(pixels) != probe.pixels
     return ProbeResult(len(probes), len(probes) * network.bits, differ, pixels_differ)
+
+
+def prepared(preprocessing: Preprocessing, probes: Sequence[Probe], pictures: Mapping[str, bytes]) -> Pixels:
+    """The prepared pixels of those probes that can be decoded here, ``(n, size, size, 3)``."""
+    size = preprocessing.size
+    found = [np.zeros((0, size, size, 3), np.uint8)]
+    for probe in probes:
+        with suppress(ImageError):
+            found.append(preprocessing(pictures[probe.file])[None])
+    return np.concatenate(found)
 
 
 def _codes(network: Network, pixels: Pixels) -> Codes:
