@@ -29,8 +29,11 @@ from anglehash.serve.web.settings import Settings
 GC_YOUNG = 5000
 """New objects after which the youngest are looked through; Python's own 700 is for small programs."""
 
-KEEP_ALIVE, QUIET = 15, 2.0
+KEEP_ALIVE, QUIET = 15, 3.0
 """Seconds for which a connection may be idle between requests, and at the end, while the service drains."""
+
+ACCEPT_SECONDS = 1.0
+"""For connections that wait to be accepted at the end; without new ones, which Linux keeps away, it takes less."""
 
 BACKLOG = 2048
 AT_ONCE = 4
@@ -67,8 +70,10 @@ class Server(uvicorn.Server):
         end = loop.time() + (self.config.timeout_graceful_shutdown or 0)
         for listener in sockets or []:
             refuse_new(listener)
-            while select.select([listener], [], [], 0)[0]:  # asyncio accepts what waits
-                await asyncio.sleep(0)
+        empty, latest = 0, loop.time() + ACCEPT_SECONDS
+        while sockets and empty < 5 and loop.time() < latest:  # asyncio accepts what waits, and makes it ready
+            empty = 0 if select.select(sockets, [], [], 0)[0] else empty + 1
+            await asyncio.sleep(0.01)
         for server in self.servers:
             server.close()
         while self.server_state.connections and not self.force_exit and loop.time() < end:
