@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,8 +26,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from anglehash.search.store.verify import verify
+from anglehash.serve.web.collection import key_of
 from tests.web.conftest import WRITE, Answer, Client, file_part, picture, text_part, until
-from tests.web.test_jobs import key_of, name_of_upload
+from tests.web.test_jobs import name_of_upload
 
 LONG = bool(os.environ.get("ANGLEHASH_LONG"))
 IMAGES = [picture(5000 + i) for i in range(4)]
@@ -156,7 +158,7 @@ class Promises(RuleBasedStateMachine):
             return job if job["state"] == "done" else None
 
         for url in self.jobs:
-            job = until(lambda url=url: ended(url), 120)
+            job = until(partial(ended, url), 120)
             assert job["done"] == job["total"] == 2
             reasons = {one["reason"] for one in job["skipped"]}
             assert reasons <= {"not-an-image", "already-there", "removed"}
@@ -165,7 +167,7 @@ class Promises(RuleBasedStateMachine):
         until(lambda: not list((uploads / "jobs").glob("*")), 120)
         for image, may in enumerate(self.held):
             place = f"/v1/items/{key_of(name_of_upload(IMAGES[image]))}"
-            answer = until(lambda place=place, may=may: _as_it_may_be(client.get(place), may), 10)
+            answer = until(partial(_as_it_may_be, client, place, may), 10)
             held = answer.json["labels"][0] if answer.status == 200 else None
             self.held[image] = {held}
             if held is not None:
@@ -186,8 +188,9 @@ class Promises(RuleBasedStateMachine):
             self.folder.cleanup()
 
 
-def _as_it_may_be(answer: Answer, may: set[str | None]) -> Answer | None:
+def _as_it_may_be(client: Client, place: str, may: set[str | None]) -> Answer | None:
     """The answer, once it is one of those that may be: a service follows another's commits within a second."""
+    answer = client.get(place)
     held = answer.json["labels"][0] if answer.status == 200 else None
     return answer if held in may else None
 

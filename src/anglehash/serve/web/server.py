@@ -71,7 +71,9 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             refuse_new(listener)
         empty, latest = 0, loop.time() + ACCEPT_SECONDS
-        while sockets and empty < 5 and loop.time() < latest:  # asyncio accepts what waits, and makes it ready
+        while (
+            sockets and empty < 5 and loop.time() < latest
+        ):  # asyncio accepts what waits, and makes it ready
             empty = 0 if select.select(sockets, [], [], 0)[0] else empty + 1
             await asyncio.sleep(0.01)
         for server in self.servers:

@@ -115,8 +115,11 @@ class Uploads:
         self.rest()
 
     def work(self) -> bool:
-        """Whether this service does the jobs of the folder: one at a time does, until it ends."""
-        if self._worker is None and self.folder.is_dir():
+        """Whether this service does the jobs of the folder: one at a time does, until it ends.
+
+        A folder that it may not write to is another's.
+        """
+        if self._worker is None and self.folder.is_dir() and os.access(self.folder, os.W_OK):
             lock = (self.folder / "jobs.lock").open("a+")
             if hold(lock) is not None:
                 lock.close()
