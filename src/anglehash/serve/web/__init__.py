@@ -15,10 +15,13 @@
     decoding.py    what is done to images in processes that may die
     eyes.py        those processes, and the network
     thumbnails.py  made when they are asked for
-    limits.py      threads and their queues, memory for bodies, requests a second
+    limits.py      threads and their queues, whose turn it is, memory and disk for bodies, requests a second
     metrics.py     counts and times
+    conditions.py  what the client has already, parts of files, and clients that have gone
     originals.py   where the image of an item is
+    sharing.py     a folder that several services use
     uploads.py     files that were sent, and jobs, on disk
+    job.py         a job, and what became of each of its images
     jobs.py        what adds them, also across a restart
     routes.py      one function for each path
     service.py     all of it together

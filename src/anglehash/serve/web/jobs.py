@@ -27,6 +27,7 @@ from anglehash.serve.web.forms import Upload
 from anglehash.serve.web.job import ADDED, REMOVED, THERE, Job, SentFile
 from anglehash.serve.web.limits import Space
 from anglehash.serve.web.problems import RefusalError, busy
+from anglehash.serve.web.sharing import Share
 from anglehash.serve.web.uploads import PREFIX, Uploads, item_of
 
 _log = logging.getLogger("anglehash.serve")
@@ -73,6 +74,7 @@ class Jobs:
         self._homeless = folder is None and isinstance(gallery, RemoteGallery)
         beside = gallery.path.with_name(f"{gallery.path.name}.uploads")
         self._uploads = Uploads((folder or beside).absolute())
+        self._share = Share(self._uploads.folder)
         self.space = Space(self._uploads.size, quota)
         self._running: Job | None = None
         self._failed: set[str] = set()  # they are tried again at the next start
@@ -83,7 +85,7 @@ class Jobs:
     def start(self) -> None:
         """Take up what an earlier run has left, and begin."""
         try:
-            self._uploads.clear()
+            self._share.clear()
         except OSError as error:
             _log.warning("what earlier services were receiving is not removed: %s", error)
         self._thread.start()
@@ -94,7 +96,7 @@ class Jobs:
         self._come.set()
         if self._thread.is_alive():
             self._thread.join(limit)
-        self._uploads.close()
+        self._share.close()
 
     def receive(self) -> Path:
         """A new folder for the files of one request.
@@ -112,7 +114,8 @@ class Jobs:
             )
         if len(self._uploads.waiting()) >= MOST_WAITING:
             raise busy("too many jobs wait already: come again later")
-        folder = self._uploads.receive()
+        self._uploads.make()
+        folder = self._share.receive()
         self.space.measure()
         return folder
 
@@ -171,7 +174,7 @@ class Jobs:
             raise RefusalError(409, "no-writing", "items of this gallery are removed by other means")
         try:
             with (
-                self._uploads.in_order(LOCK_SECONDS),
+                self._share.in_order(LOCK_SECONDS),
                 write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
             ):
                 sent = [job for job in self._uploads.jobs_with(name) if _holds(job, name)]
@@ -213,7 +216,7 @@ class Jobs:
     def _next(self) -> Job | None:
         """The job that was accepted first and has not ended, if this service does the jobs."""
         try:
-            if self._eyes.model is None or not self._uploads.work():
+            if self._eyes.model is None or not self._share.work():
                 return None
             for name in self._uploads.waiting():
                 if (job := self._uploads.load(name)) is None:
@@ -250,7 +253,7 @@ class Jobs:
         job.state = "running"
         self._try_decoding(job)
         with (
-            self._uploads.in_order(LOCK_SECONDS),
+            self._share.in_order(LOCK_SECONDS),
             write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
         ):
             self._add(job, writer)
