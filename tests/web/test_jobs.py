@@ -221,7 +221,7 @@ def test_an_accepted_image_outlives_a_change_of_the_model(
     with writing(own, keys) as (client, running):
         assert finished(client, url)["added"] == 1
         before = [worker._process for worker in running.service.eyes._decoders._workers]
-        running.service.jobs._share.rest()
+        running.service.jobs._shared.rest()
         assert anglehash("reindex", own, "--model", own.parent / "missing").code == 1
         (found,) = client.get("/v1/items?label=kept").json["results"]
         assert client.get(found["thumbnail"]).status == 200

@@ -72,7 +72,7 @@ class Promises(RuleBasedStateMachine):
         self.services = [Service(self.own, self.keys)]
         self.held: list[set[str | None]] = [{None} for _ in IMAGES]
         self.jobs: list[str] = []
-        self.model = 0
+        self.model = self.changes = 0
 
     def client(self, which: int) -> Client:
         return self.services[which % len(self.services)].client
@@ -131,8 +131,10 @@ class Promises(RuleBasedStateMachine):
     def second_service(self) -> None:
         self.services.append(Service(self.own, self.keys))
 
+    @precondition(lambda self: self.changes < 2)  # each takes seconds
     @rule()
     def other_model(self) -> None:
+        self.changes += 1
         command = [
             sys.executable,
             "-m",

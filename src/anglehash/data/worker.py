@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -91,7 +92,7 @@ class Worker:
 
     def _ask(self, data: bytes) -> bytes:
         process = self._process or self._start()
-        with _clock(process, self._timeout) as late:
+        with _CLOCK.limit(process, self._timeout) as late:
             try:
                 kind, payload = self._exchange(process, _IMAGE, data)
             except _DiedError:
@@ -134,22 +135,46 @@ class Worker:
             raise _DiedError(_bury(process)) from None
 
 
-@contextmanager
-def _clock(process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
-    """Kill a process that takes longer than this, whatever C code it is in; the event says so."""
-    late = threading.Event()
+class _Clock:
+    """Kills processes that take too long, whatever C code they are in; one thread for all of them."""
 
-    def kill() -> None:
-        late.set()
-        process.kill()
+    TICK = 0.05  # seconds
 
-    timer = threading.Timer(seconds, kill)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
+    def __init__(self) -> None:
+        self._running: dict[int, tuple[float, subprocess.Popen[bytes], threading.Event]] = {}
+        self._some = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @contextmanager
+    def limit(self, process: subprocess.Popen[bytes], seconds: float) -> Iterator[threading.Event]:
+        """Kill a process if the block takes longer than this; the event says so."""
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():  # the first, or we were forked
+                self._thread = threading.Thread(target=self._watch, name="anglehash-clock", daemon=True)
+                self._thread.start()
+        late = threading.Event()
+        self._running[id(late)] = time.monotonic() + seconds, process, late
+        self._some.set()
+        try:
+            yield late
+        finally:
+            self._running.pop(id(late), None)
+
+    def _watch(self) -> None:
+        while True:
+            self._some.wait()
+            self._some.clear()
+            while self._running:
+                now = time.monotonic()
+                for end, process, late in list(self._running.values()):
+                    if now >= end:
+                        late.set()
+                        process.kill()
+                time.sleep(self.TICK)
+
+
+_CLOCK = _Clock()
 
 
 def _bury(process: subprocess.Popen[bytes]) -> int:

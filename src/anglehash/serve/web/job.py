@@ -73,7 +73,7 @@ class Job:
         return cls(**{**value, "files": [SentFile(**file) for file in value["files"]]})
 
     def facts(self) -> dict[str, Any]:
-        """What clients are told."""
+        """The job as clients see it."""
         known = sum(bool(file.state) for file in self.files)
         skipped = [file for file in self.files if file.state not in ("", ADDED)]
         return {

@@ -27,7 +27,7 @@ from anglehash.serve.web.forms import Upload
 from anglehash.serve.web.job import ADDED, REMOVED, THERE, Job, SentFile
 from anglehash.serve.web.limits import Space
 from anglehash.serve.web.problems import RefusalError, busy
-from anglehash.serve.web.sharing import Share
+from anglehash.serve.web.sharing import SharedFolder
 from anglehash.serve.web.uploads import PREFIX, Uploads, item_of
 
 _log = logging.getLogger("anglehash.serve")
@@ -57,7 +57,7 @@ class Jobs:
         eyes: what decodes and encodes them.
         folder: where they are kept; ``None`` for a folder beside the gallery, which one in an engine does not have.
         quota: bytes that the folder may hold; ``None`` for no bound.
-        refresh: goes on to the gallery's newest generation and model.
+        refresh: opens the gallery's newest generation and model.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Jobs:
         self._homeless = folder is None and isinstance(gallery, RemoteGallery)
         beside = gallery.path.with_name(f"{gallery.path.name}.uploads")
         self._uploads = Uploads((folder or beside).absolute())
-        self._share = Share(self._uploads.folder)
+        self._shared = SharedFolder(self._uploads.folder)
         self.space = Space(self._uploads.size, quota)
         self._running: Job | None = None
         self._failed: set[str] = set()  # they are tried again at the next start
@@ -85,7 +85,7 @@ class Jobs:
     def start(self) -> None:
         """Take up what an earlier run has left, and begin."""
         try:
-            self._share.clear()
+            self._shared.clear()
         except OSError as error:
             _log.warning("what earlier services were receiving is not removed: %s", error)
         self._thread.start()
@@ -96,7 +96,7 @@ class Jobs:
         self._come.set()
         if self._thread.is_alive():
             self._thread.join(limit)
-        self._share.close()
+        self._shared.close()
 
     def receive(self) -> Path:
         """A new folder for the files of one request.
@@ -115,7 +115,7 @@ class Jobs:
         if len(self._uploads.waiting()) >= MOST_WAITING:
             raise busy("too many jobs wait already: come again later")
         self._uploads.make()
-        folder = self._share.receive()
+        folder = self._shared.receive()
         self.space.measure()
         return folder
 
@@ -174,7 +174,7 @@ class Jobs:
             raise RefusalError(409, "no-writing", "items of this gallery are removed by other means")
         try:
             with (
-                self._share.in_order(LOCK_SECONDS),
+                self._shared.in_order(LOCK_SECONDS),
                 write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
             ):
                 sent = [job for job in self._uploads.jobs_with(name) if _holds(job, name)]
@@ -216,7 +216,7 @@ class Jobs:
     def _next(self) -> Job | None:
         """The job that was accepted first and has not ended, if this service does the jobs."""
         try:
-            if self._eyes.model is None or not self._share.work():
+            if self._eyes.model is None or not self._shared.work():
                 return None
             for name in self._uploads.waiting():
                 if (job := self._uploads.load(name)) is None:
@@ -234,26 +234,26 @@ class Jobs:
 
         Its images stay in either case: they were accepted.
         """
-        passing = isinstance(error, OSError | ModelError | RefusalError)
+        transient = isinstance(error, OSError | ModelError | RefusalError)
         known = isinstance(error, AnglehashError | OSError | RefusalError)
         job.error = str(error) if known else "something went wrong: see the log of the service"
         _log.error("job %s: %s", job.id, error, exc_info=None if known else error)
         try:
-            job.state = "queued" if passing else "failed"
-            if not passing:
+            job.state = "queued" if transient else "failed"
+            if not transient:
                 self._failed.add(job.id)
             self._uploads.save(job, self._uploads.jobs / job.id)
             self._refresh()
         except (OSError, AnglehashError) as further:
             _log.error("the state of job %s is not written: %s", job.id, further)
-        return not passing
+        return not transient
 
     def _run(self, job: Job) -> None:
         """Add the images of a job."""
         job.state = "running"
         self._try_decoding(job)
         with (
-            self._share.in_order(LOCK_SECONDS),
+            self._shared.in_order(LOCK_SECONDS),
             write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
         ):
             self._add(job, writer)

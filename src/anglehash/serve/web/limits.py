@@ -211,7 +211,7 @@ class Space:
         """Take bytes; they are free again at the next measurement, if nothing was kept.
 
         Raises:
-            RefusalError: 507, there are not so many left.
+            RefusalError: 507, fewer than that are left.
         """
         if self._most is None:
             return

@@ -50,7 +50,7 @@ class Originals:
         raise RefusalError(404, "no-image", "the image of this item is not there any more")
 
     def whole(self, item: Item) -> tuple[Path | bytes, str]:
-        """The image file of an item, or its bytes where it is no file of its own, and its media type.
+        """The image file of an item, or its bytes where they are part of a larger file, and its media type.
 
         Raises:
             RefusalError: 404, there is none any more, or there are only pixels.

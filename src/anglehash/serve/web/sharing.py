@@ -19,8 +19,8 @@ from anglehash.files import hold
 from anglehash.serve.web.problems import busy
 
 
-class Share:
-    """The part of one service.
+class SharedFolder:
+    """The folder, as one of the services uses it.
 
     Args:
         folder: it is made when it is needed.
