@@ -15,8 +15,8 @@ from anglehash.learn.measure import Measured, measure
 from anglehash.progress import Console
 from anglehash.search.gallery import Gallery, Hit
 from anglehash.serve.galleries import Images, build
-from anglehash.serve.pictures import answers_png
 from anglehash.serve.report import write_report
+from anglehash.serve.report.answer_grid import answers_png
 from anglehash.serve.results import picture_rows
 
 DIGITS = TrainConfig(
