@@ -70,10 +70,8 @@ from anglehash.learn.features import extract
 from anglehash.learn.head import logits_of
 from anglehash.learn.methods import settled
 from anglehash.learn.on_features import Labelled, learn_head, map_of_logits
-from anglehash.serve.markup import Markup, join, tag
-from anglehash.serve.report.charts import Axis, Line, Look, Point, Size, line_chart
-from anglehash.serve.report.parts import standing_alone
-from anglehash.serve.report.scales import listed, logarithmic
+from anglehash.serve.markup import Markup, tag
+from anglehash.serve.report.figures import COLORS, Chart, Line, inline
 
 HERE = Path(__file__).parent
 QUERIES, DATABASE = 500, 2000  # validation images: kept out of training at every size
@@ -91,20 +89,24 @@ class Method(NamedTuple):
 
     kind: str
     loss: str
-    look: Look
+    look: dict[str, Any]  # fields of Line
     options: dict[str, Any] = {}  # noqa: RUF012 # never changed
 
 
+def look(color: str, marker: str, dash: str = "solid") -> dict[str, Any]:
+    return {"color": color, "marker": marker, "dash": dash}
+
+
 METHODS = {
-    "dpsh, all images": Method("pairs", "dpsh", Look("c6", "", 0), {"reference": 0}),
-    "dpsh": Method("pairs", "dpsh", Look("c0", "", 1)),
-    "dsdh": Method("pairs", "dsdh", Look("c5", "", 2)),
-    "hashnet": Method("pairs", "hashnet", Look("c3", "", 3)),
-    "dtsh": Method("triplets", "dtsh", Look("c2", "dotted", 4)),
-    "ce": Method("classes", "ce", Look("c9", "dashed", 0)),
-    "csq": Method("classes", "csq", Look("c1", "dashed", 1)),
-    "orthohash": Method("classes", "orthohash", Look("c4", "dashed", 2)),
-    "andsh": Method("classes", "andsh", Look("ours0", "dashed", 3)),
+    "dpsh, all images": Method("pairs", "dpsh", look("c0", "o"), {"reference": 0}),
+    "dpsh": Method("pairs", "dpsh", look("c1", "s")),
+    "dsdh": Method("pairs", "dsdh", look("c2", "D")),
+    "hashnet": Method("pairs", "hashnet", look("c3", "^")),
+    "dtsh": Method("triplets", "dtsh", look("faint", "v", "dotted")),
+    "ce": Method("classes", "ce", look("faint", "o", "dashed")),
+    "csq": Method("classes", "csq", look("c1", "s", "dashed")),
+    "orthohash": Method("classes", "orthohash", look("c2", "D", "dashed")),
+    "andsh": Method("classes", "andsh", look("accent", "^", "dashed")),
 }
 
 
@@ -336,17 +338,28 @@ PANELS = (  # of a sweep: what it draws, and the unit
     ("images", "megabytes", "MB", "Peak memory of training, above what was there before · the same"),
     ("classes", "epoch_seconds", "seconds", "CPU seconds of an epoch · Tiny-ImageNet, 2,000 images"),
 )
-PANEL = Size(760, 340, right=170, left=64, top=34)
+WIDTH, HEIGHT = 648.0, 320.0  # of a panel
 
 
 def drawing(columns: Sequence[Cell]) -> Markup:
     """All panels, one under the other, as an SVG that stands alone."""
-    panels = [panel(columns, *row, y=number * PANEL.height) for number, row in enumerate(PANELS)]
-    words = "Solid: pairs. Dotted: triplets. Dashed: class-wise. Grey dots: in proportion to the images."
-    height = PANEL.height * len(PANELS) + 30
-    note = tag("text", words, x=PANEL.left, y=height - 14)
-    title = "What training costs as images and classes grow"
-    return standing_alone(title, *panels, note, width=PANEL.width + 8, height=height, left=-8)
+    panels = [panel(columns, *row, y=number * HEIGHT) for number, row in enumerate(PANELS)]
+    words = "Solid: pairs. Dotted: triplets. Dashed: class-wise. Grey without points: in proportion to the images."
+    height = HEIGHT * len(PANELS) + 24
+    note = tag("text", words, x=48, y=height - 10, class_="note")
+    colors = "".join(f"--{name}: {color};" for name, color in COLORS.items())
+    style = f"svg {{ {colors} font: 11px sans-serif; }} .title {{ fill: var(--ink); }} .note {{ fill: var(--faint); }}"
+    return tag(
+        "svg",
+        tag("title", "What training costs as images and classes grow"),
+        tag("style", Markup(style)),
+        tag("rect", width="100%", height="100%", fill="#ffffff"),
+        *panels,
+        note,
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"0 0 {WIDTH:g} {height:g}",
+        role="img",
+    )
 
 
 def panel(columns: Sequence[Cell], sweep: str, key: str, unit: str, title: str, *, y: float) -> Markup:
@@ -354,22 +367,21 @@ def panel(columns: Sequence[Cell], sweep: str, key: str, unit: str, title: str, 
     own = [column for column in columns if column["sweep"] == sweep]
     lines = []
     for name, method in METHODS.items():
-        pairs = grown(own, sweep, name, key)
-        lines.append(
-            Line(name, [Point(a, b, f"{name}, {a:,g}: {b:.3g} {unit}") for a, b in pairs], method.look)
-        )
-    known = [point for line in lines for point in line.points]
+        if pairs := grown(own, sweep, name, key):
+            sizes, costs = zip(*pairs, strict=True)
+            lines.append(Line(name, sizes, costs, **method.look))
+    ticks = sorted({x for line in lines for x in line.x})
     if sweep == "images" and unit == "seconds":
-        (first, *_, last), low = sorted({p.x for p in known}), min(p.y for p in known) / 2
-        line = [Point(first, low), Point(last, low * last / first)]
-        lines.append(Line("in proportion", line, Look("faint", "dotted")))
-        known += line
-    across, up = listed(sorted({p.x for p in known})), logarithmic(p.y for p in known)
+        first, last, low = ticks[0], ticks[-1], min(cost for line in lines for cost in line.y) / 2
+        lines.append(Line("in proportion", (first, last), (low, low * last / first), "faint", "dotted"))
     names = {"images": "training images", "classes": "classes"}
-    chart = line_chart(title, lines, Axis(names[sweep], across), Axis(unit, up), size=PANEL, key="ends")
-    place = f'y="{y:g}" width="{PANEL.width:g}" height="{PANEL.height:g}"'  # the whole is of the class
-    placed = Markup(chart.replace('class="chart"', place, 1))
-    return join(placed, tag("text", title, x=PANEL.left, y=y + 18, class_="name"))
+    chart = Chart(
+        title, names[sweep], unit, tuple(lines), base=10, ticks=tuple(ticks), logarithmic=True,
+        width=WIDTH / 72, height=(HEIGHT - 30) / 72,
+    )  # fmt: skip
+    place = f'y="{y + 30:g}" width="{WIDTH:g}" height="{HEIGHT - 30:g}"'
+    placed = Markup(inline(chart).replace('class="chart"', place, 1))
+    return tag("g", tag("text", title, x=48, y=y + 22, class_="title"), placed)
 
 
 def circumstances() -> dict[str, Any]:

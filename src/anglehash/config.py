@@ -47,8 +47,8 @@ class TrainConfig:
         unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing, in training and when encoding.
         seed: seed of the weights, the order of images, dropout and augmentation.
-        device: where networks learn, ``cpu`` or ``cuda``; features are computed on the CPU. Other codes come out
-            of another device.
+        device: where networks learn and features are computed, ``cpu`` or ``cuda``; conventional methods compute
+            their head on the CPU. Other codes come out of another device.
         threads: CPU threads of the network; two busy threads can be slower than one.
     """
 

@@ -69,7 +69,7 @@ class TrainingError(AnglehashError, RuntimeError):
 
 
 class NotFittedError(AnglehashError, RuntimeError):
-    """A hasher was asked to encode before ``fit`` or ``load``."""
+    """A hasher was asked for what only ``fit`` or ``load`` gives it."""
 
 
 class OutputExistsError(AnglehashError, FileExistsError):

@@ -1,67 +1,79 @@
-"""Progress of long work, on standard error: rate, time left, what was skipped."""
+"""Progress of long work, by tqdm on standard error: rate, time left, what was skipped."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
-from typing import TextIO
+from threading import RLock
+from typing import Any, TextIO
 
 Report = Callable[[str, int, int, str], None]
 """``report(stage, done, total, note)``: how far a named stage has come."""
+
+_FORMAT = "{desc} {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} < {remaining}{postfix}"
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
     """A :data:`Report` that says nothing."""
 
 
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel.
+
+    >>> in_notebook()
+    False
+    """
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
+
+
 class Console:
-    """A :data:`Report` for people: one moving line on a terminal, a line every few seconds elsewhere."""
+    """A :data:`Report` for people: a moving bar on a terminal or in a notebook, a line every few seconds elsewhere."""
 
     def __init__(self, stream: TextIO | None = None, *, every: float = 5.0) -> None:
         self._stream = stream or sys.stderr
-        self._moving = self._stream.isatty()
-        self._every = 0.1 if self._moving else every
+        self._lines = not (self._stream.isatty() or in_notebook())
+        self._every = every if self._lines else 0.1
+        self._bar: Any = None
         self._stage = ""
-        self._started = self._last = 0.0
-        self._first = 0
 
     def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
         """Show the state of a stage; a new name or a step back starts a new stage."""
-        now = time.monotonic()
-        if stage != self._stage:
-            self._stage, self._started, self._last, self._first = stage, now, now, done
-            if done < total:
-                return
-        if now - self._last < self._every and done < total:
-            return
-        self._last = now
-        line = progress_line(stage, done, total, now - self._started, first=self._first, note=note)
-        finished = done >= total
-        if self._moving:
-            self._stream.write(f"\r\x1b[2K{line}" + ("\n" if finished else ""))
-        else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
-        if finished:
-            self._stage = ""
+        if stage != self._stage or done < self._bar.n:
+            self._end()
+            self._stage, self._bar = stage, self._begin(stage, done, total)
+        self._bar.set_postfix_str(note, refresh=False)
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self._end()
+
+    def _begin(self, stage: str, done: int, total: int) -> Any:
+        from tqdm.auto import tqdm
+
+        kind = _lines_of(tqdm) if self._lines else tqdm
+        kind.monitor_interval = 0  # no thread of its own
+        kind.set_lock(RLock())  # the default one takes a semaphore, which a killed process leaves behind
+        form = {} if in_notebook() else {"bar_format": _FORMAT, "file": self._stream}
+        return kind(desc=stage, initial=done, total=total, mininterval=self._every, delay=1e-9, **form)
+
+    def _end(self) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+            self._bar.disable = self._lines  # a line is complete; a bar ends its own
+            self._bar.close()
+        self._bar, self._stage = None, ""
 
 
-def progress_line(
-    stage: str, done: int, total: int, seconds: float, *, first: int = 0, note: str = ""
-) -> str:
-    """One line of progress.
+def _lines_of(bar: Any) -> Any:
+    """The class of bars ``bar`` with a line of its own for each state, where a log keeps what is written."""
 
-    >>> progress_line("features", 250, 1000, 10.0)
-    'features 250/1000, 25.0/s, 30 s left'
-    >>> progress_line("features", 1000, 1000, 10.0, note="2 skipped")
-    'features 1000/1000, 100.0/s, 10 s, 2 skipped'
-    """
-    parts = [f"{stage} {done}/{total}"]
-    if seconds > 0 and done > first:
-        rate = (done - first) / seconds
-        parts.append(f"{rate:.1f}/s")
-        parts.append(f"{(total - done) / rate:.0f} s left" if done < total else f"{seconds:.0f} s")
-    if note:
-        parts.append(note)
-    return ", ".join(parts)
+    class Lines(bar):  # type: ignore[misc]
+        @staticmethod
+        def status_printer(file: TextIO) -> Callable[[str], None]:
+            def show(text: str) -> None:
+                file.write(f"{text}\n")
+                file.flush()
+
+            return show
+
+    return Lines

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from copy import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import clone
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
+from sklearn.utils import get_tags
 
 from anglehash import Hasher, make_split, open_dataset, unpack
 from anglehash.data.dataset import Arrays, Dataset, one_hot
@@ -24,6 +29,7 @@ from anglehash.errors import (
     OutputExistsError,
 )
 from anglehash.learn.backbones import make_backbone
+from anglehash.learn.fitting import fit as learn
 from anglehash.learn.model import Model
 
 Pixels = NDArray[np.uint8]
@@ -98,16 +104,16 @@ def test_a_saved_hasher_encodes_the_same(fitted: Hasher, tmp_path: Path) -> None
     assert np.array_equal(loaded.encode(images), fitted.encode(images))
     assert loaded.model_.id == fitted.model_.id
     assert (loaded.bits, loaded.classes_) == (12, ("blue", "red"))
-    assert loaded.config == fitted.model_.config
+    assert loaded.get_params() == fitted.get_params()
     with pytest.raises(OutputExistsError):
         fitted.save(tmp_path / "m")
     fitted.save(tmp_path / "m", force=True)
 
 
 def test_it_is_a_scikit_learn_estimator(fitted: Hasher) -> None:
-    copy = clone(fitted.set_params(bits=12))
-    assert copy.get_params() == fitted.get_params()
-    assert not hasattr(copy, "model_")
+    twin = clone(fitted.set_params(bits=12))
+    assert twin.get_params() == fitted.get_params()
+    assert not hasattr(twin, "model_")
     images, labels = colours(60)
     pipeline = make_pipeline(small(), KNeighborsClassifier(3, metric="hamming"))
     assert pipeline.fit(images, labels).score(*colours(20, seed=5)) > 0.9
@@ -138,6 +144,9 @@ def test_labels_may_be_numbers() -> None:
         ([np.full((9, 9, 3), i, np.uint8) for i in range(2)], [1, "1"], "cannot be told apart"),
         ([np.full((9, 9, 3), i, np.uint8) for i in range(2)], ["a", None], "one is missing"),
         (np.zeros((4, 9, 9, 3)), [0, 1, 0, 1], "uint8"),
+        ([np.zeros((9, 9, 3))] * 2, [0, 1], r"image 0 is an array of float64 \(9, 9, 3\): give uint8"),
+        ([], [], "needs images"),
+        ([np.zeros((9, 9, 3), np.uint8)] * 2, "ab", "y is a list or array .* got str"),
         ([np.zeros((9, 9, 3), np.uint8)] * 2, np.array([[2, 0], [0, 1]]), "multi-hot"),
     ],
 )
@@ -158,14 +167,117 @@ def test_settings_are_checked_when_it_fits() -> None:
         small(settings={"epoch": 3}).fit(*colours(8))
 
 
-def test_encoding_before_fit_says_what_to_do() -> None:
-    with pytest.raises(NotFittedError, match=r"fit\(\.\.\.\)"):
-        small().encode([np.zeros((9, 9, 3), np.uint8)])
+def test_before_fit_there_is_nothing_and_the_message_says_what_to_do(tmp_path: Path) -> None:
+    calls: list[Callable[[Hasher], object]] = [
+        lambda hasher: hasher.encode([np.zeros((9, 9, 3), np.uint8)]),
+        lambda hasher: hasher.transform([np.zeros((9, 9, 3), np.uint8)]),
+        lambda hasher: hasher.get_feature_names_out(),
+        lambda hasher: hasher.classes_,
+        lambda hasher: hasher.save(tmp_path / "m"),
+    ]
+    for call in calls:
+        for kind in (NotFittedError, SklearnNotFittedError):
+            with pytest.raises(kind, match=r"fit"):
+                call(small())
+    assert not hasattr(small(), "classes_")
+    assert not hasattr(small(), "model_")
 
 
-def test_an_unreadable_image_is_named(fitted: Hasher) -> None:
-    with pytest.raises(DataError, match=r"1 of 2 images .* \(first: image 1: not-an-image"):
-        fitted.encode([colours(1)[0][0], b"no image"])
+def test_an_unreadable_image_is_named_by_encode_and_by_fit(fitted: Hasher, tmp_path: Path) -> None:
+    images: list[Any] = [*colours(7)[0], b"no image"]
+    with pytest.raises(DataError, match=r"1 of 8 images .* \(first: image 7: not-an-image"):
+        fitted.encode(images)
+    with pytest.raises(DataError, match=r"1 of 8 images .* \(first: image 7: not-an-image"):
+        small().fit(images, ["a", "b"] * 4)
+    with pytest.raises(DataError, match=r"2 of 2 images .* \(first: image 0 \(gone\.png\): unreadable-file"):
+        small().fit(["gone.png", "lost.png"], ["a", "b"])
+
+
+def test_an_unreadable_file_of_a_folder_is_named_by_encode_and_by_fit(fitted: Hasher, tmp_path: Path) -> None:
+    for i, (pixels, name) in enumerate(zip(*colours(8), strict=True)):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / name / f"{i}.png")
+    (tmp_path / "red" / "9.png").write_bytes(b"no image")
+    for use in (fitted.encode, small().fit):
+        with pytest.raises(DataError, match=r"1 of 9 images .* \(first: red/9\.png: not-an-image"):
+            use(tmp_path)
+
+
+def test_fit_encode_and_load_leave_the_global_generators_as_they_were(tmp_path: Path) -> None:
+    def state() -> bytes:
+        return torch.get_rng_state().numpy().tobytes() + repr(np.random.get_state()).encode()  # noqa: NPY002
+
+    before = state()
+    every: list[dict[str, Any]] = [{}, {"likeness": 0.0}, {"fine_tune": True, "method": "posterior"}]
+    for options in every:
+        hasher = small(settings={"epochs": 1}, **options).fit(*colours(20))
+        hasher.save(tmp_path / "m", force=True)
+        Hasher.load(tmp_path / "m").encode(colours(3)[0])
+        assert state() == before
+
+
+@pytest.mark.parametrize("changes", [{}, {"settings": None}, {"loss": {"gamma": 2.0}, "likeness": 1.5}])
+def test_a_loaded_hasher_has_the_same_parameters(changes: dict[str, Any], tmp_path: Path) -> None:
+    hasher = small(**changes).fit(*colours(20))
+    hasher.save(tmp_path / "m")
+    loaded = Hasher.load(tmp_path / "m")
+    assert loaded.get_params() == hasher.get_params()
+    assert clone(loaded).get_params() == hasher.get_params()
+    assert "model_" not in vars(clone(loaded))
+
+
+def test_a_hasher_of_a_model_of_the_command_line_has_its_settings(tmp_path: Path) -> None:
+    config = small(settings={"epochs": 1, "flip": False}).config
+    learn(labelled(colours(20)), config).save(tmp_path / "m")
+    loaded = Hasher.load(tmp_path / "m")
+    assert loaded.config == loaded.model_.config
+    assert (loaded.settings or {})["flip"] is False
+    assert "batch_size" not in (loaded.settings or {})
+
+
+def test_columns_have_names_and_come_as_a_table(fitted: Hasher) -> None:
+    images = colours(4)[0]
+    names = fitted.get_feature_names_out()
+    assert names[0] == "hasher0"
+    assert len(names) == fitted.bits
+    table = copy(fitted).set_output(transform="pandas").transform(images)
+    assert list(table.columns) == list(names)
+    assert np.array_equal(table.to_numpy(), fitted.transform(images))
+
+
+def test_its_tags_are_honest(fitted: Hasher) -> None:
+    tags = get_tags(small())
+    assert tags.estimator_type is None
+    assert tags.requires_fit
+    assert tags.target_tags.required
+    assert not tags.input_tags.two_d_array
+    assert tags.transformer_tags is not None
+    assert tags.transformer_tags.preserves_dtype == []
+    assert not hasattr(fitted, "n_features_in_")
+
+
+def test_codes_follow_the_order_of_the_images(fitted: Hasher) -> None:
+    images = colours(9)[0]
+    order = np.random.default_rng(0).permutation(9)
+    assert np.array_equal(fitted.encode([images[i] for i in order]), fitted.encode(images)[order])
+
+
+def test_y_may_be_any_column() -> None:
+    images, names = colours(20)
+    ways = [names, tuple(names), np.array(names), np.array(names, dtype=object), pandas.Series(names)]
+    assert {small(settings={"epochs": 1}).fit(images, y).classes_ for y in ways} == {("blue", "red")}
+    numbers = [int(name == "red") for name in names]
+    ways = [numbers, np.array(numbers), torch.tensor(numbers), pandas.Series(numbers)]
+    assert {small(settings={"epochs": 1}).fit(images, y).classes_ for y in ways} == {("0", "1")}
+    assert small(settings={"epochs": 1}).fit(np.stack(images), numbers).classes_ == ("0", "1")
+
+
+def test_a_device_that_is_not_there_is_refused_by_every_method() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    for method in ("andsh", "itq", "posterior"):
+        with pytest.raises(ConfigError, match="device 'cuda' needs a GPU"):
+            small(method=method, settings={"device": "cuda"}).fit(*colours(8))
 
 
 def test_the_model_knows_what_it_has_seen(fitted: Hasher) -> None:

@@ -55,9 +55,14 @@ def test_it_writes_a_result_and_a_page_and_goes_on(anglehash: Any, run_file: Pat
     assert page.count("<img") == 2 * (1 + 2 * 3)  # two queries, three answers of two methods each
     for word in ("itq", "lsh", "rabitq", "posterior agreement"):
         assert word in page.lower()
-    again = anglehash("benchmark", run_file, "-o", tmp_path / "out", "--workers", 1)
+    figures, options = tmp_path / "figures", ["--highlight", "itq"]
+    again = anglehash(
+        "benchmark", run_file, "-o", tmp_path / "out", "--workers", 1, "--figures", figures, *options
+    )
     assert again.code == 0
     assert "8 are finished already" in again.err
+    assert {path.suffix for path in figures.iterdir()} == {".pdf"}
+    assert 'class="marked"' in (tmp_path / "out" / "report.html").read_text()
     assert again.out.splitlines()[2].split() == ["mAP", "8", "bits", "16", "bits"]
 
 

@@ -18,7 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anglehash.search.gallery import Gallery
 from anglehash.serve.cli import COMMANDS, cli
+from anglehash.serve.web.originals import Originals
 
 TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
 
@@ -379,6 +381,12 @@ def test_the_demo_does_everything(tmp_path: Path, anglehash: Any, photos: Path) 
     digit = Image.fromarray(np.zeros((8, 8), np.uint8))
     digit.save(tmp_path / "q.png")
     assert anglehash("search", tmp_path / "d" / "gallery", tmp_path / "q.png").code == 0
+    with Gallery.open(
+        tmp_path / "d" / "gallery"
+    ) as gallery:  # as index makes one: every item has its picture
+        assert len(gallery) == 1797
+        originals = Originals(gallery)
+        assert all(len(originals.read(gallery.item(name).item)) for name in gallery.ids[::300])
 
 
 @pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["search", "/nowhere", "x.png"]])

@@ -34,6 +34,29 @@ class Problem(NamedTuple):
     detail: str
 
 
+def refuse_problems(problems: Sequence[Problem], total: int) -> None:
+    """Refuse images of which some are unusable: where each row counts, none is dropped in silence.
+
+    Args:
+        problems: the unusable ones.
+        total: number of all images, the unusable ones among them.
+
+    Raises:
+        DataError: there is a problem.
+
+    >>> refuse_problems([Problem("a.jpg", "empty", "the file holds no bytes")], 3)
+    Traceback (most recent call last):
+    anglehash.errors.DataError: 1 of 3 images cannot be read (first: a.jpg: empty, the file holds no bytes): ...
+    """
+    if problems:
+        id_, reason, detail = problems[0]
+        advice = ": leave them out, or use the command line, which skips and lists them"
+        raise DataError(
+            f"{len(problems)} of {total} images cannot be read (first: {id_}: {reason}, {detail})"
+            + advice * (len(problems) < total)
+        )
+
+
 class ImageStore(Protocol):
     """Where the images of a dataset are: encoded bytes, or pixels that need no decoding."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,22 +12,29 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from anglehash.data.dataset import Dataset, ImageStore
+from anglehash.data.dataset import Dataset
 from anglehash.data.images import WHITE, read_file
 from anglehash.data.pixels import as_rgb, upright
 from anglehash.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
-class _Mixed:
+class ImageList:
     """Images of any kind in one list."""
 
     items: Sequence[Any]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What each image is called in a message; unique."""
+        paths = (f" ({item})" if isinstance(item, str | PathLike) else "" for item in self.items)
+        return tuple(f"image {row}{path}" for row, path in enumerate(paths))
 
     def __len__(self) -> int:
         return len(self.items)
 
     def read(self, row: int) -> bytes | NDArray[np.uint8]:
+        """One image: encoded bytes, or pixels."""
         item = self.items[row]
         if isinstance(item, bytes):
             return item
@@ -38,12 +45,14 @@ class _Mixed:
         return np.asarray(item)
 
 
-def as_images(images: Any) -> ImageStore:
+def as_images(images: Any) -> ImageList:
     """A store over a list of paths, PIL images, encoded bytes and ``uint8`` arrays, or one 4-d array.
 
     Raises:
         DataError: not such a list.
     """
+    if not isinstance(images, np.ndarray | Sequence | Image.Image) and hasattr(images, "__array__"):
+        images = np.asarray(images)  # a column of a table, a tensor
     if isinstance(images, np.ndarray) and images.ndim == 1:
         images = images.tolist()  # paths, as scikit-learn hands them on
     if isinstance(images, np.ndarray) and (images.ndim not in (3, 4) or images.dtype != np.uint8):
@@ -54,10 +63,14 @@ def as_images(images: Any) -> ImageStore:
     for place, item in enumerate(images):
         if not isinstance(item, kinds):
             raise DataError(f"image {place} is a {type(item).__name__}: give a path, PIL image or array")
-    return _Mixed(list(images))
+        if isinstance(item, np.ndarray) and item.dtype != np.uint8:
+            raise DataError(
+                f"image {place} is an array of {item.dtype} {item.shape}: give uint8, 0 to 255, of shape (h, w, 3)"
+            )
+    return ImageList(list(images))
 
 
-def with_labels(images: ImageStore, y: Any) -> Dataset:
+def with_labels(images: ImageList, y: Any) -> Dataset:
     """A dataset of images and their labels.
 
     Args:
@@ -69,6 +82,13 @@ def with_labels(images: ImageStore, y: Any) -> Dataset:
     """
     if y is None:
         raise DataError("fit(images, y) needs a label for each image: give y, or a folder of class folders")
+    if not len(images):
+        raise DataError("fit(images, y) needs images, got an empty list")
+    if isinstance(y, str | bytes | Mapping) or not (hasattr(y, "__array__") or isinstance(y, Sequence)):
+        raise DataError(f"y is a list or array with a label for each image, got {type(y).__name__}")
+    if hasattr(y, "__array__"):
+        y = np.asarray(y)  # a column of a table, a tensor
+        y = y if y.ndim == 2 else y.tolist()
     if len(y) != len(images):
         raise DataError(f"{len(images)} images need as many labels, got {len(y)}")
     if isinstance(y, np.ndarray) and y.ndim == 2:
@@ -90,7 +110,7 @@ def with_labels(images: ImageStore, y: Any) -> Dataset:
             raise DataError("labels of one name, such as 1 and '1', cannot be told apart: give one kind")
     return Dataset(
         name="images",
-        ids=tuple(f"{row:06d}" for row in range(len(images))),
+        ids=images.names,
         images=images,
         labels=hot,
         class_names=names,

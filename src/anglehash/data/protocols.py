@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from anglehash.data.dataset import Dataset
+from anglehash.data.dataset import Dataset, refuse_problems
 from anglehash.data.groups import grouped
 from anglehash.data.keys import Keys, check_keys, readable
 from anglehash.data.pool import Pool, Rows, without
@@ -91,6 +91,8 @@ def make_split(
     signatures = None
     if keys is None:
         dataset, keys, signatures = readable(dataset, salvage=salvage, cache=cache, report=report)
+        if not len(dataset):  # there is nothing to skip to
+            refuse_problems(dataset.problems, len(dataset.problems))
     else:
         keys = check_keys(keys, len(dataset))
     parts = PROTOCOLS[protocol](Pool.seeded(dataset, seed, unlabelled), **settings)

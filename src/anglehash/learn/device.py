@@ -42,6 +42,22 @@ def training_device(name: str) -> torch.device:
     return torch.device("cuda", own)
 
 
+def encoding_device(name: str) -> str:
+    """Where a model encodes that learned on ``name``: there, or on the CPU of a machine that has no such device.
+
+    >>> encoding_device("cpu")
+    'cpu'
+    """
+    return name if name == "cpu" or torch.cuda.is_available() else "cpu"
+
+
+@contextmanager
+def own_generators(device: torch.device) -> Iterator[None]:
+    """Leave torch's global generators, those of the CPU and of ``device``, as they were."""
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        yield
+
+
 def device_name() -> str:
     """The processor that torch could use, for people.
 

@@ -19,7 +19,7 @@ from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
 from anglehash.learn.classifier import PosteriorClassifier
-from anglehash.learn.device import torch_threads
+from anglehash.learn.device import own_generators, torch_threads, training_device
 from anglehash.learn.end_to_end import EndToEnd, logits_of_images
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead
@@ -51,10 +51,11 @@ def fit(
     cache: Path | None = None,
     like: Model | None = None,
     download: bool = False,
+    skip_unreadable: bool = True,
     ranks: Ranks = ALONE,
     report: Report = silent,
 ) -> Model:
-    """Train a model.
+    """Train a model; torch's global generators are left as they were.
 
     Args:
         data: labelled images (a tenth is kept for validation), or a split (its training part is used).
@@ -64,28 +65,35 @@ def fit(
         like: a model whose classifier is taken over where it was fitted to the same features of the same
             images, to spare its cross-validation.
         download: weights of a backbone that are not on this machine may be fetched.
+        skip_unreadable: leave out images of a dataset that cannot be read and note them in the model's ``problems``;
+            otherwise they are refused.
         ranks: the processes that train together; each gets the model, and one of them should save it.
         report: told of the progress.
 
     Raises:
-        DataError: fewer than 2 classes, or an image without a label while ``unlabelled`` is ``refuse``.
+        DataError: fewer than 2 classes, an image without a label while ``unlabelled`` is ``refuse``, or images that
+            cannot be read.
+        ConfigError: a setting is out of range, or there is no such device.
         TrainingError: the loss is not finite, or ``work`` holds another run.
     """
     config = settled(config)
     _check_method(config)
-    material = Material.of(data, config, cache=cache, report=report).checked(config)
-    with torch_threads(config.threads):
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(config.seed)
-            backbone = make_backbone(
-                config.backbone,
-                size=config.size,
-                salvage=config.salvage,
-                threads=config.threads,
-                download=download,
-            )
-            run = _Run.begin(material, config, backbone, work, cache, ranks, report)
-            parts = run.parts(backbone.width) if config.fine_tune or not backbone.pretrained else None
+    device = training_device(config.device)
+    material = Material.of(data, config, skip_unreadable=skip_unreadable, cache=cache, report=report).checked(
+        config
+    )
+    with torch_threads(config.threads), own_generators(device):
+        torch.manual_seed(config.seed)
+        backbone = make_backbone(
+            config.backbone,
+            size=config.size,
+            salvage=config.salvage,
+            threads=config.threads,
+            download=download,
+            device=config.device,
+        )
+        run = _Run.begin(material, config, backbone, work, cache, ranks, report)
+        parts = run.parts(backbone.width) if config.fine_tune or not backbone.pretrained else None
         if parts is None:
             features = run.features(backbone, run.known, cache)
             return run.model(backbone, run.on_features(features), like, features)

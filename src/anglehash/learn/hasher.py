@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -11,14 +12,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError as SklearnNotFittedError
+from sklearn.utils import Tags
 
 from anglehash.codes import Codes, unpack
 from anglehash.config import TrainConfig
-from anglehash.data.dataset import Dataset, ImageStore
+from anglehash.data.dataset import Dataset, ImageStore, Problem, refuse_problems
 from anglehash.data.inputs import as_images, with_labels
 from anglehash.data.sources import list_images, open_dataset
 from anglehash.data.split import RetrievalSplit
-from anglehash.encode.encoding import Encoding
+from anglehash.encode.encoding import Encoding, named_problems
 from anglehash.errors import ConfigError, DataError, NotFittedError
 from anglehash.files import cache_dir
 from anglehash.learn.fitting import fit
@@ -29,11 +32,19 @@ Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | bytes
 Images = str | PathLike[str] | Dataset | Sequence[Picture] | NDArray[np.uint8]
 
 
+class UnfittedHasherError(NotFittedError, SklearnNotFittedError):  # type: ignore[misc]
+    """A hasher was asked for what it has not learned; scikit-learn's own ``NotFittedError`` as well as ours."""
+
+
 class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Learns binary codes from labelled images, and gives them to any image.
 
     The constructor only stores; :class:`~anglehash.config.TrainConfig` explains and checks the settings when
-    ``fit`` is called.
+    ``fit`` is called. ``fit`` leaves the global generators of torch and numpy as they were. No image is left out in
+    silence: ``fit`` and ``encode`` refuse what cannot be read; the command line skips and lists it.
+
+    It keeps scikit-learn's conventions (``clone``, ``set_output``, ``get_feature_names_out``, pipelines), without
+    ``n_features_in_``: images are no columns.
 
     Args:
         bits: length of a code, 4..1024.
@@ -115,7 +126,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             report: told of the progress.
 
         Raises:
-            DataError: no usable labels, or fewer than 2 classes.
+            DataError: no usable labels, fewer than 2 classes, or an image cannot be read; the message names it.
             ConfigError: a setting is out of range.
         """
         data: Dataset | RetrievalSplit
@@ -123,13 +134,16 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             data = X
         elif isinstance(X, str | PathLike):
             data = open_dataset(X)
+            refuse_problems(data.problems, len(data) + len(data.problems))
         else:
             data = with_labels(as_images(X), y)
         if y is not None and isinstance(X, str | PathLike | RetrievalSplit | Dataset):
             raise DataError(
                 "labels come with the folder, manifest or split: give y with a list of images only"
             )
-        self.model_ = fit(data, self.config, work=work, cache=cache_dir(), report=report)
+        self.model_ = fit(
+            data, self.config, work=work, cache=cache_dir(), skip_unreadable=False, report=report
+        )
         return self
 
     @property
@@ -167,7 +181,11 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             NotFittedError: there is nothing to save.
             OutputExistsError: ``path`` exists and ``force`` is not set.
         """
-        self._fitted().save(Path(path), force=force)
+        params = {
+            name: dict(value) if isinstance(value, Mapping) else value
+            for name, value in self.get_params(deep=False).items()
+        }
+        replace(self._fitted(), params=params).save(Path(path), force=force)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Self:
@@ -177,38 +195,54 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             ModelError: damaged, foreign, or of a newer format.
         """
         model = Model.load(Path(path))
-        named = {name: getattr(model.config, name) for name in cls().get_params() if name != "settings"}
-        settings = {k: v for k, v in model.config.to_dict().items() if k not in named and k != "settings"}
-        hasher = cls(**named, settings=settings)
+        hasher = cls(**(model.params or _params_of(model.config)))
         hasher.model_ = model
         return hasher
+
+    def get_feature_names_out(self, input_features: object = None) -> NDArray[np.object_]:
+        """The names of the columns of :meth:`transform`: ``hasher0``, ``hasher1``, ...; images have no names."""
+        return np.array([f"hasher{bit}" for bit in range(self._fitted().config.bits)], dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False  # images, not columns of numbers
+        tags.input_tags.string = True
+        tags.target_tags.required = True
+        tags.target_tags.one_d_labels = True
+        tags.target_tags.two_d_labels = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
 
     def _encode(self, X: Images) -> Encoding:
         model = self._fitted()
         store: ImageStore
+        missing: tuple[Problem, ...] = ()
         if isinstance(X, str | PathLike):
             listed = list_images(X)
-            store, names = listed.images, listed.ids
+            store, names, missing = listed.images, listed.ids, listed.problems
         elif isinstance(X, Dataset):
             store, names = X.images, X.ids
         else:
-            store = as_images(X)
-            names = tuple(f"image {i}" for i in range(len(store)))
+            given = as_images(X)
+            store, names = given, given.names
         found = model.encode(store)
-        if found.problems:
-            row, reason, detail = found.problems[0]
-            raise DataError(
-                f"{len(found.problems)} of {len(names)} images cannot be encoded (first: {names[row]}: "
-                f"{reason}, {detail}): leave them out, or use the command line, which skips and lists them"
-            )
+        problems = [*missing, *named_problems(names, found.problems)]
+        refuse_problems(problems, len(names) + len(missing))
         return found
 
     def _fitted(self) -> Model:
         if not hasattr(self, "model_"):
-            raise NotFittedError(
+            raise UnfittedHasherError(
                 "this Hasher has learned nothing yet: call fit(...), or use Hasher.load(...)"
             )
         return self.model_
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "model_")
+
+
+def _params_of(config: TrainConfig) -> dict[str, Any]:
+    """Arguments of a hasher with the settings of a model that the command line trained."""
+    settings, usual = config.to_dict(), TrainConfig().to_dict()
+    named = {name: settings.pop(name) for name in Hasher().get_params(deep=False) if name != "settings"}
+    return named | {"settings": {k: v for k, v in settings.items() if v != usual[k]} or None}

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.config import TrainConfig
-from anglehash.data.dataset import Dataset
+from anglehash.data.dataset import Dataset, refuse_problems
 from anglehash.data.keys import readable
 from anglehash.data.protocols import fit_split
 from anglehash.data.signatures import Signatures, across_parts
@@ -45,7 +45,13 @@ class Material:
 
     @classmethod
     def of(
-        cls, data: Dataset | RetrievalSplit, config: TrainConfig, *, cache: Path | None, report: Report
+        cls,
+        data: Dataset | RetrievalSplit,
+        config: TrainConfig,
+        *,
+        skip_unreadable: bool = True,
+        cache: Path | None,
+        report: Report,
     ) -> Material:
         """The training and validation parts of a split, or all of a dataset less a tenth for validation."""
         if isinstance(data, RetrievalSplit):
@@ -55,6 +61,8 @@ class Material:
         dataset, keys, signatures = readable(
             data, salvage=config.salvage, cache=cache and cache / "keys", report=report
         )
+        if not (skip_unreadable and len(dataset)):
+            refuse_problems(dataset.problems[len(data.problems) :], len(data))
         rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
         names = dataset.label_names
         content = [[[keys[r].tobytes().hex(), *names[r]] for r in part] for part in (rows, validation)]

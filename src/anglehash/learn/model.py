@@ -30,7 +30,7 @@ from anglehash.errors import ConfigError, ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
 from anglehash.learn.classifier import PosteriorClassifier
-from anglehash.learn.device import torch_threads
+from anglehash.learn.device import encoding_device, own_generators, torch_threads
 from anglehash.learn.ensemble import EnsembleHead
 from anglehash.learn.features import extract
 from anglehash.learn.head import HashHead, logits_of
@@ -68,6 +68,7 @@ class Model:
         problems: images that were skipped when it was trained; only their number is kept.
         backbone_trained: whether its backbone learned too, so that no other model has these features.
         level: how far away the nearest item of a known picture is; ``None`` where that was not measured.
+        params: arguments of the :class:`~anglehash.learn.hasher.Hasher` that learned it, as JSON values, if one did.
     """
 
     config: TrainConfig
@@ -84,6 +85,7 @@ class Model:
     problems: tuple[Problem, ...] = ()
     backbone_trained: bool = False
     level: Level | None = None
+    params: dict[str, Any] | None = None
 
     @property
     def id(self) -> str:
@@ -160,7 +162,13 @@ class Model:
         config = replace(self.config, bits=bits)
         vectors = self.class_vectors[:, :bits]
         return replace(
-            self, config=config, head=self.head.shortened(bits), class_vectors=vectors, log=log, level=None
+            self,
+            config=config,
+            head=self.head.shortened(bits),
+            class_vectors=vectors,
+            log=log,
+            level=None,
+            params=None,
         )
 
     def save(self, path: str | PathLike[str], *, force: bool = False) -> None:
@@ -205,6 +213,7 @@ class Model:
             },
             "preprocessing": self.backbone.preprocessing.to_dict(),
             "split": self.split,
+            "params": self.params,
             "seen": len(self.seen),
             "skipped": len(self.problems),
             KEY: self.level and self.level.facts(),
@@ -213,7 +222,9 @@ class Model:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Model:
-        """Read a model's folder, after checking every file's sha256.
+        """Read a model's folder, after checking every file's sha256; torch's global generators are left as they were.
+
+        It encodes on the device that it learned on, or on the CPU where there is none such.
 
         Raises:
             ModelError: damaged, foreign, of a newer format, or its files do not fit together.
@@ -221,11 +232,17 @@ class Model:
         path = Path(path)
         refuse_file(path)
         facts = read_manifest(path, "model", MODEL_VERSION)
+        with own_generators(torch.device("cpu")):  # weights are drawn before they are read
+            return cls._read(path, facts)
+
+    @classmethod
+    def _read(cls, path: Path, facts: dict[str, Any]) -> Model:
         config = TrainConfig.of_model(facts)
         names = tuple(facts["classes"])
         try:
+            device = encoding_device(config.device)
             backbone = restore_backbone(
-                path, facts["backbone"], facts["preprocessing"], threads=config.threads
+                path, facts["backbone"], facts["preprocessing"], threads=config.threads, device=device
             )
             head = _restore_head(facts.get("head", HASH), config, backbone.width, load_file(path / HEAD))
             classifier = PosteriorClassifier(backbone.width, len(names), multi_label=facts["multi_label"])
@@ -252,6 +269,7 @@ class Model:
             log=log,
             backbone_trained=facts["backbone"]["trained"],
             level=Level.of(facts),
+            params=facts.get("params"),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -45,17 +46,21 @@ class Normalised(nn.Module):
 
 
 def run_module(module: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Features by torch, in evaluation mode whatever mode the module is in.
+    """Features by torch on the module's device, in evaluation mode whatever mode the module is in.
+
+    A GPU computes them in full single precision: fewer digits would turn bits whose logits are near 0.
 
     Args:
         module: takes ``(n, 3, h, w)`` float, 0 to 255.
         images: ``(n, h, w, 3)``.
     """
     training = module.training
-    with torch.inference_mode():
-        features = module.eval()(torch.from_numpy(images).permute(0, 3, 1, 2).float())
+    weights = next(itertools.chain(module.parameters(), module.buffers()), None)
+    device = torch.device("cpu") if weights is None else weights.device
+    with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        features = module.eval()(torch.from_numpy(images).to(device).permute(0, 3, 1, 2).float())
     module.train(training)
-    return np.asarray(features.numpy(), dtype=np.float32)
+    return np.asarray(features.cpu().numpy(), dtype=np.float32)
 
 
 def save_weights(module: nn.Module, path: Path) -> None:

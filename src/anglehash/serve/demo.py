@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,13 +9,14 @@ from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
 from anglehash.data.split import RetrievalSplit
-from anglehash.files import write_json
+from anglehash.files import cache_dir, write_json
 from anglehash.learn.fitting import fit
 from anglehash.learn.measure import Measured, measure
 from anglehash.progress import Console
 from anglehash.search.gallery import Gallery, Hit
-from anglehash.serve.pictures import answers_png
+from anglehash.serve.galleries import Images, build
 from anglehash.serve.report import write_report
+from anglehash.serve.report.answer_grid import answers_png
 from anglehash.serve.results import picture_rows
 
 DIGITS = TrainConfig(
@@ -37,7 +37,7 @@ class Demo(NamedTuple):
     Attributes:
         measured: the evaluation.
         split: its images.
-        hits: the gallery's answers to the first query.
+        hits: the gallery's answers to the first query, without that image itself.
     """
 
     measured: Measured
@@ -56,27 +56,19 @@ def run_demo(data: str | None, folder: Path) -> Demo:
 
     Args:
         data: a user's images, or ``None`` for scikit-learn's scanned digits.
-        folder: an empty folder; it is given model/, gallery/, result.json, report.html and answers.png.
+        folder: an empty folder; it is given model/, gallery/ (all of the images), result.json, report.html
+            and answers.png.
     """
     report = Console()
     dataset = open_dataset(data or "digits")
     split = make_split(dataset, "given" if dataset.brings_queries else "holdout", report=report)
-    cache = folder / "cache"
-    model = fit(split, PHOTOS if data else DIGITS, cache=cache, report=report)
+    model = fit(split, PHOTOS if data else DIGITS, cache=cache_dir(), report=report)
     model.save(folder / "model")
-    measured = measure(model, split, cache=cache, report=report)
-    shutil.rmtree(cache, ignore_errors=True)
-    database = split.dataset.select(split.database)
-    gallery = Gallery.create(
-        folder / "gallery",
-        codes=measured.database,
-        ids=database.ids,
-        labels=database.label_names,
-        bits=model.config.bits,
-        model_id=model.id,
-        model=folder / "model",
-    )
-    hits = gallery.search(measured.query[:1], k=5)[0]
+    measured = measure(model, split, cache=cache_dir(), report=report)
+    build(folder / "model", Images(data=data or "digits"), folder / "gallery", report=report)
+    with Gallery.open(folder / "gallery") as gallery:
+        own = split.dataset.ids[int(split.query[0])]
+        hits = [hit for hit in gallery.search(measured.query[:1], k=6)[0] if hit.id != own][:5]
     rows = picture_rows(measured, split)
     answers_png(folder / "answers.png", rows)
     write_json(folder / "result.json", measured.result)

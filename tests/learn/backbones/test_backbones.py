@@ -57,6 +57,25 @@ def test_an_image_does_not_depend_on_its_batch(name: str, images: NDArray[np.uin
     np.testing.assert_array_equal(backbone(images), alone)
 
 
+def test_another_device_runs_in_torch_and_is_another_engine(
+    images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted: list[str] = []
+
+    def device(name: str) -> torch.device:
+        wanted.append(name)
+        return torch.device("cpu")  # in the place of a GPU
+
+    monkeypatch.setattr(backbones, "training_device", device)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        there = make_backbone("tiny", size=SIZE, pretrained=False, device="cuda")
+    np.testing.assert_allclose(there(images), make("tiny")(images), rtol=1e-4, atol=1e-5)
+    assert wanted == ["cuda"]
+    assert there.engine.endswith(" cuda")
+    assert there.identity == make("tiny").identity
+
+
 def test_large_batches_are_cut(images: NDArray[np.uint8]) -> None:
     backbone = make("tiny")
     many = np.tile(images, (15, 1, 1, 1))

@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from anglehash.serve.report.lead import failures, headline, subtitle
+from anglehash.serve.report.lead import failures, leaders, subtitle
 from anglehash.serve.report.standings import Standings
 
 SPLIT: dict[str, Any] = {"seed": 0, "queries": 3000, "train": 42000}
@@ -70,36 +70,32 @@ def test_the_subtitle_counts_draws_and_says_whose_sizes_follow() -> None:
     assert subtitle(Standings.of(plain), plain) == "3,000 queries · 42,000 training images"
 
 
-def test_a_short_verdict_stands_alone() -> None:
-    result = cells({"AnDSH": {16: 0.6, 32: 0.6}, "CSQ": {16: 0.5, 32: 0.5}})
-    found = headline(Standings.of(result), result)
-    assert "AnDSH leads at 16 and 32 bits, 0.100 ahead of CSQ." in found
-    assert "<table" not in found
+def rows(scores: dict[str, dict[int, float]], highlight: str | None) -> list[list[str]]:
+    root = ElementTree.fromstring(leaders(Standings.of(cells(scores), highlight)))
+    return [["".join(cell.itertext()) for cell in row] for row in root.iter("tr")]
 
 
-def test_a_long_verdict_is_told_at_one_length_and_tabled_at_all() -> None:
-    result = cells(
-        {
-            "AnDSH": {16: 0.6, 24: 0.5, 32: 0.6},
-            "CSQ": {16: 0.5, 24: 0.6, 32: 0.7},
-            "CE": {16: 0.1, 24: 0.7, 32: 0.1},
-        }
-    )
-    root = ElementTree.fromstring(headline(Standings.of(result), result))
-    said = ["".join(p.itertext()) for p in root.iter("p")]
-    assert said[0] == "CSQ leads at 32 bits (mAP 0.700). AnDSH is second at 32 bits, 0.100 behind CSQ."
-    assert [[cell.text for cell in row] for row in root.iter("tr")] == [
-        [None, "best, and all level with it", "mAP", "AnDSH"],
-        ["16 bits", "AnDSH", "0.600", "leads by 0.100"],
-        ["24 bits", "CE", "0.700", "third, 0.200 behind"],
-        ["32 bits", "CSQ", "0.700", "second, 0.100 behind"],
+SCORES = {
+    "AnDSH": {16: 0.6, 24: 0.5, 32: 0.6},
+    "CSQ": {16: 0.5, 24: 0.6, 32: 0.7},
+    "CE": {16: 0.6001, 24: 0.7},
+}
+
+
+def test_leaders_and_where_the_highlighted_stand() -> None:
+    assert rows(SCORES, "AnDSH") == [
+        ["", "best, and all level with it", "mAP", "AnDSH"],
+        ["16 bits", "CE, AnDSH", "0.600", "0.600 · 2 of 3 · +0.000 · level"],
+        ["24 bits", "CE", "0.700", "0.500 · 3 of 3 · -0.200"],
+        ["32 bits", "CSQ", "0.700", "0.600 · 2 of 2 · -0.100"],
+    ]
+    assert rows(SCORES, "CE")[1:] == [
+        ["16 bits", "CE, AnDSH", "0.600", "0.600 · 1 of 3 · best"],
+        ["24 bits", "CE", "0.700", "0.700 · 1 of 3 · best"],
+        ["32 bits", "CSQ", "0.700", "–"],
     ]
 
 
-def test_runs_are_counted_by_their_name() -> None:
-    one = cells({"AnDSH": {32: 0.6}})
-    assert "1 length, 1 seed, 1 cell" in headline(Standings.of(one), one)
-    draws = {"cells": [{"variant": "a", "bits": 32, "map": 0.5 + d / 10, "draw": d} for d in (0, 1, 2)]}
-    found = headline(Standings.of(draws), draws)
-    assert "the best mean, ± 0.100 over 3 draws" in found
-    assert "1 length, 3 draws, 3 cells" in found
+def test_nobody_need_be_highlighted() -> None:
+    assert rows(SCORES, None)[0] == ["", "best, and all level with it", "mAP"]
+    assert leaders(Standings.of({})) == ""

@@ -30,6 +30,7 @@ from anglehash.data.images import Preprocessing
 from anglehash.encode.session import Session
 from anglehash.errors import ConfigError, DataError, ModelError, first_line
 from anglehash.files import sha256_json
+from anglehash.learn.device import training_device
 from anglehash.learn.networks import load_weights, run_module, save_weights, weights_sha256
 from anglehash.learn.onnx import exported
 from anglehash.registry import Registry
@@ -55,6 +56,7 @@ class Request:
         download: weights that are not on this machine may be fetched.
         threads: CPU threads of ONNX Runtime.
         folder: the model folder that holds the weights (:meth:`Backbone.save`); it wins over ``pretrained``.
+        device: where features are computed, ``cpu`` or ``cuda``.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Request:
     download: bool = False
     threads: int = 1
     folder: Path | None = None
+    device: str = "cpu"
 
     @property
     def kind(self) -> str:
@@ -122,7 +125,7 @@ class Backbone:
             load_weights(module, request.folder / WEIGHTS)
         self.module = module.eval().requires_grad_(False)
         self.pretrained = request.pretrained if pretrained is None else pretrained
-        self._export = export and find_spec("onnxscript") is not None
+        self._export = export and request.device == "cpu" and find_spec("onnxscript") is not None
         network = {"name": request.name, "weights": weights_sha256(module.state_dict())}
         engine = ("onnxruntime", "torch") if self._export else ("torch",)
         self._describe(request, network, width=_width(module, request), engine=engine)
@@ -137,7 +140,8 @@ class Backbone:
         self.width = width
         facts = {"network": dict(network), "preprocessing": request.preprocessing.to_dict()}
         self.identity = sha256_json(facts)
-        self.engine = " ".join(f"{library} {version(library)}" for library in engine)
+        names = [f"{library} {version(library)}" for library in engine]
+        self.engine = " ".join(names if request.device == "cpu" else [*names, request.device])
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Features of prepared images.
@@ -168,6 +172,8 @@ class Backbone:
     def _start(self) -> Run:
         """The engine; only now, since an export takes seconds and may not be needed."""
         module = self._module()
+        if self.request.device != "cpu":
+            return partial(run_module, copy.deepcopy(module).to(training_device(self.request.device)))
         if self._export:
             try:
                 model = exported(module, self.size, self.identity)
@@ -215,6 +221,7 @@ def make_backbone(
     salvage: bool = False,
     download: bool = False,
     threads: int = 1,
+    device: str = "cpu",
 ) -> Backbone:
     """The backbone of a name.
 
@@ -225,6 +232,7 @@ def make_backbone(
         salvage: accept JPEG files whose end is missing.
         download: fetch weights that are not on this machine.
         threads: CPU threads that compute features.
+        device: where they are computed, ``cpu`` or ``cuda``.
 
     Raises:
         ConfigError: the name is unknown, or the network does not take images of this size.
@@ -237,12 +245,18 @@ def make_backbone(
         pretrained=pretrained,
         download=download,
         threads=threads,
+        device=device,
     )
     return BACKBONES[request.kind](request)
 
 
 def restore_backbone(
-    folder: Path, facts: Mapping[str, Any], preprocessing: Mapping[str, Any], *, threads: int = 1
+    folder: Path,
+    facts: Mapping[str, Any],
+    preprocessing: Mapping[str, Any],
+    *,
+    threads: int = 1,
+    device: str = "cpu",
 ) -> Backbone:
     """The backbone that :meth:`Backbone.save` wrote.
 
@@ -251,6 +265,7 @@ def restore_backbone(
         facts: at least its ``name`` and ``identity``.
         preprocessing: as :meth:`Preprocessing.to_dict` gave it.
         threads: CPU threads that compute features.
+        device: where they are computed, ``cpu`` or ``cuda``.
 
     Raises:
         ModelError: the folder holds other weights than those of ``facts``.
@@ -260,6 +275,7 @@ def restore_backbone(
         preprocessing=Preprocessing.from_dict(dict(preprocessing)),
         folder=folder,
         threads=threads,
+        device=device,
     )
     backbone = BACKBONES[request.kind](request)
     if backbone.identity != facts["identity"]:

@@ -154,10 +154,13 @@ def make(request: Request) -> Backbone:
     """The network in an ONNX file.
 
     Raises:
-        ConfigError: there is no such file, it takes images of another size, or ``FILE.json`` is wrong.
+        ConfigError: there is no such file, it takes images of another size, ``FILE.json`` is wrong, or another device
+            than the CPU is wanted.
         ModelError: the file is unsafe, damaged, or not a network from images to features.
         MissingExtraError: the onnx package is not installed.
     """
+    if request.device != "cpu":
+        raise ConfigError(f"{request.name} runs on the CPU only, not on {request.device}: leave out --device")
     path = request.folder / SAVED if request.folder else Path(request.argument)
     if path.suffix.lower() in PICKLES:
         raise ModelError(

@@ -18,9 +18,21 @@ from anglehash.serve.console import EXIT_SKIPPED, PATH, json_option, printable, 
 @click.option(
     "--workers", type=click.IntRange(1, 256), help="Processes, one thread each.  [default: one a CPU]"
 )
+@click.option(
+    "--highlight", metavar="METHOD", help="Method marked in the page.  [default: the default method]"
+)
+@click.option("--figures", type=PATH, help="Write the charts as PDF files into this folder, for papers.")
 @click.option("--force", is_flag=True, help="Compute cells anew whose images have changed since.")
 @json_option
-def command(run: Path, output: Path, workers: int | None, force: bool, as_json: bool) -> int:
+def command(
+    run: Path,
+    output: Path,
+    workers: int | None,
+    highlight: str | None,
+    figures: Path | None,
+    force: bool,
+    as_json: bool,
+) -> int:
     """Compare methods on the same features, splits, seeds and code lengths, as RUN (a TOML file) says.
 
     Finished cells are kept, so a run that was stopped goes on where it was. Writes result.json and
@@ -30,12 +42,16 @@ def command(run: Path, output: Path, workers: int | None, force: bool, as_json: 
     Example:
         anglehash benchmark runs/digits.toml -o results/digits
     """
+    from anglehash.config import TrainConfig
     from anglehash.files import cache_dir
     from anglehash.learn.bench.run import Run
     from anglehash.learn.bench.runner import benchmark
     from anglehash.progress import Console
     from anglehash.serve.benchmarks import examples_of, summary_of
     from anglehash.serve.report.benchmark import write_benchmark_report
+    from anglehash.serve.report.figures import save_pdf
+    from anglehash.serve.report.plots import charts_of
+    from anglehash.serve.report.standings import Standings
 
     asked = Run.from_toml(run)
     done = benchmark(
@@ -47,7 +63,13 @@ def command(run: Path, output: Path, workers: int | None, force: bool, as_json: 
         report=Console(),
     )
     page = output / "report.html"
-    write_benchmark_report(page, done.result, examples_of(done.result, done.split), force=True)
+    marked = highlight or TrainConfig().method
+    examples = examples_of(done.result, done.split)
+    write_benchmark_report(page, done.result, examples, highlight=marked, force=True)
+    if figures:
+        save_pdf(
+            figures, list(charts_of(Standings.of(done.result, marked), done.result).values()), force=True
+        )
     show(
         {"result": str(output / "result.json"), "report": str(page), **done.result},
         as_json=as_json,

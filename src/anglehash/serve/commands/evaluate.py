@@ -31,6 +31,7 @@ from anglehash.serve.encoders import open_encoder, strict_option
 @finer_label_option
 @click.option("-o", "--output", type=PATH, help="Write the result as JSON.")
 @click.option("--html", type=PATH, help="Write a report, one self-contained page.")
+@click.option("--figures", type=PATH, help="Write the charts as PDF files into this folder, for papers.")
 @strict_option
 @force_option
 @json_option
@@ -44,6 +45,7 @@ def command(
     finer_label: str | None,
     output: Path | None,
     html: Path | None,
+    figures: Path | None,
     strict: bool,
     force: bool,
     as_json: bool,
@@ -63,6 +65,8 @@ def command(
     from anglehash.learn.measure import measure
     from anglehash.progress import Console
     from anglehash.serve.report import write_report
+    from anglehash.serve.report.figures import save_pdf
+    from anglehash.serve.report.sections import charts_of
     from anglehash.serve.results import picture_rows, summary
     from anglehash.serve.splits import check_split_options, split_of, two_folders
 
@@ -92,4 +96,6 @@ def command(
         write_json(output, found)
     if html:
         write_report(html, measured.result, picture_rows(measured, split), force=force)
+    if figures:
+        save_pdf(figures, charts_of(measured.result), force=force)
     return skipped(split.dataset.problems)

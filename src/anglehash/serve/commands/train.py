@@ -55,7 +55,7 @@ def _number_if_it_is_one(value: str | None) -> float | str | None:
 @click.option("--fine-tune/--frozen", default=None, help="Train the backbone too, or keep it.")
 @click.option("--epochs", type=int, help="Passes over the images.")
 @click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
-@click.option("--device", help="Where networks learn, cpu or cuda.  [default: cpu]")
+@click.option("--device", help="Where features and networks are computed, cpu or cuda.  [default: cpu]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
 @click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
 @click.option("--config", type=PATH, help="TOML file of settings.")

@@ -17,7 +17,8 @@ from anglehash.serve.pictures import Tile
 from anglehash.serve.report import plots, tables
 from anglehash.serve.report.classes import class_table
 from anglehash.serve.report.costs import seconds_section
-from anglehash.serve.report.lead import failures, headline, subtitle
+from anglehash.serve.report.figures import plot
+from anglehash.serve.report.lead import failures, leaders, subtitle
 from anglehash.serve.report.likeness import likeness_section
 from anglehash.serve.report.notes import how_to_read
 from anglehash.serve.report.parts import definitions, folded, header, page, row, scrolled, section, table
@@ -31,6 +32,8 @@ _PUBLISHED = (
     "These figures are context, not competitors: their features, training and often their splits and tie rules "
     "differ from ours, so no difference between a row here and a row above says which method is better."
 )
+_RADII = "All images within r bits of each query, r growing along the line. Of the first {}."
+_FEW = "Of many variants the best are drawn, by their mean over the lengths; the table has all."
 _FACTS = {"data": "data", "protocol": "protocol", "backbone": "backbone", "size": "image size, px",
           "options": "options", "rank_cut": "ranks that count", "trains_on_database": "labels of the database used "
           "in training", "tie_rule": "ties"}  # fmt: skip
@@ -44,7 +47,12 @@ class Example(NamedTuple):
 
 
 def write_benchmark_report(
-    path: Path, result: Result, examples: Sequence[Example] = (), *, force: bool = False
+    path: Path,
+    result: Result,
+    examples: Sequence[Example] = (),
+    *,
+    highlight: str | None = None,
+    force: bool = False,
 ) -> None:
     """Write the report of a benchmark as one HTML file.
 
@@ -52,18 +60,21 @@ def write_benchmark_report(
         path: the new file.
         result: what the benchmark returned, or its JSON.
         examples: some queries and the answers of some variants, shown with their images.
+        highlight: the variant or method that is marked.
         force: replace a file that is there.
 
     Raises:
         OutputExistsError: ``path`` exists and ``force`` is not set.
     """
     refuse_existing(path, force=force)
-    write_atomic(path, render_benchmark(result, examples).encode())
+    write_atomic(path, render_benchmark(result, examples, highlight=highlight).encode())
 
 
-def render_benchmark(result: Result, examples: Sequence[Example] = ()) -> str:
+def render_benchmark(
+    result: Result, examples: Sequence[Example] = (), *, highlight: str | None = None
+) -> str:
     """The page of :func:`write_benchmark_report`."""
-    standings = Standings.of(result)
+    standings = Standings.of(result, highlight)
     name = str(result.get("title") or result.get("name") or "benchmark")
     notes = [tag("p", str(note), class_="note") for note in sequence(result.get("notes"))]
     top = header("benchmark", name, tag("p", subtitle(standings, result), class_="subtitle"), *notes)
@@ -73,16 +84,18 @@ def render_benchmark(result: Result, examples: Sequence[Example] = ()) -> str:
 def _sections(standings: Standings, result: Result, examples: Sequence[Example]) -> list[Markup]:
     at = f" at {standings.example:,} bits" if standings.example else ""
     fine_tuned = mapping(result.get("place")).get("fine_tuned") is True
+    charts = {name: plot(chart) for name, chart in plots.charts_of(standings, result).items()}
+    few = tag("p", _FEW, class_="note")
+    radii = tag("p", _RADII.format(standings.run), class_="note")
     return [
         failures(result),
-        headline(standings, result),
         section(
-            "mAP by code length", tables.score_table(standings, result), tables.measures_table(standings)
+            "mAP by code length", *([charts["bits"], few] if "bits" in charts else []), leaders(standings)
         ),
+        section("All scores", tables.score_table(standings, result), tables.measures_table(standings)),
         likeness_section(standings, result),
-        section("How it grows with the code", plots.by_bits(standings, result)),
-        section("Against what needs no training", plots.by_bytes(standings, result)),
-        section(f"Precision and recall{at}", plots.precision_recall(standings)),
+        section("Against what needs no training", *([charts["bytes"], few] if "bytes" in charts else [])),
+        section(f"Precision and recall{at}", *([charts["recall"], radii, few] if "recall" in charts else [])),
         seconds_section(standings, fine_tuned=fine_tuned),
         section(f"By class{at}", class_table(standings)),
         section("The same queries, asked of several methods", *_examples(standings, examples)),

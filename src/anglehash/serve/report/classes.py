@@ -7,7 +7,7 @@ from statistics import mean, quantiles
 
 from anglehash.serve.markup import Markup, join, tag
 from anglehash.serve.report.parts import scrolled, table
-from anglehash.serve.report.standings import Standings, Variant
+from anglehash.serve.report.standings import Standings
 from anglehash.serve.report.values import figure, mapping, number
 
 _FEW = 24  # so many classes stand in one table; of more, their spread
@@ -32,7 +32,7 @@ def class_table(standings: Standings) -> Markup:
             "tr",
             tag("th", name, scope="row"),
             *(_heat(own.get(cls), low, high) for cls in order),
-            class_="ours" if standings.variants[name].ours else None,
+            class_="marked" if standings.highlighted(name) else None,
         )
         for name, own in scores.items()
     ]
@@ -60,11 +60,11 @@ def _spread_table(standings: Standings, scores: Mapping[str, Mapping[str, float]
         f"mAP of the classes, of the first {standings.run}: the line goes from the worst to the best, the "
         "box holds the middle half, its mark is the median"
     )
-    rows = [_spread_row(standings.variants[name], own) for name, own in scores.items()]
+    rows = [_spread_row(name, own, marked=standings.highlighted(name)) for name, own in scores.items()]
     return table(words, head, rows, class_="spread")
 
 
-def _spread_row(variant: Variant, own: Mapping[str, float]) -> Markup:
+def _spread_row(name: str, own: Mapping[str, float], *, marked: bool) -> Markup:
     worst, best = min(own, key=lambda cls: own[cls]), max(own, key=lambda cls: own[cls])
     ordered = list(own.values())
     middle = quantiles(ordered, n=4, method="inclusive") if len(ordered) > 1 else ordered * 3
@@ -74,9 +74,7 @@ def _spread_row(variant: Variant, own: Mapping[str, float]) -> Markup:
     named = [join(figure(own[cls]), tag("small", cls)) for cls in (worst, best)]
     numbers = [named[0], *map(figure, middle), named[1]]
     cells = (tag("td", one) for one in numbers)
-    return tag(
-        "tr", tag("th", variant.name, scope="row"), strip, *cells, class_="ours" if variant.ours else None
-    )
+    return tag("tr", tag("th", name, scope="row"), strip, *cells, class_="marked" if marked else None)
 
 
 def _per_class(standings: Standings, name: str) -> dict[str, float]:

@@ -63,7 +63,7 @@ def _seconds_table(standings: Standings, seconds: Mapping[str, float], words: st
             tag("th", name, scope="row"),
             _bar(axis.place(value) if axis else value / high),
             tag("td", _seconds(value)),
-            class_="ours" if standings.variants[name].ours else None,
+            class_="marked" if standings.highlighted(name) else None,
         )
         for name, value in sorted(seconds.items(), key=lambda item: item[1])
     ]

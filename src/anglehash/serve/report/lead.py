@@ -1,4 +1,4 @@
-"""The top of a benchmark's page: what was measured, what failed, and the headline."""
+"""The top of a benchmark's page: what was measured, what failed, and who leads."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
-from anglehash.serve.report.parts import cards
-from anglehash.serve.report.scores import Score
+from anglehash.serve.report.parts import row, scrolled, table
 from anglehash.serve.report.standings import Standings
 from anglehash.serve.report.values import (
     count,
@@ -19,7 +18,6 @@ from anglehash.serve.report.values import (
     plain,
     sequence,
 )
-from anglehash.serve.report.verdict import headline_variant, is_short, noise_note, outcomes, verdict
 
 Result = Mapping[str, Any]
 
@@ -83,63 +81,23 @@ def _failure(cell: Mapping[str, Any]) -> str:
     return f"{', '.join(filter(None, where)) or 'a cell'}: {plain(cell.get('error', 'no reason given'))}"
 
 
-def headline(standings: Standings, result: Result) -> Markup:
-    """The verdict in words, what level means, and a few numbers."""
-    if not (words := verdict(standings)):
-        return join()
-    short = is_short(standings)
-    if not short and standings.example:
-        words = verdict(standings, [standings.example])
-    note = tag("p", noise_note(standings), class_="note")
-    table = join() if short else _by_length(standings)
-    return tag(
-        "section", tag("p", words, class_="verdict"), note, table, _cards(standings, result), class_="lead"
-    )
-
-
-def _by_length(standings: Standings) -> Markup:
-    """A row a length: the best, its mAP, and where AnDSH stands."""
-    ours = headline_variant(standings)
-    rows = [
-        tag(
-            "tr",
-            tag("th", f"{bits:,} bits", scope="row"),
-            tag("td", best),
-            tag("td", figure(score)),
-            tag("td", place) if ours else join(),
-        )
-        for bits, best, score, place in outcomes(standings)
-    ]
-    names = ["", "best, and all level with it", "mAP", *([ours] if ours else [])]
-    head = tag("thead", tag("tr", *(tag("th", name, scope="col") for name in names)))
-    return tag("table", head, tag("tbody", *rows), class_="outcomes")
-
-
-def _cards(standings: Standings, result: Result) -> Markup:
-    bits, split = standings.example, first_split(result)
-    known = standings.contenders(bits) if bits else {}
-    ours, best = headline_variant(standings), next(iter(known), None)
-    facts = []
-    if best:
-        spread = _spread(standings, known[best])
-        facts.append((figure(known[best].mean), f"{best} at {bits:,} bits", f"the best mean{spread}"))
-    if ours in known and ours != best:
-        place = list(known).index(str(ours)) + 1
-        note = f"number {place} of {len(known)}{_spread(standings, known[str(ours)])}"
-        facts.append((figure(known[str(ours)].mean), f"{ours} at {bits:,} bits", note))
-    facts.append((figure(split.get("ceiling")), "posterior agreement", "reference, no code"))
-    trained = sum(standings.variants[name].trained for name in standings.order)
-    facts.append((str(trained), f"trained variant{'s' * (trained != 1)}", _extent(standings)))
-    return cards(facts)
-
-
-def _extent(standings: Standings) -> str:
-    others = len(standings.of_kind("rival"))
-    runs = len(standings.draws) or len({str(c.seed) for c in standings.cells})
-    sizes = [(len(standings.lengths), "length"), (runs, standings.run), (len(standings.cells), "cell")]
-    words = [f"{size:,} {name}{'s' * (size != 1)}" for size, name in sizes]
-    return ", ".join([*([f"and {others} untrained"] if others else []), *words])
-
-
-def _spread(standings: Standings, score: Score) -> str:
-    return f", ± {figure(score.deviation)} over {score.runs} {standings.run}s" if score.runs > 1 else ""
+def leaders(standings: Standings) -> Markup:
+    """A row a length: the best and all that are level with it, and where the highlighted variants stand."""
+    rows, marked = [], [name for name in standings.order if standings.highlighted(name)]
+    for bits in standings.lengths:
+        known, top = standings.contenders(bits), standings.top(bits)
+        if not top:
+            continue
+        best, order = known[top[0]], list(known)
+        cells = [f"{bits:,} bits", ", ".join(top), figure(best.mean)]
+        for name in marked:
+            if name in known:
+                gap = f"{round(known[name].mean - best.mean, 3) + 0.0:+.3f}" if order[0] != name else "best"
+                level = "level" if name in top and order[0] != name else ""
+                words = (figure(known[name].mean), f"{order.index(name) + 1} of {len(order)}", gap, level)
+                cells.append(" · ".join(filter(None, words)))
+            else:
+                cells.append("–")
+        rows.append(row(cells))
+    head = ("", "best, and all level with it", "mAP", *marked)
+    return scrolled(table("Leaders by code length", head, rows, class_="leaders")) if rows else join()

@@ -17,29 +17,6 @@ def style(name: str) -> Markup:
     return Markup(files("anglehash.serve.report").joinpath(name).read_text(encoding="utf-8"))
 
 
-def standing_alone(title: str, *drawn: Markup, width: float, height: float, left: float = 0) -> Markup:
-    """Charts as an SVG file of its own, with their styles and a ground.
-
-    Args:
-        title: read out in its place.
-        drawn: what is on it.
-        width: of the drawing, from ``left`` on.
-        height: of the drawing.
-        left: where it begins.
-    """
-    return tag(
-        "svg",
-        tag("title", title),
-        tag("style", style("alone.css"), style("charts.css")),
-        tag("rect", x=left, width="100%", height="100%", rx=10),
-        *drawn,
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"{left:g} 0 {width:g} {height:g}",
-        role="img",
-        class_="chart",
-    )
-
-
 def page(title: str, header: Markup, sections: Iterable[Markup]) -> str:
     """A whole page that needs nothing else, neither network nor script."""
     head = tag(
@@ -49,7 +26,7 @@ def page(title: str, header: Markup, sections: Iterable[Markup]) -> str:
         tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
         tag("meta", name="color-scheme", content="light dark"),
         tag("title", f"{title} · anglehash"),
-        tag("style", style("style.css"), style("charts.css")),
+        tag("style", style("style.css")),
     )
     footer = tag("footer", f"Written by anglehash {version('anglehash')}.")
     body = tag("body", tag("main", header, *sections, footer))

@@ -2,217 +2,133 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
-from anglehash.serve.markup import Markup, join, tag
-from anglehash.serve.report.charts import MARKERS, Axis, Key, Line, Look, Point, Size, line_chart
-from anglehash.serve.report.scales import SHARE, Scale, linear, listed, logarithmic
+from anglehash.serve.report.figures import MARKERS, Chart, Line
 from anglehash.serve.report.scores import Score
 from anglehash.serve.report.standings import KINDS, Standings
-from anglehash.serve.report.values import figure, first_split, in_bytes, number, numbers, sequence
-from anglehash.serve.report.verdict import headline_variant
+from anglehash.serve.report.values import first_split, number, numbers, sequence
 
-_COLORS, _OURS = 10, 4  # so many colors are in charts.css
-_DASHES = {"deep": "", "shallow": "dashed", "rival": "dotted"}
-_WIDE, _NARROW = Size(900, 520, right=190), Size(350, 330, right=12, left=54)
-_LOW = 260  # height of a chart of few lines
-_BELOW: Key = "below"
+Result = Mapping[str, Any]
+
+_COLORS = (
+    "c0",
+    "c1",
+    "c2",
+    "c3",
+)  # of the best three and the best untrained; all but the highlighted are grey
+_DASHES: dict[str, Literal["solid", "dashed", "dotted"]] = {"deep": "solid", "shallow": "dashed"}
 _LEVELS = {"ceiling": "posterior agreement", "class_id_map": "class-id code"}
-_CROWD = 8  # so many lines may share a chart, however they lie
-_MOST, _DEEP, _SHALLOW = 12, 5, 3  # of more curves than 12, the best of each kind are drawn
-_LONGEST = {_WIDE: 26, _NARROW: 19}  # letters of a name in the key
+_MOST, _SHALLOW = 10, 3  # lines in a chart, and conventional ones among them: the best are drawn
 
 
-def looks(standings: Standings) -> dict[str, Look]:
-    """How each variant is drawn, in every chart alike: color and marker by variant, dash by kind."""
-    found: dict[str, Look] = {}
-    first = headline_variant(standings)
-    ours = [name for name in standings.order if standings.variants[name].ours]
-    ours.sort(key=lambda name: name != first)
-    for index, name in enumerate(ours):
-        found[name] = Look(f"ours{index % _OURS}", "", index % MARKERS, hollow=index >= _OURS)
-    for shift, kind in enumerate((*KINDS, None)):
-        others = [name for name in standings.of_kind(kind) if name not in found]
-        for index, name in enumerate(others):
-            dash, turn = _DASHES.get(kind or "", "dotted"), index + 2 * shift
-            found[name] = Look(f"c{turn % _COLORS}", dash, turn % MARKERS, hollow=index >= _COLORS)
-    return found
-
-
-def by_bits(standings: Standings, result: Mapping[str, Any]) -> Markup:
-    """The mAP against code length, of two or more; in two parts where many lines crowd far above a few others."""
-    if len(standings.lengths) < 2:
-        return join()
-    styles, lines = looks(standings), []
-    for name in standings.order:
-        scores = standings.scores(name)
-        if scores and standings.variants[name].trained:
-            points = [_point(name, f"{bits:,} bits", bits, own) for bits, own in scores.items()]
-            lines.append(Line(name, points, styles[name]))
-    x = listed(standings.lengths)
-    upper, lower = bands(lines)
-    levels = _levels(result, x.low, x.high)
-    charts = [_by_bits("mAP by code length", upper, levels, x)]
-    if lower:
-        low = max(_reach(lower))
-        beneath = [line for line in levels if line.points[0].y <= low]
-        charts = [_by_bits("mAP by code length", upper, [one for one in levels if one not in beneath], x)]
-        charts.append(_by_bits("mAP by code length, the rest", lower, beneath, x, height=_LOW))
-        words = (
-            f"The {len(lower)} variants far below the others have a chart of their own, with its own axis."
-        )
-        charts.append(tag("p", words, class_="note"))
-    return join(*charts)
-
-
-def _by_bits(
-    title: str, lines: Sequence[Line], levels: Sequence[Line], x: Scale, *, height: float | None = None
-) -> Markup:
-    every = [*lines, *levels]
-    y = linear(_reach(every), about=6 if height is None else 4)
-    return _both(title, every, Axis("bits", x), Axis("mAP", y), key="ends", height=height)
-
-
-def bands(lines: Sequence[Line]) -> tuple[list[Line], list[Line]]:
-    """The lines above and those below the widest gap between them; all are above where one chart shows them well.
-
-    It does not where there are more than eight, and the gap takes more than a quarter of the height.
-    """
-    reach = {index: _reach([line]) for index, line in enumerate(lines) if line.points}
-    if len(reach) <= _CROWD:
-        return list(lines), []
-    order = sorted(reach, key=lambda index: -min(reach[index]))
-    height = max(map(max, reach.values())) - min(reach[order[-1]])
-    gaps = {  # below so many lines
-        n: min(reach[order[n - 1]]) - max(max(reach[index]) for index in order[n:])
-        for n in range(1, len(order))
+def charts_of(standings: Standings, result: Result) -> dict[str, Chart]:
+    """The charts that a result has something for, by name: ``bits``, ``bytes``, ``recall``."""
+    found = {
+        "bits": by_bits(standings, result),
+        "bytes": by_bytes(standings, result),
+        "recall": precision_recall(standings),
     }
-    n = max(gaps, key=lambda n: gaps[n])
-    below = set(order[n:]) if gaps[n] > height / 4 else set()
-    return (
-        [line for index, line in enumerate(lines) if index not in below],
-        [line for index, line in enumerate(lines) if index in below],
-    )
+    return {name: chart for name, chart in found.items() if chart}
 
 
-def by_bytes(standings: Standings, result: Mapping[str, Any]) -> Markup:
-    """The mAP against size: what was not trained, AnDSH, and the best of the others."""
+def by_bits(standings: Standings, result: Result) -> Chart | None:
+    """The mAP against code length, of two or more."""
+    lengths = standings.lengths
+    names = [n for n in standings.order if standings.scores(n) and standings.variants[n].trained]
+    if len(lengths) < 2 or not names:
+        return None
+    names = _few(standings, names)
+    looks = _looks(standings)
+    lines = [_scores(name, standings.scores(name), looks[name]) for name in names]
+    lines += _levels(result, lengths[0], lengths[-1])
+    return Chart("mAP by code length", "bits", "mAP", tuple(lines), base=2, ticks=tuple(lengths))
+
+
+def by_bytes(standings: Standings, result: Result) -> Chart | None:
+    """The mAP against size: what was not trained, what is highlighted, and the best of the others."""
     trained = standings.best_first([n for n in standings.order if standings.variants[n].trained])
-    chosen = [name for name in trained if standings.variants[name].ours]
+    chosen = [name for name in trained if standings.highlighted(name)]
     chosen += [name for name in trained if name not in chosen][:3]
-    rivals = [
-        n for n in (*standings.of_kind("rival"), *standings.of_kind("reference")) if standings.by_bytes(n)
-    ]
-    if not rivals:
-        return join()
-    styles = looks(standings)
-    lines = [
-        Line(
-            n,
-            [_point(n, in_bytes(size), size, score) for size, score in standings.by_bytes(n).items()],
-            styles[n],
-        )
-        for n in (*chosen, *rivals)
-    ]
-    lines = sorted(lines, key=lambda line: -max((point.y for point in line.points), default=0.0))
-    split = first_split(result)
-    if found := numbers(split, "class_id_bytes", "class_id_map"):
-        size, score = found
-        if size > 0:
-            note = f"class-id code, {in_bytes(size)}: {figure(score)}"
-            lines.append(Line("class-id code", [Point(size, score, note)], Look("faint", "", 3)))
-    x = logarithmic((point.x for line in lines for point in line.points), base=2)
-    lines += [line for line in _levels(result, x.low, x.high) if line.name == _LEVELS["ceiling"]]
-    y = Axis("mAP", linear(_reach(lines), about=6))
-    chart = _both("mAP by bytes an image", lines, Axis("bytes an image", x), y, key="list")
-    words = "AnDSH and the best three of the other trained methods (by mean over the lengths), and all untrained ones."
-    return join(chart, tag("p", words, class_="note"))
+    others = [n for kind in ("rival", "reference") for n in standings.of_kind(kind) if standings.by_bytes(n)]
+    if not others:
+        return None
+    looks = _looks(standings)
+    lines = [_scores(name, standings.by_bytes(name), looks[name]) for name in (*chosen, *others)]
+    if (found := numbers(first_split(result), "class_id_bytes", "class_id_map")) and found[0] > 0:
+        lines.append(Line(_LEVELS["class_id_map"], (found[0],), (found[1],), "faint", marker="D"))
+    sizes = [size for line in lines for size in line.x]
+    lines += [own for own in _levels(result, min(sizes), max(sizes)) if own.name == _LEVELS["ceiling"]]
+    ticks = tuple(2.0**power for power in range(31))
+    return Chart("mAP by bytes an image", "bytes an image", "mAP", tuple(lines), base=2, ticks=ticks)
 
 
-def precision_recall(standings: Standings) -> Markup:
-    """Precision against recall as the radius grows, of the first seed at the example length."""
-    styles, curves = looks(standings), {}
+def precision_recall(standings: Standings) -> Chart | None:
+    """Precision against recall as the radius grows, of the first run at the example length."""
+    curves, looks = {}, _looks(standings)
     for name in standings.order:
         cell = standings.first_cell(name)
-        if cell and (points := _curve(name, cell.all)):
-            curves[name] = Line(name, points, styles[name])
-    if not curves:
-        return join()
-    few = _few(standings, list(curves))
-    lines = [line for name, line in curves.items() if name in few]
-    x, y = Axis("recall", SHARE), Axis("precision", linear(_reach(lines)))
-    words = (
-        "All images within r bits of each query, r growing along the line; a query without any within r counts as "
-        f"precision 0. Of the first {standings.run}."
-    )
-    if len(few) < len(curves):
-        words += f" AnDSH, and the best {_DEEP} deep and {_SHALLOW} conventional methods (by mean over the lengths)."
-    chart = _both("Precision against recall", lines, x, y, key="list")
-    return join(chart, tag("p", words, class_="note"))
+        if cell and (points := _curve(cell.all)):
+            x, y = zip(*points, strict=True)
+            curves[name] = Line(name, x, y, **{**looks[name], "marker": ""})
+    lines = tuple(curves[name] for name in _few(standings, list(curves)))
+    return Chart("Precision against recall", "recall", "precision", lines, ends=False) if lines else None
 
 
-def _few(standings: Standings, names: Sequence[str]) -> set[str]:
-    """Those that are drawn where there are too many to follow: AnDSH, and the best of each kind."""
-    if len(names) <= _MOST:
-        return set(names)
-    few = {name for name in names if standings.variants[name].ours}
-    for kind, most in (("deep", _DEEP), ("shallow", _SHALLOW)):
-        few.update([name for name in standings.of_kind(kind) if name in names and name not in few][:most])
-    return few
+def _few(standings: Standings, names: Sequence[str]) -> list[str]:
+    """Where there are too many to follow, the highlighted and the best others, best first."""
+    order = standings.best_first(names)
+    first = [name for name in order if standings.highlighted(name)]
+    others = [name for name in order if name not in first]
+    shallow = [name for name in others if standings.variants[name].kind == "shallow"][:_SHALLOW]
+    rest = [name for name in others if standings.variants[name].kind != "shallow"]
+    few = {*first, *shallow, *rest[: max(_MOST - len(first) - len(shallow), 0)]}
+    return [name for name in order if name in few]
 
 
-def _point(name: str, where: str, x: float, score: Score) -> Point:
-    deviation = f" ± {figure(score.deviation)}" if score.runs > 1 else ""
-    return Point(x, score.mean, f"{name}, {where}: {figure(score.mean)}{deviation}", spread=score.deviation)
+def _scores(name: str, scores: Mapping[Any, Score], look: Mapping[str, Any]) -> Line:
+    values = scores.values()
+    means, spread = (tuple(own) for own in zip(*((one.mean, one.deviation) for one in values), strict=True))
+    return Line(name, tuple(scores), means, spread=spread, **look)
 
 
-def _reach(lines: Iterable[Line]) -> list[float]:
-    """How far the lines reach up and down, error bars included."""
-    return [p.y + way * p.spread for line in lines for p in line.points for way in (-1, 1)]
+def _looks(standings: Standings) -> dict[str, dict[str, Any]]:
+    """How variants are drawn, in every chart alike: dash by kind, color where highlighted or among the best."""
+    others = [name for name in standings.order if not standings.highlighted(name)]
+    best = standings.best_first(name for name in others if standings.variants[name].trained)[:3]
+    best += standings.of_kind("rival")[:1]
+    colors = dict(zip(best, _COLORS, strict=False))
+    return {
+        name: {
+            "color": "accent" if standings.highlighted(name) else colors.get(name, "faint"),
+            "dash": _DASHES.get(variant.kind, "dotted"),
+            "marker": MARKERS[list(KINDS).index(variant.kind) if variant.kind in KINDS else 0],
+        }
+        for name, variant in standings.variants.items()
+    }
 
 
-def _levels(result: Mapping[str, Any], low: float, high: float) -> list[Line]:
+def _levels(result: Result, low: float, high: float) -> list[Line]:
     """The references of the first split, as lines from side to side."""
-    split = first_split(result)
-    levels = {name: number(split.get(key)) for key, name in _LEVELS.items()}
-    dashes = dict(zip(_LEVELS.values(), ("dashed", "dotted"), strict=True))
+    levels = {name: number(first_split(result).get(key)) for key, name in _LEVELS.items()}
     return [
-        Line(name, [Point(low, level), Point(high, level)], Look("faint", dashes[name]))
+        Line(name, (low, high), (level, level), "faint", "dotted")
         for name, level in levels.items()
         if level is not None
     ]
 
 
-def _curve(name: str, cell: Mapping[str, Any]) -> list[Point]:
-    """The balls of a cell that found something; a marker about every tenth of the way."""
-    points: list[Point] = []
-    marked = -1.0
+def _curve(cell: Mapping[str, Any]) -> list[tuple[float, float]]:
+    """Recall and precision of the balls of a cell that found something."""
+    points: list[tuple[float, float]] = []
     for ball in sequence(cell.get("precision_recall")):
-        known = numbers(ball, "radius", "precision", "recall")
-        if not known or known[2] <= 0 or not 0 <= known[1] <= 1:
-            continue  # nothing within the radius of any query: there is no precision to speak of
-        radius, precision, recall = known
-        note = ""
-        if recall - marked >= 0.1:
-            note = f"{name}, radius {radius:g}: precision {figure(precision)}, recall {figure(recall)}"
-            marked = recall
-        if note or not points or recall - points[-1].x >= 0.004:
-            points.append(Point(recall, precision, note))
+        known = numbers(ball, "precision", "recall")
+        if (
+            known
+            and known[1] > 0
+            and 0 <= known[0] <= 1
+            and (not points or known[1] - points[-1][0] >= 0.004)
+        ):
+            points.append((known[1], known[0]))
     return points
-
-
-def _both(
-    title: str, lines: Sequence[Line], x: Axis, y: Axis, *, key: Key, height: float | None = None
-) -> Markup:
-    """A chart for wide screens and the same for narrow ones; the style sheet shows one of them."""
-    charts = []
-    for name, size, place in (("wide", _WIDE, key), ("narrow", _NARROW, _BELOW)):
-        short = [line._replace(name=_short(line.name, _LONGEST[size])) for line in lines]
-        own = size._replace(height=height or size.height)
-        charts.append(tag("div", line_chart(title, short, x, y, size=own, key=place), class_=name))
-    return tag("figure", *charts, class_="plot")
-
-
-def _short(name: str, most: int) -> str:
-    return name if len(name) <= most else name[: most - 1].rstrip() + "…"

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from anglehash.serve.markup import Markup, join, tag
-from anglehash.serve.report.charts import PLAIN, Axis, Line, Point, line_chart
+from anglehash.serve.report.figures import Chart, Line, plot
 from anglehash.serve.report.likeness import likeness_note, likeness_rows, likeness_table
 from anglehash.serve.report.parts import bar_row, cards, definitions, folded, row, section, table
-from anglehash.serve.report.scales import SHARE, Scale
 from anglehash.serve.report.values import (
     by_number,
     count,
@@ -56,6 +54,7 @@ _CLASS_CODES = (
 )
 _DRAWN = {*_LADDER, *_BY_RANK, "precision_recall", "precision_radius_2", "per_class", "bit_balance",
           "class_codes", "likeness", "queries", "database", "unique_codes"}  # fmt: skip
+_SMALL: Any = {"width": 5.0, "height": 3.8}  # two charts side by side
 _FEW = 24  # so many classes stand in one table; of more, the best and the worst stand first
 
 
@@ -76,7 +75,7 @@ def sections(result: Result, *, answers: Markup) -> list[Markup]:
 
 def _headline(result: Result) -> Markup:
     rungs = [
-        bar_row(join(name, tag("small", note)), result[key], class_="ours" if key == "map" else None)
+        bar_row(join(name, tag("small", note)), result[key], class_="marked" if key == "map" else None)
         for key, (name, note) in _LADDER.items()
         if key in result
     ]
@@ -119,58 +118,54 @@ def _likeness(result: Result) -> Markup:
     return section("Likeness", found, likeness_note(own)) if found else join()
 
 
-def _curves(result: Result) -> Markup:
-    """Precision against recall by radius, and both by number of answers; as charts, and as tables."""
-    radii = sequence(result.get("precision_recall"))
-    balls = [mapping(radius) for radius in radii if numbers(radius, "radius", "precision", "recall")]
-    ranks = {name: by_number(result.get(key)) for key, name in _BY_RANK.items()}
-    ranks = {name: values for name, values in ranks.items() if values}
-    charts, tables = [], []
+def charts_of(result: Result) -> list[Chart]:
+    """Precision against recall by radius, and shares by number of answers, where the result has them."""
+    balls, ranks = _balls(result), _ranks(result)
+    charts = []
     if balls:
-        charts.append(_radius_chart(balls))
+        x, y = (tuple(ball[key] for ball in balls) for key in ("recall", "precision"))
+        notes = tuple(f"r {ball['radius']}" for ball in balls)
+        title = "Precision against recall as the radius grows"
+        line = Line("", x, y, marker="o", notes=notes)
+        charts.append(Chart(title, "recall", "precision", (line,), share=True, **_SMALL))
+    shares = {
+        name: values for name, values in ranks.items() if name != "ACG"
+    }  # a number of labels, not a share
+    lines = [
+        Line(name, tuple(values), tuple(values.values()), color, marker="o")
+        for (name, values), color in zip(shares.items(), ("accent", "c0", "c1"), strict=False)
+    ]
+    if lines:
+        ticks = tuple(sorted({n for line in lines for n in line.x}))
+        title = f"{', '.join(shares)} by number of answers"
+        charts.append(Chart(title, "nearest images", "share", tuple(lines), base=10, ticks=ticks, **_SMALL))
+    return charts
+
+
+def _curves(result: Result) -> Markup:
+    """The charts, and their numbers as tables."""
+    balls, ranks = _balls(result), _ranks(result)
+    tables = []
+    if balls:
         tables.append(table("By radius", ("radius", "precision", "recall"), map(row, map(_ball, balls))))
     if ranks:
         answers = sorted({answer for values in ranks.values() for answer in values})
-        charts.append(_rank_chart(ranks, answers))
         cells = [(f"{n:,}", *(figure(values.get(n)) for values in ranks.values())) for n in answers]
         tables.append(table("By number of answers", ("answers", *ranks), map(row, cells)))
-    if not charts:
+    if not tables:
         return join()
     behind = folded("The numbers behind the charts", tag("div", *tables, class_="pair"))
-    return section("Precision and recall", tag("div", *charts, class_="pair"), behind)
+    return section("Precision and recall", tag("div", *map(plot, charts_of(result)), class_="pair"), behind)
 
 
-def _radius_chart(balls: Sequence[Mapping[str, Any]]) -> Markup:
-    points = [
-        Point(
-            ball["recall"],
-            ball["precision"],
-            note="radius {}: precision {}, recall {}".format(*_ball(ball)),
-            mark=f"r {ball['radius']}",
-        )
-        for ball in balls
-    ]
-    title = "Precision against recall as the radius grows"
-    chart = line_chart(title, [Line("", points)], Axis("recall", SHARE), Axis("precision", SHARE))
-    return tag("figure", chart, tag("figcaption", "All images within r bits of each query"))
+def _balls(result: Result) -> list[Mapping[str, Any]]:
+    radii = sequence(result.get("precision_recall"))
+    return [mapping(radius) for radius in radii if numbers(radius, "radius", "precision", "recall")]
 
 
-def _rank_chart(ranks: Mapping[str, Mapping[int, float]], answers: Sequence[int]) -> Markup:
-    place = {answer: i + 0.5 for i, answer in enumerate(answers)}
-    ticks = [(place[answer], f"{answer:,}") for answer in answers[:: math.ceil(len(answers) / 7)]]
-    lines = [
-        Line(
-            name,
-            [Point(place[n], value, note=f"{name} at {n}: {figure(value)}") for n, value in values.items()],
-            look,
-        )
-        for look, (name, values) in zip(PLAIN, ranks.items(), strict=False)
-        if name != "ACG"  # a number of labels, not a share
-    ]
-    title = f"{', '.join(line.name for line in lines)} by number of answers"
-    x = Axis("N nearest images", Scale(0, len(answers), ticks))
-    chart = line_chart(title, lines, x, Axis("share", SHARE))
-    return tag("figure", chart, tag("figcaption", "The N nearest images of each query"))
+def _ranks(result: Result) -> dict[str, dict[int, float]]:
+    ranks = {name: by_number(result.get(key)) for key, name in _BY_RANK.items()}
+    return {name: {n: v for n, v in values.items() if n > 0} for name, values in ranks.items() if values}
 
 
 def _classes(result: Result) -> Markup:

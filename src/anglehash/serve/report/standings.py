@@ -27,11 +27,6 @@ class Variant(NamedTuple):
     tuned: Mapping[str, Any] = {}
 
     @property
-    def ours(self) -> bool:
-        """Whether it is AnDSH, in any form."""
-        return self.method.casefold().startswith("andsh")
-
-    @property
     def trained(self) -> bool:
         """Whether it is a method that learns codes, and no rival or reference."""
         return self.kind not in ("rival", "reference")
@@ -61,6 +56,7 @@ class Standings:
         example: the length that is shown where one must do.
         split: the first split seed: the table and the charts are of this one.
         draws: the draws of that split, the first one first; none where the cells name no draw.
+        highlight: the variant or method that the page marks; none by default.
     """
 
     variants: Mapping[str, Variant]
@@ -69,9 +65,10 @@ class Standings:
     example: int | None
     split: object
     draws: Sequence[str]
+    highlight: str | None = None
 
     @classmethod
-    def of(cls, result: Mapping[str, Any]) -> Standings:
+    def of(cls, result: Mapping[str, Any], highlight: str | None = None) -> Standings:
         """Read a result; what is not a cell or not a variant is passed over."""
         cells = [cell for cell in map(_cell, sequence(result.get("cells"))) if cell]
         listed = [variant for variant in map(_variant, sequence(result.get("variants"))) if variant]
@@ -83,7 +80,12 @@ class Standings:
         lengths = sorted({c.bits for c in cells if c.bits and c.variant in trained})
         lengths = lengths or sorted({c.bits for c in cells if c.bits})
         split = _first_split(result, cells)
-        return cls(known, cells, lengths, _example(result, lengths), split, _draws(result, cells, split))
+        example, draws = _example(result, lengths), _draws(result, cells, split)
+        return cls(known, cells, lengths, example, split, draws, highlight)
+
+    def highlighted(self, name: str) -> bool:
+        """Whether the page marks this variant: by its own name where there is one of that name, or its method's."""
+        return self.highlight == (name if self.highlight in self.variants else self.variants[name].method)
 
     @property
     def run(self) -> str:

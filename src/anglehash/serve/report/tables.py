@@ -83,7 +83,9 @@ def _score_row(standings: Standings, name: str, tops: Mapping[int, Sequence[str]
     if splits:
         ends = standings.over_splits(name)
         cells.append(tag("td", "–".join(map(figure, ends)) if ends else "", class_="quiet"))
-    return tag("tr", tag("th", name, scope="row"), *cells, class_="ours" if variant.ours else None)
+    return tag(
+        "tr", tag("th", name, scope="row"), *cells, class_="marked" if standings.highlighted(name) else None
+    )
 
 
 def _score(score: Score | None) -> Markup:
