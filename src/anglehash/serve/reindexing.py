@@ -177,7 +177,7 @@ class _Places:
         if source.is_set:
             dataset, rows = self._listed(item.source, source)
             return _Place(item, dataset.images, rows.get(name, -1))
-        return _Place(item, Files(source.folder, (name,)), 0)
+        return _Place(item, Files(source.folder, (name,)), -1 if "\0" in name else 0)
 
     def _listed(self, number: int, source: Source) -> tuple[Dataset, dict[str, int]]:
         if number not in self._sets:

@@ -94,7 +94,10 @@ def _copy(found: Snapshot, copy: Path) -> State:
         found.connection.backup(target)  # in one step
         state = read_state(target, copy)
         own = replace(found.receipt, generation=state.generation, count=state.live)
-        faults = [*examine(target, found.store, state, own), *model_faults(found.store, state.model)]
+        faults = [
+            *examine(target, found.store, state, own),
+            *model_faults(found.store, state.model, state.bits),
+        ]
     if faults:
         raise ModelError(f"{faults[0].detail}: nothing was backed up (anglehash verify lists all damage)")
     return state
@@ -131,8 +134,11 @@ def restore(file: Path, output: Path, *, force: bool = False) -> None:
                 _finish(folder, store, index)
             except ModelError as error:
                 raise _HostileError(str(error).replace(f"{folder}{os.sep}", "")) from error
+    except ModelError:
+        raise
     except (_HostileError, tarfile.TarError, EOFError, *_UNEXPECTED) as error:
-        raise ModelError(f"{file} is damaged, or no backup that anglehash wrote: {error}") from error
+        reason = "".join(c if c.isprintable() else "?" for c in str(error))[:300]
+        raise ModelError(f"{file} is damaged, or no backup that anglehash wrote: {reason}") from error
 
 
 class _HostileError(Exception):
@@ -218,16 +224,16 @@ def _extract(
         size, sha256 = files[member.name]
         target, stream = _target(member.name, store), tar.extractfile(member)
         if stream is None or member.size != size:
-            raise _HostileError(f"{member.name} in it is not what was written")
+            raise _HostileError(f"{member.name!r} in it is not what was written")
         digest = hashlib.sha256()
         with _create(target) as out:
             while block := stream.read(_BLOCK):
                 digest.update(block)
                 out.write(block)
         if digest.hexdigest() != sha256:
-            raise _HostileError(f"{member.name} in it is not what was written")
+            raise _HostileError(f"{member.name!r} in it is not what was written")
     if missing:
-        raise _HostileError(f"it is cut: {min(missing)} is missing")
+        raise _HostileError(f"it is cut: {min(missing)!r} is missing")
 
 
 def _target(name: str, store: Store) -> Path:
@@ -262,7 +268,7 @@ def _finish(folder: Path, store: Store, index: _Index) -> None:
     with closing(connect(store.database)) as connection, sqlite_errors(store.database):
         state = read_state(connection, store.database)
         if index.facts != {name: getattr(state, name) for name in _FACTS}:
-            raise ModelError(f"its {_INDEX} says {index.facts}, which is not what {_DATABASE} holds")
+            raise ModelError(f"its {_INDEX} does not say what {_DATABASE} holds")
         own = Receipt(
             store=store.number, generation=state.generation, last_row=0, count=state.live,
             bits=state.bits, model=state.model,

@@ -137,8 +137,6 @@ def record_of(item: Item, row: int, born: int) -> Record:
     """The row of an item, with its crc."""
     labels, metadata = labels_text(item.labels), metadata_text(item.metadata)
     name = name_bytes(item.id)
-    if b"\0" in name:
-        raise DataError(f"{item.id!r} is no id: it holds a NUL, which no file name does")
     keys = (item.content, item.pixels, item.signature)
     fields = (name, *keys, labels.encode(), metadata.encode(), item.code)
     crc = crc_of(row, born, item.date, item.source, fields)

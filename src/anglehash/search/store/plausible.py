@@ -36,13 +36,11 @@ def row_fault(record: Record, died: object, state: State) -> str:
         died: the generation in which it died, or 0.
         state: of its database; nothing is wrong with it.
     """
-    row, born, _, _, name, content, pixels, signature, labels, metadata, code, _ = record
+    row, born, _, _, _, content, pixels, signature, labels, metadata, code, _ = record
     if not 0 < row <= state.last_row or not 0 < born <= state.generation:
         return f"row {row} of generation {born} is beyond those that were counted"
     if type(died) is not int or (died and not born <= died <= state.generation):
         return f"row {row} died in generation {died!r}, which there was not"
-    if b"\0" in name:
-        return f"row {row} has an id that no file can have"
     size = width(state.bits)
     if len(code) != size or code[-1] & ((1 << (8 * size - state.bits)) - 1):
         return f"row {row} has no code of {state.bits} bits"

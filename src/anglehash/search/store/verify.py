@@ -57,7 +57,7 @@ def verify(path: Path) -> list[Fault]:
             segments = list(_segments(store, receipt, faults))
             faults += _receipt(store)
             faults += _database(path, store, receipt, segments)
-            faults += model_faults(store, receipt.model)
+            faults += model_faults(store, receipt.model, receipt.bits)
         except FileNotFoundError as error:
             faults.append(Fault(str(error.filename), "it is missing"))
         if not faults or read_receipt(path)[1] == receipt:
@@ -189,7 +189,7 @@ def _disagreements(connection: sqlite3.Connection, store: Store, segments: list[
     return faults
 
 
-def model_faults(store: Store, model_id: str) -> list[Fault]:
+def model_faults(store: Store, model_id: str, bits: int) -> list[Fault]:
     """What is wrong with the copy of the gallery's model; one without a manifest is nobody's promise."""
     if not (store.model / NAME).exists():
         return []
@@ -198,8 +198,10 @@ def model_faults(store: Store, model_id: str) -> list[Fault]:
         facts = read_manifest(store.model, kind if kind in _ENCODERS else "model", sys.maxsize)
     except ModelError as error:
         return [Fault(str(store.model), str(error))]
-    if facts.get("id", model_id) != model_id:
-        return [Fault(str(store.model), f"it is the model {facts['id']!r}, but the codes are of {model_id}")]
+    said = facts.get("id", model_id), facts.get("bits", bits)
+    if said != (model_id, bits):
+        wanted = f"the codes are of {model_id}, of {bits} bits"
+        return [Fault(str(store.model), f"it is the model {said[0]!r} of {said[1]!r} bits, but {wanted}")]
     named = {NAME, *facts["files"]}
     if further := sorted(entry.name for entry in store.model.iterdir() if entry.name not in named):
         return [Fault(str(store.model), f"its manifest does not name {further[0]!r}")]
