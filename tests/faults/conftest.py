@@ -303,6 +303,12 @@ class FakeEncoder:
 
 
 @pytest.fixture
+def fake_encoder() -> type[FakeEncoder]:
+    """What :func:`fake_models` opens."""
+    return FakeEncoder
+
+
+@pytest.fixture
 def fake_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Models ``m`` and ``n`` whose encoders are fake: no picture is decoded, so files may hold anything."""
     from anglehash.manifest import read_manifest, write_manifest
