@@ -195,9 +195,8 @@ def put_in_place(work: Path, path: Path) -> None:
         os.replace(work, path)
         sync_directory(path.parent)
         return
-    if path.is_symlink() or not _exchange(
-        work, path
-    ):  # then a crash between these two leaves the old one in the folder beside
+    if path.is_symlink() or not _exchange(work, path):
+        # A crash between the next two renames leaves the old one in this folder beside.
         old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
         os.replace(path, old / path.name)
         os.replace(work, path)

@@ -176,13 +176,18 @@ def watch(before: Callable[[str], None]) -> None:
     connect = sqlite3.connect
 
     def connected(*args: Any, **options: Any) -> sqlite3.Connection:
-        connection = connect(*args, **options)
+        connection: sqlite3.Connection = connect(*args, **options)
         connection.set_trace_callback(lambda text: before(text) if text.startswith(STATEMENTS) else None)
         return connection
 
     sqlite3.connect = connected  # type: ignore[assignment]
     exchange = files._exchange
-    files._exchange = lambda one, other: (before("exchange"), exchange(one, other))[1]  # type: ignore[assignment]
+
+    def exchanged(one: Path, other: Path) -> bool:
+        before("exchange")
+        return exchange(one, other)
+
+    files._exchange = exchanged
     sys.addaudithook(hook)
 
 
@@ -259,12 +264,12 @@ def beside() -> Callable[[Callable[[], object], Callable[[], object]], Run]:
                 os._exit(1)
         os.close(writing)
         os.close(waiting)
-        writes, error = [], ""
+        writes, problem = [], ""
         try:
             with os.fdopen(reading) as pipe:
                 for line in pipe:
                     if line[0] == "!":
-                        error = line[1:]
+                        problem = line[1:]
                         continue
                     writes.append(line.strip())
                     look()
@@ -272,7 +277,7 @@ def beside() -> Callable[[Callable[[], object], Callable[[], object]], Run]:
         finally:
             os.close(going)
             os.waitpid(pid, 0)
-        return Run(writes, error)
+        return Run(writes, problem)
 
     return run
 

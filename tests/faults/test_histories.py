@@ -215,9 +215,9 @@ def test_histories(
     monkeypatch.setattr(ingest, "SMALLEST", 3)
     long = len(trials(0, 1)) > 0
     run_state_machine_as_test(
-        lambda: Histories(tmp_path, fake_models, fake_encoder, killed_at),
+        lambda: Histories(tmp_path, fake_models, fake_encoder, killed_at),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=200 if long else 6,
+            max_examples=100 if long else 6,
             stateful_step_count=40 if long else 20,
             deadline=None,
             derandomize=not long,
