@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -66,12 +68,21 @@ def refuse_existing(path: Path, *, force: bool, ours: Callable[[Path], bool] | N
         )
 
 
+def sync(handle: int) -> None:
+    """Have what was written to an open file or folder on disk, not only in the disk's own memory."""
+    if sys.platform == "darwin":  # where fsync stops short of that
+        with suppress(OSError):  # a drive that cannot be asked
+            fcntl.fcntl(handle, fcntl.F_FULLFSYNC)
+            return
+    os.fsync(handle)
+
+
 def sync_directory(path: Path) -> None:
     """Have the names in a folder on disk, where the system can be asked for that."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(handle)
+            sync(handle)
         finally:
             os.close(handle)
 
@@ -93,7 +104,7 @@ def new_file(path: Path) -> Iterator[IO[bytes]]:
         with unfinished as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
         os.chmod(file.name, 0o666 & ~_umask())
         os.replace(file.name, path)
     except BaseException:
@@ -174,7 +185,7 @@ def sync_tree(folder: Path) -> None:
         for path in (os.path.join(place, name) for name in names):
             if os.path.isfile(path):  # a pipe would not open
                 with open(path, "rb") as file:
-                    os.fsync(file.fileno())
+                    sync(file.fileno())
         sync_directory(Path(place))
 
 
@@ -184,8 +195,24 @@ def put_in_place(work: Path, path: Path) -> None:
         os.replace(work, path)
         sync_directory(path.parent)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
-    os.replace(path, old / path.name)
-    os.replace(work, path)
+    if path.is_symlink() or not _exchange(work, path):
+        # A crash between the next two renames leaves the old one in this folder beside.
+        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
+        os.replace(path, old / path.name)
+        os.replace(work, path)
+        work = old
     sync_directory(path.parent)
-    shutil.rmtree(old)
+    shutil.rmtree(work)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Have two names change places in one step; whether this system can do that."""
+    names = os.fsencode(one), os.fsencode(other)
+    library = ctypes.CDLL(None)
+    if sys.platform == "linux" and hasattr(library, "renameat2"):
+        here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+        return bool(library.renameat2(here, names[0], here, names[1], exchange) == 0)
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        swap = 2  # RENAME_SWAP
+        return bool(library.renamex_np(*names, swap) == 0)
+    return False

@@ -16,6 +16,8 @@ from anglehash.files import sha256_file, sha256_json, write_atomic
 
 NAME = "manifest.json"
 
+_AGAIN = {"gallery": "index the images again", "model": "train again", "bundle": "export the model again"}
+
 
 def _text(content: dict[str, Any]) -> bytes:
     sealed = {**content, "seal": sha256_json(content)}
@@ -40,16 +42,17 @@ def write_manifest(
     write_atomic(folder / NAME, _text(content))
 
 
-def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
+def read_manifest(folder: Path, kind: str, version: int, *, oldest: int = 0) -> dict[str, Any]:
     """The manifest of ``folder``, after checking it and every file that it names.
 
     Args:
         folder: where to look.
         kind: what the folder should be.
         version: the newest format version that the caller can read.
+        oldest: the oldest one.
 
     Raises:
-        ModelError: no such folder, another kind, a newer version, a damaged manifest, or a file that is
+        ModelError: no such folder, another kind, another version, a damaged manifest, or a file that is
             missing or does not have the sha256 that the manifest states.
     """
     path = folder / NAME
@@ -77,10 +80,11 @@ def read_manifest(folder: Path, kind: str, version: int) -> dict[str, Any]:
         raise ModelError(f"{path} is damaged: its content does not match its seal")
     if found != f"anglehash-{kind}":
         raise ModelError(f"{folder} is an {found}, but an anglehash-{kind} is wanted")
-    if content["version"] > version:
+    if not oldest <= content["version"] <= version:
+        newer = "upgrade anglehash, or " if content["version"] > version else ""
         raise ModelError(
             f"{folder} has the {kind} format {content['version']}, this anglehash reads up to {version}: "
-            "upgrade anglehash"
+            f"{newer}{_AGAIN.get(kind, 'make it again')}"
         )
     for name, expected in content["files"].items():
         if Path(name).name != name:  # the seal was right, so this is not damage

@@ -5,16 +5,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
+import signal
+import sqlite3
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import pytest
 
+from anglehash import files
+from anglehash.encode.encoding import Encoding
 from anglehash.search.gallery import Gallery
 from anglehash.search.store.items import Item
 from anglehash.search.store.writer import Changes
@@ -131,3 +137,199 @@ def forked() -> Iterator[Callable[[Callable[[Any], None]], tuple[int, Any]]]:
             os.waitpid(pid, 0)
         except (ProcessLookupError, ChildProcessError):
             pass
+
+
+CHANGING = {
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.mkdir",
+    "os.truncate",
+    "os.chmod",
+    "os.link",
+    "os.symlink",
+}
+STATEMENTS = ("BEGIN IMMEDIATE", "COMMIT", "INSERT", "UPDATE", "DELETE", "CREATE", "PRAGMA")
+
+
+def watch(before: Callable[[str], None]) -> None:
+    """From now on, and for the rest of this process, call ``before`` ahead of whatever changes a file or folder.
+
+    Python itself tells of calls and of files that are opened to be written; of SQLite every statement is heard that
+    writes. Syncs and writes to open files are caught where they are called.
+    """
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        if event in CHANGING:
+            before(event)
+        elif event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR):
+            before("open to write")
+
+    for name in ("fsync", "write"):
+        real = getattr(os, name)
+
+        def caught(*args: Any, name: str = name, real: Any = real) -> Any:
+            before(f"os.{name}")
+            return real(*args)
+
+        setattr(os, name, caught)
+    connect = sqlite3.connect
+
+    def connected(*args: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(*args, **options)
+        connection.set_trace_callback(lambda text: before(text) if text.startswith(STATEMENTS) else None)
+        return connection
+
+    sqlite3.connect = connected  # type: ignore[assignment]
+    exchange = files._exchange
+
+    def exchanged(one: Path, other: Path) -> bool:
+        before("exchange")
+        return exchange(one, other)
+
+    files._exchange = exchanged
+    sys.addaudithook(hook)
+
+
+class Run(NamedTuple):
+    """What became of work that was watched.
+
+    Attributes:
+        writes: what was written, as far as it came.
+        error: of the work, in one line; empty where it came to its end or was killed.
+    """
+
+    writes: list[str]
+    error: str
+
+
+@pytest.fixture
+def killed_at() -> Callable[[Callable[[], object], int], Run]:
+    """Run work in a child process that is killed before its write of this number, from 1; 0 for never."""
+
+    def run(work: Callable[[], object], number: int) -> Run:
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            write = os.write
+            count = 0
+
+            def before(what: str) -> None:
+                nonlocal count
+                count += 1
+                write(writing, f"{what[:60]!r}\n".encode())
+                if count == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+            try:
+                watch(before)
+                work()
+                os._exit(0)
+            except BaseException as error:
+                write(writing, f"!{error!r}".replace("\n", " ").encode() + b"\n")
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            lines = pipe.read().splitlines()
+        os.waitpid(pid, 0)
+        return Run([line for line in lines if line[0] != "!"], "".join(x[1:] for x in lines if x[0] == "!"))
+
+    return run
+
+
+@pytest.fixture
+def beside() -> Callable[[Callable[[], object], Callable[[], object]], Run]:
+    """Run work in a child process that waits before each of its writes until ``look`` has looked."""
+
+    def run(work: Callable[[], object], look: Callable[[], object]) -> Run:
+        reading, writing = os.pipe()
+        waiting, going = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            os.close(reading)
+            os.close(going)
+            read, write = os.read, os.write
+
+            def before(what: str) -> None:
+                write(writing, f"{what[:60]!r}\n".encode())
+                if not read(waiting, 1):
+                    os._exit(1)  # the parent has failed
+
+            try:
+                watch(before)
+                work()
+                os._exit(0)
+            except BaseException as error:
+                write(writing, f"!{error!r}".replace("\n", " ").encode() + b"\n")
+                os._exit(1)
+        os.close(writing)
+        os.close(waiting)
+        writes, problem = [], ""
+        try:
+            with os.fdopen(reading) as pipe:
+                for line in pipe:
+                    if line[0] == "!":
+                        problem = line[1:]
+                        continue
+                    writes.append(line.strip())
+                    look()
+                    os.write(going, b".")
+        finally:
+            os.close(going)
+            os.waitpid(pid, 0)
+        return Run(writes, problem)
+
+    return run
+
+
+class FakeEncoder:
+    """Codes of 16 bits from the bytes of a file; bytes that begin with "bad" are refused."""
+
+    bits, level = 16, None
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+
+    def code(self, data: bytes) -> bytes:
+        return hashlib.sha256(self.id.encode() + data).digest()[:2]
+
+    def encode(self, images: Any, *, rows: Any, **_: Any) -> Encoding:
+        done, codes, problems = [], [], []
+        for row in rows.tolist():
+            data = images.read(row)
+            if data.startswith(b"bad"):
+                problems.append((row, "empty", "it is bad"))
+            else:
+                done.append(row)
+                codes.append(self.code(data))
+        packed = np.frombuffer(b"".join(codes), np.uint8).reshape(-1, 2)
+        none = np.zeros((len(done), 0), np.float32)
+        return Encoding(np.array(done, np.int64), packed, none, none, problems, [])
+
+
+@pytest.fixture
+def fake_encoder() -> type[FakeEncoder]:
+    """What :func:`fake_models` opens."""
+    return FakeEncoder
+
+
+@pytest.fixture
+def fake_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
+    """Models ``m`` and ``n`` whose encoders are fake: no picture is decoded, so files may hold anything."""
+    from anglehash.manifest import read_manifest, write_manifest
+    from anglehash.serve import encoders, galleries, ingest, reindexing
+
+    def open_fake(path: Path, **_: Any) -> FakeEncoder:
+        return FakeEncoder(read_manifest(path, "model", 1)["id"])
+
+    for module in (encoders, galleries, reindexing):
+        monkeypatch.setattr(module, "open_encoder", open_fake)
+    for module in (ingest, reindexing):
+        monkeypatch.setattr(module, "keys_of", lambda images, rows: {row: {} for row in rows.tolist()})
+    found = {}
+    for name in ("m", "n"):
+        found[name] = tmp_path / "models" / name
+        found[name].mkdir(parents=True)
+        (found[name] / "weights").write_bytes(name.encode() * 100)
+        write_manifest(found[name], "model", 1, {"id": name, "bits": 16})
+    return found

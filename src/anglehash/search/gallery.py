@@ -30,7 +30,6 @@ from anglehash.search.filters import Filter
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen, Stored
 from anglehash.search.store.layout import KIND, VERSION, Store
-from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import attach, make_store
 from anglehash.search.store.reader import PurgedError, load
 from anglehash.search.store.writer import Changes
@@ -107,16 +106,15 @@ class Gallery:
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> Self:
-        """Open a gallery; one of format 1 is converted first.
+        """Open a gallery.
 
         Segments are compared with their sha256, and so is a database of up to 64 MiB; of a larger one every row
         is checked when it is answered from. A damaged segment is replaced, in memory, by what the truth has.
 
         Raises:
-            ModelError: not a gallery, written by a newer anglehash, or damaged; the message names the file.
+            ModelError: not a gallery, one of another format, or damaged; the message names the file.
         """
         path = Path(path)
-        migrate_if_old(path)
         return cls(path, View(load(path)))
 
     def refresh(self) -> bool:

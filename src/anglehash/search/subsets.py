@@ -10,13 +10,14 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Lock, RLock
 from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.errors import ModelError
 from anglehash.search.filters import Filter
 from anglehash.search.passing import passing
 from anglehash.search.store.database import connect
@@ -148,8 +149,9 @@ class Subsets:
         own, store = self._own, self._snapshot.store
         with own.busy:
             if own.connection is None and file_of(store) == self._snapshot.file:
-                own.connection = connect(store.database)
-                if file_of(store) != self._snapshot.file:  # replaced between the two
+                with suppress(ModelError):  # taken away between the two
+                    own.connection = connect(store.database)
+                if own.connection and file_of(store) != self._snapshot.file:  # replaced between the two
                     own.connection.close()
                     own.connection = None
             if own.connection is not None:

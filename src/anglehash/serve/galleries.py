@@ -10,7 +10,7 @@ from anglehash.data.sources import SETS, list_images
 from anglehash.encode.encoding import Encoder
 from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.files import put_in_place, refuse_existing
-from anglehash.manifest import is_a, kind_of
+from anglehash.manifest import NAME, is_a, kind_of
 from anglehash.progress import Report, silent
 from anglehash.search.gallery import us
 from anglehash.search.remote.opening import write_any
@@ -143,6 +143,7 @@ def _begin(work: Path, model_path: Path, model: Encoder, images: Images, *, forc
             f"{work} is in the way, and no unfinished gallery: move it, or choose another output"
         )
     if work.exists():
+        (work / NAME).unlink(missing_ok=True)  # first: what is half removed is then no gallery
         shutil.rmtree(work)
     store = Store(work / "1")
     path = Path(images.data).expanduser()

@@ -267,7 +267,7 @@ def file_facts(images: ImageStore, row: int) -> tuple[int, int]:
         return 0, 0
     try:
         status = os.stat(images.root / images.names[row])
-    except OSError:
+    except (OSError, ValueError):  # a name that no file can have
         return 0, 0
     return status.st_size, status.st_mtime_ns
 

@@ -28,10 +28,9 @@ from anglehash.search.gallery import us
 from anglehash.search.store.database import State
 from anglehash.search.store.items import Item, Seen, Stored
 from anglehash.search.store.layout import Store, clean, read_receipt
-from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
 from anglehash.search.store.reader import load
-from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.sources import Source, read_sources
 from anglehash.search.store.writer import Changes, Writer
 from anglehash.serve.encoders import open_encoder
 from anglehash.serve.ingest import (
@@ -60,7 +59,6 @@ def reindex(
         DataError: an item has no source to read its image from.
         ModelError: gallery or model are damaged, or the model is the one that it has.
     """
-    migrate_if_old(path)
     model, done = open_encoder(model_path, strict=strict), Ingested()
     old, _ = read_receipt(path)
     with attach(old, lock_timeout=lock_timeout) as reading:
@@ -72,13 +70,9 @@ def reindex(
         snapshot.connection.close()
         fresh = _begin(path, reading, model, model_path)
         with attach(fresh, lock_timeout=lock_timeout) as writer:
-            for number, source in read_sources(reading.connection, old.database).items():
-                write_source(writer.connection, number, source)
-            names = set(reading.files()).difference(reading.ids(), writer.files())
-            others = (reading.seen(name) for name in sorted(names))
-            writer.commit(Changes(seen=[seen for seen in others if seen and seen.reason]))
+            writer.commit(_changed_since(reading, writer))
             _encode_all(reading, writer, model, done, report)
-            writer.complete()
+            writer.complete(reading.state.generation)
             writer.publish(path)
     clean(path, fresh.number)
     return done
@@ -90,7 +84,7 @@ def _begin(path: Path, reading: Writer, model: Encoder, model_path: Path) -> Sto
     if fresh.database.exists():
         try:
             with attach(fresh, lock_timeout=0) as writer:
-                if (writer.state.model, writer.state.complete) == (model.id, False):
+                if writer.state.model == model.id:
                     return fresh
         except ModelError:
             pass  # begun, and killed before its first commit
@@ -101,6 +95,19 @@ def _begin(path: Path, reading: Writer, model: Encoder, model_path: Path) -> Sto
     )  # fmt: skip
     make_store(fresh, state, model_path)
     return fresh
+
+
+def _changed_since(reading: Writer, writer: Writer) -> Changes:
+    """What a store that was begun earlier has to follow: items and files may have gone meanwhile, or failed."""
+    ids = set(reading.ids())
+    noted = set(reading.files())
+    others = (reading.seen(name) for name in sorted(noted - ids))
+    return Changes(
+        remove=sorted(set(writer.ids()) - ids),
+        forget=sorted(set(writer.files()) - ids),
+        seen=[seen for seen in others if seen and seen.reason],
+        sources=read_sources(reading.connection, reading.store.database),
+    )
 
 
 class _Place(NamedTuple):
@@ -120,11 +127,9 @@ def _encode_all(reading: Writer, writer: Writer, model: Encoder, done: Ingested,
             began = time.monotonic()
             lacking = []
             for item in (stored.item for stored in batch):
-                tried = writer.seen(item.id)  # by a call that was stopped
-                if tried is None:
+                encoded = writer.item(item.id)  # by a call that was stopped
+                if encoded is None or not _is_same(item, encoded.item):
                     lacking.append(places.of(item))
-                elif tried.reason:
-                    done.problems.append(Problem(item.id, tried.reason, tried.detail))
                 else:
                     done.unchanged += 1
             if lacking:
@@ -133,6 +138,12 @@ def _encode_all(reading: Writer, writer: Writer, model: Encoder, done: Ingested,
             report("images", seen, total, f"{len(done.problems)} skipped" if done.problems else "")
             stopping.end_if_asked()
             size = next_size(size, time.monotonic() - began, LARGEST)
+
+
+def _is_same(old: Item, encoded: Item) -> bool:
+    """Whether an item was encoded as it is now, and not before it was replaced or relabelled."""
+    known = old if old.content else old._replace(content=encoded.content)
+    return known == encoded._replace(code=old.code, pixels=old.pixels, signature=old.signature)
 
 
 def _items(reading: Writer) -> Iterator[Stored]:
@@ -166,7 +177,7 @@ class _Places:
         if source.is_set:
             dataset, rows = self._listed(item.source, source)
             return _Place(item, dataset.images, rows.get(name, -1))
-        return _Place(item, Files(source.folder, (name,)), 0)
+        return _Place(item, Files(source.folder, (name,)), -1 if "\0" in name else 0)
 
     def _listed(self, number: int, source: Source) -> tuple[Dataset, dict[str, int]]:
         if number not in self._sets:
@@ -204,7 +215,7 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
     keys = keys_of(unchanged, found.rows)
     refused |= {row: (reason, detail) for row, reason, detail in found.problems}
     codes = dict(zip(found.rows.tolist(), found.codes, strict=True))
-    add, seen = [], []
+    add, seen, gone = [], [], []
     for row, place in enumerate(places):
         size, date = file_facts(place.images, place.row)
         reason, detail = refused[row]
@@ -214,7 +225,8 @@ def _encoded(places: Sequence[_Place], model: Encoder, done: Ingested) -> Change
             item = place.item._replace(code=codes[row].tobytes(), content=content, **keys[row])
             add.append(item)
         else:
+            gone.append(place.item.id)
             done.problems.append(Problem(place.item.id, reason, detail))
     done.replaced += len(add)
     done.notes += [{"id": places[row].item.id, "note": note} for row, note in found.notes]
-    return Changes(add, seen=seen)
+    return Changes(add, gone, seen)

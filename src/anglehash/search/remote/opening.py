@@ -11,7 +11,6 @@ from anglehash.search.remote.gallery import RemoteGallery
 from anglehash.search.remote.target import Target, is_target
 from anglehash.search.remote.view import View
 from anglehash.search.remote.writing import RemoteWriter
-from anglehash.search.store.migrate import migrate_if_old
 from anglehash.search.store.opening import LOCK_TIMEOUT, open_writer
 from anglehash.search.store.writer import Writer
 
@@ -48,6 +47,5 @@ def write_any(gallery: str | Path | Target, *, lock_timeout: float = LOCK_TIMEOU
             there.mend()
             yield there
         return
-    migrate_if_old(Path(gallery))
     with open_writer(Path(gallery), lock_timeout=lock_timeout) as here:
         yield here

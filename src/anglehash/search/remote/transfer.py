@@ -33,7 +33,7 @@ from anglehash.search.store.database import State
 from anglehash.search.store.items import Item
 from anglehash.search.store.layout import KIND, Store
 from anglehash.search.store.opening import attach, make_store, open_writer
-from anglehash.search.store.sources import sources_of, write_source
+from anglehash.search.store.sources import sources_of
 from anglehash.search.store.writer import CHUNK, Changes
 
 BATCH = 5000
@@ -189,8 +189,8 @@ def pull(target: Target, output: Path, *, force: bool = False, report: Report = 
         _begin(work, remote)
         moved = _pull(work, remote, report)
         refuse_existing(output, force=force, ours=is_a(KIND))
-        (work / _NOTE).unlink()
         put_in_place(work, output)
+        (output / _NOTE).unlink()  # not before: work without it is nobody's
         return moved
 
 
@@ -205,7 +205,7 @@ def _begin(work: Path, remote: RemoteGallery) -> None:
         with suppress(ValueError):
             if json.loads((work / _NOTE).read_bytes()) == note and kind_of(work) == KIND:
                 return
-        shutil.rmtree(work)
+        _discard(work)
     work.mkdir(parents=True)
     write_json(work / _NOTE, note)
     try:
@@ -215,9 +215,18 @@ def _begin(work: Path, remote: RemoteGallery) -> None:
     store, entry = Store(work / "1"), remote.entry
     make_store(store, State(bits=entry.bits, model=entry.model, root=entry.root, created_by=us()), model)
     with attach(store) as writer:
-        for number, source in entry.sources:
-            write_source(writer.connection, number, source)
+        writer.commit(Changes(sources=dict(entry.sources)))
         writer.publish(work)
+
+
+def _discard(work: Path) -> None:
+    """Remove an unfinished pull; the note, which says that it is one, goes last."""
+    for entry in work.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != _NOTE:
+            entry.unlink()
+    shutil.rmtree(work)
 
 
 def _pull(work: Path, remote: RemoteGallery, report: Report) -> Moved:

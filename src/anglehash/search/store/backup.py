@@ -7,31 +7,36 @@ is read as if a stranger had written it: only members that ``backup.json`` names
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import json
+import os
 import re
 import sqlite3
 import tarfile
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 from anglehash.errors import ModelError
 from anglehash.files import new_file, new_folder, refuse_existing, sha256_file, sha256_json
 from anglehash.manifest import is_a
-from anglehash.search.store.database import State, read_state
-from anglehash.search.store.layout import KIND, Store, acknowledge
+from anglehash.search.store.database import State, connect, read_state
+from anglehash.search.store.layout import KIND, Receipt, Store, acknowledge, read_receipt, read_steadily
 from anglehash.search.store.opening import attach
 from anglehash.search.store.reader import Snapshot, load
 from anglehash.search.store.sqlite import sqlite_errors
-from anglehash.search.store.verify import examine, model_faults
+from anglehash.search.store.verify import Fault, examine, model_faults, verify
 
 _FORMAT, _VERSION = "anglehash-backup", 1
 _INDEX, _DATABASE, _MODEL = "backup.json", "items.db", "model"
 _MAX_INDEX = 16 * 2**20
 _BLOCK = 1 << 20
+_FACTS = ("generation", "live", "bits", "model")
+_HEADERS = {"path", "size", "hdrcharset"}
 _PART = re.compile(r"[^\\/:\0]+")
 
 
@@ -51,25 +56,36 @@ def backup(path: Path, output: Path, *, force: bool = False) -> dict[str, Any]:
         OutputExistsError: there is something at ``output``.
     """
     refuse_existing(output, force=force)
-    found = load(path)
-    with closing(found.connection), new_file(output) as file:
-        copy = Path(file.name + ".db")
-        try:
-            state = _copy(found, copy)
-            model = found.store.model
-            members = {_DATABASE: copy} | {
-                f"{_MODEL}/{member.relative_to(model).as_posix()}": member
-                for member in sorted(model.rglob("*"))
-                if member.is_file()
-            }
-            facts = {name: getattr(state, name) for name in ("generation", "live", "bits", "model")}
-            files = {
-                name: {"sha256": sha256_file(p), "size": p.stat().st_size} for name, p in members.items()
-            }
-            _write(file, {"format": _FORMAT, "version": _VERSION, **facts, "files": files}, members)
-        finally:
-            copy.unlink(missing_ok=True)
+
+    def write(store: Store, _: Receipt) -> State:
+        with closing((found := load(path)).connection), new_file(output) as file:
+            state = _write_all(found, file)
+            if found.store != store or read_receipt(path)[0] != store:
+                raise FileNotFoundError(
+                    f"{store.path} is replaced"
+                )  # with its model, perhaps before all was read
+            return state
+
+    state = read_steadily(path, write)
     return {"backup": str(output), "items": state.live, "generation": state.generation}
+
+
+def _write_all(found: Snapshot, file: IO[bytes]) -> State:
+    """Write the truth and the model of one generation into a file; its state."""
+    copy, model = Path(file.name + ".db"), found.store.model
+    try:
+        state = _copy(found, copy)
+        members = {_DATABASE: copy} | {
+            f"{_MODEL}/{member.relative_to(model).as_posix()}": member
+            for member in sorted(model.rglob("*"))
+            if member.is_file()
+        }
+        facts = {name: getattr(state, name) for name in _FACTS}
+        files = {name: {"sha256": sha256_file(p), "size": p.stat().st_size} for name, p in members.items()}
+        _write(file, {"format": _FORMAT, "version": _VERSION, **facts, "files": files}, members)
+        return state
+    finally:
+        copy.unlink(missing_ok=True)
 
 
 def _copy(found: Snapshot, copy: Path) -> State:
@@ -78,7 +94,10 @@ def _copy(found: Snapshot, copy: Path) -> State:
         found.connection.backup(target)  # in one step
         state = read_state(target, copy)
         own = replace(found.receipt, generation=state.generation, count=state.live)
-        faults = [*examine(target, found.store, state, own), *model_faults(found.store)]
+        faults = [
+            *examine(target, found.store, state, own),
+            *model_faults(found.store, state.model, state.bits),
+        ]
     if faults:
         raise ModelError(f"{faults[0].detail}: nothing was backed up (anglehash verify lists all damage)")
     return state
@@ -101,66 +120,123 @@ def restore(file: Path, output: Path, *, force: bool = False) -> None:
     """Make a gallery from a backup, whole or not at all, after every byte of it has been compared.
 
     Raises:
-        ModelError: no backup, of a newer format, or damaged.
+        ModelError: no backup, of another format, damaged, or made up by somebody else.
         OutputExistsError: there is something at ``output``.
     """
     refuse_existing(output, force=force, ours=is_a(KIND))
     try:
         with tarfile.open(file, "r:") as tar, new_folder(output, force=force, ours=is_a(KIND)) as folder:
-            store = Store(folder / "1")
+            members, store = _members(tar, file), Store(folder / "1")
             store.make()
-            _extract(tar, _index(tar, file), store, file)
-            _finish(folder, store)
-    except (tarfile.TarError, EOFError) as error:
-        raise ModelError(f"{file} is no backup, or it is damaged: {error}") from error
+            index = _index(tar, next(members, None), file)
+            _extract(tar, members, index.files, store)
+            try:
+                _finish(folder, store, index)
+            except ModelError as error:
+                raise _HostileError(str(error).replace(f"{folder}{os.sep}", "")) from error
+    except ModelError:
+        raise
+    except (_HostileError, tarfile.TarError, EOFError, *_UNEXPECTED) as error:
+        reason = "".join(c if c.isprintable() else "?" for c in str(error))[:300]
+        raise ModelError(f"{file} is damaged, or no backup that anglehash wrote: {reason}") from error
 
 
-def _index(tar: tarfile.TarFile, file: Path) -> dict[str, dict[str, Any]]:
+class _HostileError(Exception):
+    """A backup is not what this library writes."""
+
+
+_UNEXPECTED = (
+    sqlite3.Error,
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    MemoryError,
+)
+"""What libraries may raise at bytes that somebody has made up: nothing was written yet, so it is refused."""
+
+
+class _Index(NamedTuple):
+    """What a backup says of itself.
+
+    Attributes:
+        facts: generation, number of items, bits and model.
+        files: size and sha256 of each member, by name.
+    """
+
+    facts: dict[str, Any]
+    files: dict[str, tuple[int, str]]
+
+
+def _members(tar: tarfile.TarFile, file: Path) -> Iterator[tarfile.TarInfo]:
+    """Plain files only, whose bytes are all in the archive, one after the other: none is mostly holes.
+
+    Raises:
+        _HostileError: a member of another kind.
+    """
+    left = file.stat().st_size
+    while (member := tar.next()) is not None:
+        plain = member.type in (tarfile.REGTYPE, tarfile.AREGTYPE) and not member.issparse()
+        if not plain or not set(member.pax_headers) <= _HEADERS:
+            raise _HostileError(f"{member.name!r} in it is not a plain file")
+        left -= member.size  # or one that claims the bytes of those that follow
+        if member.size < 0 or left < 0:
+            raise _HostileError(f"{member.name!r} in it claims {member.size} bytes, more than there are")
+        yield member
+
+
+def _index(tar: tarfile.TarFile, first: tarfile.TarInfo | None, file: Path) -> _Index:
     """What the first member says of the others, once its seal is found right."""
-    first = tar.next()
-    stream = tar.extractfile(first) if first and first.isreg() and first.name == _INDEX else None
+    stream = tar.extractfile(first) if first and first.name == _INDEX else None
     if stream is None or first is None or first.size > _MAX_INDEX:
         raise ModelError(f"{file} is no backup of a gallery: it does not begin with {_INDEX}")
     try:
         index = json.loads(stream.read())
         seal = index.pop("seal")
-        files: dict[str, dict[str, Any]] = index["files"]
-        if index["format"] != _FORMAT or seal != sha256_json(index) or _DATABASE not in files:
+        if index["format"] != _FORMAT or seal != sha256_json(index):
             raise ValueError
-        version = int(index["version"])
+        version = index["version"]
+        facts = {name: index[name] for name in _FACTS}
+        files = {name: (entry["size"], entry["sha256"]) for name, entry in index["files"].items()}
+        if _DATABASE not in files or not all(type(size) is int for size, _ in files.values()):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ModelError(f"{file} is damaged: its {_INDEX} does not match its seal") from None
-    if version > _VERSION:
-        raise ModelError(
-            f"{file} has the backup format {version}, this anglehash reads up to {_VERSION}: upgrade anglehash"
-        )
-    return files
+    if version != _VERSION:
+        newer = type(version) is int and version > _VERSION
+        remedy = "upgrade anglehash" if newer else "make another backup"
+        raise ModelError(f"{file} has the backup format {version}, this anglehash reads {_VERSION}: {remedy}")
+    return _Index(facts, files)
 
 
-def _extract(tar: tarfile.TarFile, files: dict[str, dict[str, Any]], store: Store, file: Path) -> None:
+def _extract(
+    tar: tarfile.TarFile,
+    members: Iterator[tarfile.TarInfo],
+    files: dict[str, tuple[int, str]],
+    store: Store,
+) -> None:
     missing = set(files)
-    while (member := tar.next()) is not None:
-        stream = tar.extractfile(member) if member.isreg() else None
-        if stream is None or member.name not in missing:
-            raise ModelError(f"{file} holds {member.name!r}, which its {_INDEX} does not name")
+    for member in members:
+        if member.name not in missing:
+            raise _HostileError(f"it holds {member.name!r}, which its {_INDEX} does not name")
         missing.remove(member.name)
-        target = _target(member.name, store, file)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        digest, left = hashlib.sha256(), int(files[member.name]["size"])
-        with target.open("xb") as out:
-            while block := stream.read(min(_BLOCK, left + 1)):
-                left -= len(block)
-                if left < 0:
-                    break
+        size, sha256 = files[member.name]
+        target, stream = _target(member.name, store), tar.extractfile(member)
+        if stream is None or member.size != size:
+            raise _HostileError(f"{member.name!r} in it is not what was written")
+        digest = hashlib.sha256()
+        with _create(target) as out:
+            while block := stream.read(_BLOCK):
                 digest.update(block)
                 out.write(block)
-        if left or digest.hexdigest() != files[member.name]["sha256"]:
-            raise ModelError(f"{file} is damaged: {member.name} in it is not what was written")
+        if digest.hexdigest() != sha256:
+            raise _HostileError(f"{member.name!r} in it is not what was written")
     if missing:
-        raise ModelError(f"{file} is cut: {min(missing)} is missing")
+        raise _HostileError(f"it is cut: {min(missing)!r} is missing")
 
 
-def _target(name: str, store: Store, file: Path) -> Path:
+def _target(name: str, store: Store) -> Path:
     if name == _DATABASE:
         return store.database
     first, *rest = name.split("/")
@@ -169,13 +245,41 @@ def _target(name: str, store: Store, file: Path) -> Path:
         or not rest
         or any(part in ("", ".", "..") or not _PART.fullmatch(part) for part in rest)
     ):
-        raise ModelError(f"{file} holds {name!r}, which is no file of a gallery")
+        raise _HostileError(f"it holds {name!r}, which is no file of a gallery")
     return store.model.joinpath(*rest)
 
 
-def _finish(folder: Path, store: Store) -> None:
-    """Segments, receipt and manifest, from the truth; every row is compared with its crc on the way."""
+def _create(target: Path) -> IO[bytes]:
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        return target.open("xb")
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO):
+            raise
+        raise _HostileError(f"it holds a file that cannot be made: {target.name[:100]!r}") from error
+
+
+def _finish(folder: Path, store: Store, index: _Index) -> None:
+    """Segments, receipt and manifest, from the truth; all that verify compares is compared before and after.
+
+    Raises:
+        ModelError: something is wrong.
+    """
+    with closing(connect(store.database)) as connection, sqlite_errors(store.database):
+        state = read_state(connection, store.database)
+        if index.facts != {name: getattr(state, name) for name in _FACTS}:
+            raise ModelError(f"its {_INDEX} does not say what {_DATABASE} holds")
+        own = Receipt(
+            store=store.number, generation=state.generation, last_row=0, count=state.live,
+            bits=state.bits, model=state.model,
+        )  # fmt: skip
+        acknowledge(store, state.generation)
+        _refuse(examine(connection, store, state, own))
     with attach(store) as writer:
-        acknowledge(store, writer.state.generation)
         writer.publish(folder)
-    load(folder).connection.close()
+    _refuse(verify(folder))
+
+
+def _refuse(faults: list[Fault]) -> None:
+    if faults:
+        raise ModelError(faults[0].detail)

@@ -9,7 +9,7 @@ import numpy as np
 from anglehash.errors import ModelError
 from anglehash.search.store.database import State, death
 from anglehash.search.store.layout import Receipt, Store
-from anglehash.search.store.segments import Rows
+from anglehash.search.store.segments import LAST_ROW, Rows
 
 
 def check_state(store: Store, receipt: Receipt, state: State, noted: int) -> None:
@@ -42,7 +42,7 @@ def read_dead(connection: sqlite3.Connection, store: Store, state: State) -> Row
     found = connection.execute("SELECT row, died FROM items WHERE died > 0").fetchall()
     digest = 0
     for row, died in found:
-        digest ^= death(row, died)
+        digest ^= death(row, died) if type(died) is int and 0 < row <= LAST_ROW else -1
     if (len(found), digest) != (state.dead, state.dead_digest):
         raise ModelError(
             f"{store.database} is damaged: its removed items are not those that it counted. "

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ from anglehash.codes import Codes, check_codes, width
 from anglehash.errors import CodeMismatchError, DataError
 from anglehash.search.store.database import State, death
 from anglehash.search.store.items import COLUMNS, Item, Record, Seen, name_bytes, record_of, seen_record
+from anglehash.search.store.sources import Source, write_source
 
 
 class Changes(NamedTuple):
@@ -23,12 +25,14 @@ class Changes(NamedTuple):
         remove: ids of items to remove; what was noted of their files goes too.
         forget: ids of files of which nothing more is to be noted.
         seen: files that were seen, whether they gave a code or not; they are noted last.
+        sources: where items come from, by number.
     """
 
     add: Sequence[Item] = ()
     remove: Sequence[str] = ()
     seen: Sequence[Seen] = ()
     forget: Sequence[str] = ()
+    sources: Mapping[int, Source] = MappingProxyType({})
 
 
 class Applied(NamedTuple):
@@ -75,6 +79,8 @@ def apply(connection: sqlite3.Connection, state: State, changes: Changes) -> tup
     connection.executemany("DELETE FROM files WHERE id = ?", forgotten)
     seen = map(seen_record, changes.seen)
     connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", seen)
+    for number, source in changes.sources.items():
+        write_source(connection, number, source)
     digest = state.dead_digest
     for row in gone:
         digest ^= death(row, generation)

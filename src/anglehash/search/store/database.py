@@ -18,6 +18,7 @@ import sys
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import get_type_hints
 from urllib.parse import quote
 
 from anglehash.errors import ModelError
@@ -80,6 +81,9 @@ class State:
     complete: bool = True
 
 
+_KINDS = get_type_hints(State)
+
+
 def death(row: int, died: int) -> int:
     """A number that stands for "this row died in this generation"."""
     return zlib.crc32(b"%d died %d" % (row, died))
@@ -104,7 +108,7 @@ def connect(path: Path, *, write: bool = False) -> sqlite3.Connection:
     """Open a database that is there.
 
     Raises:
-        ModelError: missing, empty, of another program, of a newer anglehash, or damaged.
+        ModelError: missing, empty, of another program or format, or damaged.
         PermissionError: it may not be written.
     """
     _check_size(path)
@@ -157,6 +161,8 @@ def _for_writing(connection: sqlite3.Connection, path: Path, *, new: bool = Fals
         mode = connection.execute("PRAGMA journal_mode = TRUNCATE").fetchone()[0]
         _log.warning("%s has no write-ahead log, so readers and writers wait for each other (%s)", path, mode)
     connection.execute("PRAGMA synchronous = FULL")
+    for sync in ("fullfsync", "checkpoint_fullfsync"):  # for macOS; elsewhere they do nothing
+        connection.execute(f"PRAGMA {sync} = ON")
     connection.execute(f"PRAGMA cache_size = -{_CACHE >> 10}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG >> 12}")  # pages of 4 KiB
 
@@ -222,15 +228,16 @@ def _check_schema(connection: sqlite3.Connection, path: Path) -> None:
     """The format is known, and the tables are ours to the letter: no trigger of another hand, and no damage.
 
     Raises:
-        ModelError: another program's, of a newer anglehash, or damaged.
+        ModelError: another program's, of another format, or damaged.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     if application != _APPLICATION:
         raise ModelError(f"{path} is damaged, or a database of another program. Restore a backup")
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > FORMAT:
+    if version != FORMAT:
+        newer = "upgrade anglehash, or " if version > FORMAT else ""
         raise ModelError(
-            f"{path} has the format {version}, this anglehash reads up to {FORMAT}: upgrade anglehash"
+            f"{path} has the format {version}, this anglehash reads {FORMAT}: {newer}index the images again"
         )
     query = "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL"
     found = sorted(str(row[0]) for row in connection.execute(query))
@@ -256,8 +263,13 @@ def read_state(connection: sqlite3.Connection, path: Path) -> State:
         ((facts, crc),) = rows
         if zlib.crc32(facts.encode()) != crc:
             raise ValueError
-        return State(**json.loads(facts))
-    except (ValueError, TypeError, AttributeError):
+        state = State(**json.loads(facts))
+        wrong = [n for n, kind in _KINDS.items() if type(getattr(state, n)) is not kind]
+        counts = (state.generation, state.last_row, state.live, state.dead, state.dead_digest)
+        if wrong or not all(0 <= n < 2**62 for n in counts):
+            raise ValueError
+        return state
+    except (ValueError, TypeError, AttributeError, RecursionError):
         raise ModelError(
             f"{path} is damaged: its state does not match its crc. Run anglehash repair, or restore a backup"
         ) from None

@@ -128,7 +128,7 @@ def metadata_text(metadata: Metadata) -> str:
         raise DataError(f"metadata are texts, numbers and lists of them, got {metadata!r}: {error}") from None
 
 
-def _metadata_of(text: str) -> Metadata:
+def metadata_of(text: str) -> Metadata:
     """What :func:`metadata_text` was given."""
     return json.loads(text) if text != "{}" else {}  # most have none
 
@@ -180,7 +180,10 @@ def stored(record: Record, where: object) -> Stored:
     """
     check(record, where)
     row, born, date, source, name, content, pixels, signature, labels, metadata, code, _ = record
-    said = labels_of(labels), _metadata_of(metadata)
+    try:
+        said = labels_of(labels), metadata_of(metadata)
+    except (ValueError, RecursionError):  # its crc is right: somebody else wrote it
+        raise ModelError(f"{where} is not one that anglehash wrote: row {row} is no JSON") from None
     item = Item(name_text(name), code, *said, content, date, source, pixels, signature)
     return Stored(row, born, item)
 
@@ -204,11 +207,14 @@ def seen_of(record: Record, where: object) -> Seen:
         name, reason, detail, content, size, date, crc = record
         fields = (name, reason.encode(), detail.encode(), content, b"")
         intact = crc == crc_of(0, 0, date, size, fields)
-    except (TypeError, ValueError, AttributeError, struct.error):
+        said = [json.loads(text) for text in (reason, detail)] if intact else []
+        intact = intact and size >= 0 and all(isinstance(text, str) for text in said)
+        intact = intact and (json.dumps(said[0]), json.dumps(said[1])) == (reason, detail)
+    except (TypeError, ValueError, AttributeError, RecursionError, struct.error):
         intact = False
     if not intact:
         raise ModelError(
             f"{where} is damaged: what it says of the file {record[0]!r} does not match its crc. "
             "Run anglehash repair, or restore a backup"
         )
-    return Seen(name_text(name), json.loads(reason), json.loads(detail), content, size, date)
+    return Seen(name_text(name), said[0], said[1], content, size, date)

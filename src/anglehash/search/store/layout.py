@@ -7,20 +7,24 @@ import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from anglehash.codes import check_bits
 from anglehash.errors import ModelError
-from anglehash.files import hold, write_atomic
+from anglehash.files import hold, sync, sync_directory, write_atomic
 from anglehash.manifest import read_manifest, write_manifest
 
 KIND, VERSION = "gallery", 2
 
+T = TypeVar("T")
+
 _RECEIPT = struct.Struct("<QI")
+_TRIES = 50
+_DAMAGED = "damaged"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,23 +103,41 @@ def read_receipt(path: Path) -> tuple[Store, Receipt]:
     Raises:
         ModelError: no gallery, of another format, or damaged.
     """
-    facts = read_manifest(path, KIND, VERSION)
-    if facts["version"] != VERSION:
-        raise ModelError(f"{path} has the gallery format {facts['version']}: open it once to convert it")
+    facts = read_manifest(path, KIND, VERSION, oldest=VERSION)
     try:
         receipt = Receipt(**{name: facts[name] for name in Receipt.__slots__})
         check_bits(receipt.bits)
         numbers = (receipt.store, receipt.generation, receipt.last_row, receipt.count)
-        if not all(isinstance(n, int) and 0 <= n < 2**63 for n in numbers):
+        if not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
             raise TypeError(f"store, generation, last_row and count are {numbers}")
+        if not isinstance(receipt.model, str) or not isinstance(receipt.database, str | None):
+            raise TypeError(f"model and database are {receipt.model!r} and {receipt.database!r}")
         for segment in receipt.segments:
             name, counts = segment["name"], [segment[key] for key in ("count", "first", "last")]
-            if Path(name).name != name or not all(isinstance(n, int) and n >= 0 for n in counts):
+            if Path(name).name != name or not all(type(n) is int and n >= 0 for n in counts):
                 raise ValueError(f"segment {segment}")
+            if not isinstance(segment["sha256"], str):
+                raise TypeError(f"segment {segment}")
     except (KeyError, TypeError, ValueError) as error:
         # The seal was right, so this is not damage: somebody else sealed it.
         raise ModelError(f"{path} is not a gallery that anglehash wrote: {error!r}") from error
     return Store(path / str(receipt.store)), receipt
+
+
+def read_steadily(path: Path, read: Callable[[Store, Receipt], T]) -> T:
+    """What ``read`` makes of a gallery's store and manifest; again where a writer took away what it looks at.
+
+    Raises:
+        ModelError: no gallery, or ``read`` found it damaged, and its manifest has not changed meanwhile.
+    """
+    for _ in range(_TRIES):
+        store, receipt = read_receipt(path)
+        try:
+            return read(store, receipt)
+        except (ModelError, FileNotFoundError):
+            if read_receipt(path)[1] == receipt:
+                raise
+    raise ModelError(f"{path} changes faster than it can be read: try again")
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:
@@ -133,7 +155,7 @@ def acknowledge(store: Store, generation: int) -> None:
     handle = os.open(store.receipt, os.O_WRONLY | getattr(os, "O_BINARY", 0))
     try:
         os.write(handle, data)  # 12 bytes inside one sector: old or new, never half
-        os.fsync(handle)
+        sync(handle)
     finally:
         os.close(handle)
 
@@ -144,15 +166,16 @@ def acknowledged(store: Store) -> int:
     Raises:
         ModelError: the note is missing or damaged.
     """
-    try:
-        generation, crc = _RECEIPT.unpack(store.receipt.read_bytes())
-    except FileNotFoundError:
-        raise ModelError(f"{store.receipt} is missing: run anglehash repair") from None
-    except struct.error:
-        generation, crc = 0, -1
-    if crc != _receipt_crc(generation):
-        raise ModelError(f"{store.receipt} is damaged: run anglehash repair")
-    return int(generation)
+    for _ in range(3):  # not every system keeps a reader from seeing half of a write that is under way
+        try:
+            generation, crc = _RECEIPT.unpack(store.receipt.read_bytes())
+        except FileNotFoundError:
+            raise ModelError(f"{store.receipt} is missing: run anglehash repair") from None
+        except struct.error:
+            continue
+        if crc == _receipt_crc(generation):
+            return int(generation)
+    raise ModelError(f"{store.receipt} is damaged: run anglehash repair")
 
 
 def _receipt_crc(generation: int) -> int:
@@ -193,5 +216,22 @@ def clean(path: Path, current: int) -> None:
             with suppress(OSError):
                 leftover.unlink()
     for old in path.iterdir():
-        if old.name.isdigit() and int(old.name) < current:
+        if not old.name.isdigit() or int(old.name) >= current:
+            continue
+        if (old / _DAMAGED).exists():  # the repair was killed after it had named its own store
+            with suppress(OSError):
+                keep_damaged(old)
+        else:
             shutil.rmtree(old, ignore_errors=True)
+
+
+def mark_damaged(store: Store) -> None:
+    """Note that a store is to be kept beside the one that repair makes of it."""
+    write_atomic(store.path / _DAMAGED, b"")
+
+
+def keep_damaged(store: Path) -> Path:
+    """Put a damaged store out of the way, under a name that no store has; the name."""
+    kept = store.rename(store.with_name(f"{store.name}.damaged"))
+    sync_directory(store.parent)
+    return kept

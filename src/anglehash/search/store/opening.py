@@ -34,6 +34,7 @@ def make_store(store: Store, state: State, model: Path | None = None) -> None:
     acknowledge(store, state.generation)
     if model is not None:
         shutil.copytree(model, store.model)
+    sync_tree(store.path)  # before the truth, which says that all else is there
     connection = database.create(store.database, state)
     with sqlite_errors(store.database):
         connection.close()

@@ -24,7 +24,7 @@ from anglehash.errors import CodeMismatchError, ModelError
 from anglehash.search.store.checks import check_state, read_dead
 from anglehash.search.store.database import State, connect, content_digest, file_digest, read_state
 from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
-from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
+from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt, read_steadily
 from anglehash.search.store.segments import Rows, Segment, read_segment
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
@@ -34,7 +34,6 @@ SMALL = 64 * 2**20
 """A database up to this size is compared with its sha256 whenever it is opened (0.1 s); a larger one by
 ``verify``, while the crc of every row that is answered from is compared in any case."""
 
-_TRIES = 50
 _PAGE = 4096  # items that are read at once
 
 
@@ -179,19 +178,16 @@ def load(path: Path, previous: Snapshot | None = None) -> Snapshot:
     Raises:
         ModelError: no gallery, of another format, or damaged.
     """
-    for _ in range(_TRIES):
-        store, receipt = read_receipt(path)
-        try:
-            found = _load(store, receipt, previous)
-        except (ModelError, FileNotFoundError):
-            if read_receipt(path)[1] == receipt:
-                raise
-            continue
+
+    def read(store: Store, receipt: Receipt) -> Snapshot:
+        found = _load(store, receipt, previous)
         if read_receipt(path)[1] == receipt:
             return found
         if previous is None or found.connection is not previous.connection:
             found.connection.close()
-    raise ModelError(f"{path} changes faster than it can be read: try again")
+        raise FileNotFoundError(f"what {path} named is replaced")
+
+    return read_steadily(path, read)
 
 
 def _load(store: Store, receipt: Receipt, previous: Snapshot | None) -> Snapshot:
@@ -280,7 +276,7 @@ def read_part(connection: sqlite3.Connection, store: Store, span: tuple[int, int
         rows.append(record[0])
         codes.append(record[-2])
     packed = np.frombuffer(b"".join(codes), np.uint8)
-    if len(packed) != len(rows) * width(bits):
+    if any(len(code) != width(bits) for code in codes):
         raise ModelError(f"{store.database} holds codes of another length than {bits} bits")
     return Part(np.array(rows, np.uint32), packed.reshape(-1, width(bits)))
 

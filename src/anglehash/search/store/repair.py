@@ -17,10 +17,18 @@ from anglehash.search.store import database
 from anglehash.search.store.checks import read_dead
 from anglehash.search.store.database import State, connect, read_state
 from anglehash.search.store.items import COLUMNS, Item, Record, Seen, is_intact, seen_of, stored
-from anglehash.search.store.layout import Receipt, Store, acknowledge, file_lock, read_receipt
+from anglehash.search.store.layout import (
+    Receipt,
+    Store,
+    acknowledge,
+    file_lock,
+    keep_damaged,
+    mark_damaged,
+    read_receipt,
+)
 from anglehash.search.store.opening import LOCK_TIMEOUT, attach, make_store
 from anglehash.search.store.segments import read_segment
-from anglehash.search.store.sources import Source, read_sources, write_source
+from anglehash.search.store.sources import Source, read_sources
 from anglehash.search.store.sqlite import sqlite_errors
 from anglehash.search.store.verify import Fault, examine, verify
 from anglehash.search.store.writer import CHUNK, Changes, Writer
@@ -55,6 +63,8 @@ def repair(path: Path, *, lock_timeout: float = LOCK_TIMEOUT) -> Repaired:
     if not faults:
         return Repaired([], _count(store), 0, None)
     with file_lock(store.lock, path, lock_timeout):
+        if _find(path) != (store, receipt):
+            raise ModelError(f"{path} was written while this waited: run it once more")
         if _is_sound(store):
             items, lost, kept = _derive(path, store, receipt), 0, None
         else:
@@ -125,9 +135,7 @@ def _salvage(path: Path, store: Store, receipt: Receipt | None) -> tuple[int, in
         blank = replace(state, generation=state.generation + 1, last_row=0, live=0, dead=0, dead_digest=0)
         make_store(fresh, blank, store.model if store.model.is_dir() else None)
         with attach(fresh) as writer:
-            for number, source in _sources(connection, store).items():
-                write_source(writer.connection, number, source)
-            writer.commit(Changes(seen=list(_files(connection, store))))
+            writer.commit(Changes(seen=list(_files(connection, store)), sources=_sources(connection, store)))
             codes = _codes(store, receipt)
             batch: dict[str, Item] = {}
             for item in _items(connection, store, state.last_row, codes):
@@ -136,10 +144,10 @@ def _salvage(path: Path, store: Store, receipt: Receipt | None) -> tuple[int, in
                     writer.commit(Changes(list(batch.values())))
                     batch = {}
             writer.commit(Changes(list(batch.values())))
+            mark_damaged(store)
             writer.publish(path)
             live = writer.state.live
-    kept = store.path.rename(store.path.with_name(f"{store.path.name}.damaged"))
-    return live, max(0, state.live - live), kept
+    return live, max(0, state.live - live), keep_damaged(store.path)
 
 
 def _open(store: Store) -> sqlite3.Connection:

@@ -26,7 +26,8 @@ Rows = NDArray[np.uint32]
 _HEADER = struct.Struct("<16sIIQ32x")
 _MAGIC = b"anglehash codes\n"
 _VERSION = 1
-_LAST_ROW = 2**32 - 1
+LAST_ROW = 2**32 - 1
+"""The highest number that a row can have."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +71,7 @@ def write_segment(folder: Path, generation: int, rows: Rows, codes: Codes, bits:
     Raises:
         DataError: more rows were ever used than a segment can number.
     """
-    if len(rows) and int(rows[-1]) > _LAST_ROW:
+    if len(rows) and int(rows[-1]) > LAST_ROW:
         raise DataError("4,294,967,295 rows have been used up: index the images into a new gallery")
     header = _HEADER.pack(_MAGIC, _VERSION, bits, len(rows))
     data = b"".join((header, rows.astype("<u4").tobytes(), np.ascontiguousarray(codes).tobytes()))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from anglehash.errors import ModelError
 from anglehash.search.store.database import connect
-from anglehash.search.store.layout import read_receipt
+from anglehash.search.store.layout import Receipt, Store, read_steadily
 from anglehash.search.store.sqlite import sqlite_errors
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def read_sources(connection: sqlite3.Connection, path: Path, root: str = "") -> 
     Args:
         connection: to the database.
         path: of it, for messages.
-        root: where items came from before sources were noted; their number is 0.
+        root: where items without a source come from; their number is 0.
 
     Raises:
         ModelError: one is damaged.
@@ -103,8 +103,11 @@ def read_sources(connection: sqlite3.Connection, path: Path, root: str = "") -> 
         try:
             if zlib.crc32(b"%d %s" % (number, facts.encode())) != crc:
                 raise ValueError
-            found[number] = Source(*json.loads(facts))
-        except (ValueError, TypeError, AttributeError):
+            source = Source(*json.loads(facts))
+            if number < 1 or not all(isinstance(text, str) and "\0" not in text for text in source):
+                raise ValueError
+            found[number] = source
+        except (ValueError, TypeError, AttributeError, RecursionError):
             raise ModelError(
                 f"{path} is damaged: source {number} does not match its crc. Run anglehash repair"
             ) from None
@@ -119,9 +122,12 @@ def sources_of(path: Path, root: str = "") -> dict[int, Source]:
     Raises:
         ModelError: there is no gallery, or a source is damaged.
     """
-    store, _ = read_receipt(path)
-    with closing(connect(store.database)) as connection:
-        return read_sources(connection, store.database, root)
+
+    def read(store: Store, _: Receipt) -> dict[int, Source]:
+        with closing(connect(store.database)) as connection:
+            return read_sources(connection, store.database, root)
+
+    return read_steadily(path, read)
 
 
 def number_of(source: Source, known: Mapping[int, Source]) -> int:
@@ -135,7 +141,7 @@ def number_of(source: Source, known: Mapping[int, Source]) -> int:
 
 
 def write_source(connection: sqlite3.Connection, number: int, source: Source) -> None:
-    """Note a source, in a transaction of the caller or one of its own."""
+    """Note a source, inside the caller's transaction."""
     facts = json.dumps(list(source))
     crc = zlib.crc32(b"%d %s" % (number, facts.encode()))
     connection.execute("INSERT OR REPLACE INTO sources VALUES (?, ?, ?)", (number, facts, crc))

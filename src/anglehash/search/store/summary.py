@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from anglehash.search.store.database import connect
 from anglehash.search.store.items import Seen, labels_of, seen_of
-from anglehash.search.store.layout import read_receipt
+from anglehash.search.store.layout import Store, read_steadily
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 
@@ -30,14 +31,17 @@ class Summary(NamedTuple):
     problems: list[Seen]
 
 
+def _connected(path: Path) -> tuple[Store, sqlite3.Connection]:
+    return read_steadily(path, lambda store, _: (store, connect(store.database)))
+
+
 def summarise(path: Path, *, problems: int = 100) -> Summary:
     """Count over all items of the gallery at ``path``; of its problems the first so many are named.
 
     Raises:
         ModelError: no gallery, or a row that is named is damaged.
     """
-    store, _ = read_receipt(path)
-    connection = connect(store.database)
+    store, connection = _connected(path)
     try:
         with transaction(connection, store.database):
             labels = Counter[str]()
@@ -66,8 +70,7 @@ def codes_by_labels(path: Path) -> Iterator[tuple[tuple[str, ...], list[bytes]]]
     Raises:
         ModelError: no gallery.
     """
-    store, _ = read_receipt(path)
-    connection = connect(store.database)
+    store, connection = _connected(path)
     try:
         with sqlite_errors(store.database):
             rows = connection.execute("SELECT labels, code FROM items WHERE died = 0")

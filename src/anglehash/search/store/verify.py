@@ -17,10 +17,14 @@ from anglehash.search.store.checks import check_state, read_dead
 from anglehash.search.store.database import State, connect, content_digest, file_digest, log_size, read_state
 from anglehash.search.store.items import COLUMNS, check, seen_of
 from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
+from anglehash.search.store.plausible import row_fault, state_fault
 from anglehash.search.store.reader import SMALL
 from anglehash.search.store.segments import Segment, read_segment
 from anglehash.search.store.sources import read_sources
 from anglehash.search.store.sqlite import sqlite_errors, transaction
+
+_ENCODERS = ("model", "bundle")
+_TRIES = 50
 
 
 class Fault(NamedTuple):
@@ -41,18 +45,24 @@ def verify(path: Path) -> list[Fault]:
     Raises:
         ModelError: it is no gallery at all, or one of a newer format.
     """
-    try:
-        store, receipt = read_receipt(path)
-    except ModelError as error:
-        if not any(path.glob("[0-9]*/items.db")):
-            raise
-        return [Fault(str(path / NAME), str(error))]
-    faults: list[Fault] = []
-    segments = list(_segments(store, receipt, faults))
-    faults += _receipt(store)
-    faults += _database(path, store, receipt, segments)
-    faults += model_faults(store)
-    return faults
+    for _ in range(_TRIES):
+        try:
+            store, receipt = read_receipt(path)
+        except ModelError as error:
+            if not any(path.glob("[0-9]*/items.db")):
+                raise
+            return [Fault(str(path / NAME), str(error))]
+        faults: list[Fault] = []
+        try:
+            segments = list(_segments(store, receipt, faults))
+            faults += _receipt(store)
+            faults += _database(path, store, receipt, segments)
+            faults += model_faults(store, receipt.model, receipt.bits)
+        except FileNotFoundError as error:
+            faults.append(Fault(str(error.filename), "it is missing"))
+        if not faults or read_receipt(path)[1] == receipt:
+            return faults
+    raise ModelError(f"{path} changes faster than it can be verified: try again")
 
 
 def _segments(store: Store, receipt: Receipt, faults: list[Fault]) -> Iterator[Segment]:
@@ -132,7 +142,8 @@ def examine(connection: sqlite3.Connection, store: Store, state: State, receipt:
         (live,) = connection.execute("SELECT count(*) FROM items NOT INDEXED WHERE died = 0").fetchone()
         if live != state.live:
             faults.append(Fault(file, f"{live} items are there, {state.live} are counted"))
-        faults += _bad_rows(connection, store)
+        fault = state_fault(state)
+        faults += [Fault(file, fault)] if fault else _bad_rows(connection, store, state)
     return faults
 
 
@@ -143,13 +154,16 @@ def _noted(store: Store) -> int:
         return 0  # a fault of its own
 
 
-def _bad_rows(connection: sqlite3.Connection, store: Store) -> list[Fault]:
-    faults = []
-    for record in connection.execute(f"SELECT {COLUMNS} FROM items NOT INDEXED"):  # noqa: S608
+def _bad_rows(connection: sqlite3.Connection, store: Store, state: State) -> list[Fault]:
+    faults, file = [], str(store.database)
+    for *fields, died in connection.execute(f"SELECT {COLUMNS}, died FROM items NOT INDEXED"):  # noqa: S608
+        record = tuple(fields)
         try:
             check(record, store.database)
+            if fault := row_fault(record, died, state):
+                faults.append(Fault(file, f"{store.database} is not one that anglehash wrote: {fault}"))
         except ModelError as error:
-            faults.append(Fault(str(store.database), str(error)))
+            faults.append(Fault(file, str(error)))
     for record in connection.execute("SELECT * FROM files"):
         try:
             seen_of(record, store.database)
@@ -175,12 +189,20 @@ def _disagreements(connection: sqlite3.Connection, store: Store, segments: list[
     return faults
 
 
-def model_faults(store: Store) -> list[Fault]:
-    """What is wrong with the model's copy; one without a manifest is nobody's promise."""
+def model_faults(store: Store, model_id: str, bits: int) -> list[Fault]:
+    """What is wrong with the copy of the gallery's model; one without a manifest is nobody's promise."""
     if not (store.model / NAME).exists():
         return []
+    kind = kind_of(store.model)
     try:
-        read_manifest(store.model, kind_of(store.model) or "model", sys.maxsize)  # or a bundle
+        facts = read_manifest(store.model, kind if kind in _ENCODERS else "model", sys.maxsize)
     except ModelError as error:
         return [Fault(str(store.model), str(error))]
+    said = facts.get("id", model_id), facts.get("bits", bits)
+    if said != (model_id, bits):
+        wanted = f"the codes are of {model_id}, of {bits} bits"
+        return [Fault(str(store.model), f"it is the model {said[0]!r} of {said[1]!r} bits, but {wanted}")]
+    named = {NAME, *facts["files"]}
+    if further := sorted(entry.name for entry in store.model.iterdir() if entry.name not in named):
+        return [Fault(str(store.model), f"its manifest does not name {further[0]!r}")]
     return []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
@@ -23,7 +23,7 @@ from anglehash.search.store.items import COLUMNS, Item, Seen, Stored, name_bytes
 from anglehash.search.store.layout import Receipt, Store, acknowledge, write_receipt
 from anglehash.search.store.reader import SMALL, Part, read_part
 from anglehash.search.store.segments import Segment, write_segment
-from anglehash.search.store.sources import Source, number_of, read_sources, write_source
+from anglehash.search.store.sources import Source, number_of, read_sources
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
 __all__ = ["CHUNK", "LONG_TAIL", "TAIL", "Applied", "Changes", "Writer"]
@@ -73,17 +73,36 @@ class Writer:
             OSError: the disk is full or fails; nothing was changed.
         """
         codes = codes_of(changes.add, self.state.bits)
-        with transaction(self.connection, self._file, write=True):
-            state, applied = apply(self.connection, self.state, changes)
-            database.write_state(self.connection, state)
+        before, applied = self.state.last_row, Applied()
+
+        def change(state: State) -> State:
+            nonlocal applied
+            after, applied = apply(self.connection, state, changes)
+            return after
+
+        self._advance(change)
         if changes.add:
-            rows = np.arange(self.state.last_row + 1, state.last_row + 1, dtype=np.uint32)
+            rows = np.arange(before + 1, self.state.last_row + 1, dtype=np.uint32)
             self._fresh.append(Part(rows, codes))
-        self.state = state
-        acknowledge(self.store, state.generation)
-        if self._gallery and state.last_row - self._covered >= LONG_TAIL:
+        if self._gallery and self.state.last_row - self._covered >= LONG_TAIL:
             self.settle(seal=False)
         return applied
+
+    def _advance(self, change: Callable[[State], State]) -> None:
+        """Make the next generation in one transaction, and acknowledge it. Nothing else here writes to the truth.
+
+        The manifest's sha256 holds for one generation, so every transaction must make another.
+
+        Args:
+            change: changes the tables; returns the state to be written, whose generation is raised where it is not.
+        """
+        with transaction(self.connection, self._file, write=True):
+            after = change(self.state)
+            if after.generation <= self.state.generation:
+                after = replace(after, generation=self.state.generation + 1)
+            database.write_state(self.connection, after)
+        self.state = after
+        acknowledge(self.store, after.generation)
 
     def commit_all(self, items: Iterable[Item]) -> None:
         """Add items, however many, some at a time: after an error those of earlier commits are there.
@@ -135,19 +154,14 @@ class Writer:
 
     def skip_to(self, generation: int) -> None:
         """Go on from a later generation, where one that was acknowledged is lost."""
-        after = replace(self.state, generation=generation + 1)
-        with transaction(self.connection, self._file, write=True):
-            database.write_state(self.connection, after)
-        self.state = after
-        acknowledge(self.store, after.generation)
+        self._advance(lambda state: replace(state, generation=generation + 1))
 
     def add_source(self, source: Source) -> int:
         """The number of a source; a new one is noted."""
         known = read_sources(self.connection, self._file)
         number = number_of(source, known)
         if number not in known:
-            with transaction(self.connection, self._file, write=True):
-                write_source(self.connection, number, source)
+            self.commit(Changes(sources={number: source}))
         return number
 
     @property
@@ -197,12 +211,12 @@ class Writer:
         with sqlite_errors(self._file):
             return [name_text(name) for (name,) in self.connection.execute("SELECT id FROM files").fetchall()]
 
-    def complete(self) -> None:
-        """Mark a store that was built beside the one in use as fit to be named."""
-        after = replace(self.state, complete=True)
-        with transaction(self.connection, self._file, write=True):
-            database.write_state(self.connection, after)
-        self.state = after
+    def complete(self, generation: int) -> None:
+        """Mark a store that was built beside the one in use, now in this generation, as fit to be named."""
+        after = (
+            max(generation, self.state.generation) + 1
+        )  # no number that a reader knows from the other store
+        self._advance(lambda state: replace(state, complete=True, generation=after))
 
     def _write_segments(self, *, whole: bool) -> None:
         """Segments up to the last row: a new one, merged with its neighbours until each is twice the next."""
@@ -249,9 +263,9 @@ class Writer:
 
     def _purge(self) -> None:
         """Delete dead rows, which no segment holds any more."""
-        after = replace(self.state, generation=self.state.generation + 1, dead=0, dead_digest=0)
-        with transaction(self.connection, self._file, write=True):
+
+        def purge(state: State) -> State:
             self.connection.execute("DELETE FROM items WHERE died > 0")
-            database.write_state(self.connection, after)
-        self.state = after
-        acknowledge(self.store, after.generation)
+            return replace(state, dead=0, dead_digest=0)
+
+        self._advance(purge)

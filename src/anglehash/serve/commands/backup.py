@@ -24,8 +24,6 @@ def command(gallery: Path, file: Path, force: bool, as_json: bool) -> None:
         anglehash backup gallery/ gallery.tar
     """
     from anglehash.search.store.backup import backup
-    from anglehash.search.store.migrate import migrate_if_old
 
-    migrate_if_old(gallery)
     facts = backup(gallery, file, force=force)
     show(facts, as_json=as_json, text=lambda: f"{file}: {facts['items']} items")

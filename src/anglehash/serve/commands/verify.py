@@ -21,10 +21,9 @@ def command(gallery: Path, as_json: bool) -> int:
     Example:
         anglehash verify gallery/
     """
-    from anglehash.search.store.migrate import is_old
     from anglehash.search.store.verify import verify
 
-    faults = [] if is_old(gallery) else verify(gallery)  # reading an old one has compared all of it
+    faults = verify(gallery)
     facts = {"gallery": str(gallery), "sound": not faults, "faults": [fault._asdict() for fault in faults]}
     lines = [f"{printable(fault.file)}: {printable(fault.detail)}" for fault in faults]
     show(facts, as_json=as_json, text=lambda: "\n".join(lines) if faults else f"{gallery}: all is well")
