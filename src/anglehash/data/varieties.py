@@ -1,0 +1,168 @@
+"""What a header says, beside what Pillow does with it: varieties that come out wrong, or are valid and not read.
+
+:func:`prepare` looks at an image that is opened and not decoded yet; :func:`unread` looks at a file that Pillow refused,
+so that a valid one is not called damaged. Of TIFF, :mod:`anglehash.data.tiff` knows the varieties.
+"""
+
+from __future__ import annotations
+
+import struct
+from io import BytesIO
+from typing import Any, NamedTuple
+
+from PIL import Image, ImageChops
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from anglehash.data import tiff
+from anglehash.errors import ImageError
+
+_PNG_START = 8  # the signature; then chunks of a length, a name, data and a checksum
+_PNG_TEXT = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
+_PNG_LEVELS = {"L;2": 85, "L;4": 17}
+"""What Pillow multiplies grey values with, and leaves the transparent one without."""
+
+_BMP_COMPRESSIONS = (0, 1, 2, 3, 4, 5, 6, 11, 12, 13)
+
+_JPEG_KINDS = {
+    0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical",
+    0xC7: "hierarchical", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless arithmetic", 0xCD: "hierarchical",
+    0xCE: "hierarchical", 0xCF: "hierarchical", 0xF7: "JPEG-LS",
+}  # fmt: skip
+_JPEG_START_OF_SCAN, _JPEG_ALONE = 0xDA, {0x01, *range(0xD0, 0xD9)}
+
+
+def prepare(image: Image.Image) -> None:
+    """Have an opened image decoded as its header means it.
+
+    Raises:
+        ImageError: ``unsupported-format`` for varieties that would come out wrong.
+    """
+    if isinstance(image, TiffImageFile):
+        tiff.prepare(image)
+    elif isinstance(image, PngImageFile):
+        _prepare_png(image)
+    elif isinstance(image, BmpImageFile):
+        _prepare_bmp(image)
+
+
+def _prepare_png(image: PngImageFile) -> None:
+    """Give the transparent colour in the values that come out, which Pillow does at 1 and 8 bits alone."""
+    key = image.info.get("transparency")
+    raw = image.tile[0].args if image.tile else None
+    if raw in _PNG_LEVELS and isinstance(key, int):
+        image.info["transparency"] = key * _PNG_LEVELS[raw]
+    if raw == "RGB;16B" and isinstance(key, tuple) and image.fp is not None:
+        place = image.fp.tell()
+        image.fp.seek(0)
+        data = image.fp.read()
+        image.fp.seek(place)
+        del image.info["transparency"]
+        image.load()
+        image.putalpha(_unlike(image, data, key))
+
+
+def _unlike(high: Image.Image, data: bytes, key: tuple[int, ...]) -> Image.Image:
+    """255 where a pixel of 16 bits is not ``key``: its high bytes are there, the low ones are read as if they were."""
+    with Image.open(BytesIO(data), formats=["PNG"]) as low:
+        low.tile = [tile._replace(args="RGB;16L") for tile in low.tile]
+        low.load()
+    bands = zip((*high.split(), *low.split()), (*(k >> 8 for k in key), *(k & 255 for k in key)), strict=True)
+    unlike = Image.new("L", high.size, 0)
+    for band, value in bands:
+        unlike = ImageChops.lighter(unlike, band.point([255 * (v != value) for v in range(256)]))
+    return unlike
+
+
+def _prepare_bmp(image: BmpImageFile) -> None:
+    """Read the indices of a grey palette in their own depth; Pillow takes its size for the depth."""
+    tile = image.tile[0]
+    if image.fp is None or tile.codec_name != "raw" or image.mode not in ("1", "L"):
+        return
+    place = image.fp.tell()
+    image.fp.seek(0)
+    bits = _bmp_header(image.fp.read(34)).bits
+    image.fp.seek(place)
+    if image.mode == "1" and bits == 8:
+        image.tile = [tile._replace(args=("1;8", *tile.args[1:]))]
+    elif bits != {"1": 1, "L": 8}[image.mode]:
+        raise ImageError("unsupported-format", f"BMP of {bits} bits with a grey palette of another depth is not read here")
+
+
+def without_text(data: bytes) -> bytes:
+    """A PNG file without texts and colour profile; as it is where its chunks make no sense."""
+    kept, at = [data[:_PNG_START]], _PNG_START
+    while at + 12 <= len(data):
+        end = at + 12 + int.from_bytes(data[at : at + 4], "big")
+        if data[at + 4 : at + 8] not in _PNG_TEXT:
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept) + data[at:]
+
+
+class JpegHeader(NamedTuple):
+    """The first frame of a JPEG file; ``whole``: a decoder has to hold all of it in memory, however small the picture."""
+
+    kind: int
+    bits: int
+    components: int
+    whole: bool
+
+
+def jpeg_header(data: bytes) -> JpegHeader | None:
+    """What the frame header says, and how the first scan begins; ``None`` where there is none."""
+    at, frame = 2, None
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            return None
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _JPEG_ALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker in _JPEG_KINDS and len(data) >= at + 10:
+            frame = JpegHeader(marker, data[at + 4], data[at + 9], False)
+        elif marker == _JPEG_START_OF_SCAN:
+            return frame and frame._replace(whole=frame.kind not in (0xC0, 0xC1, 0xC9) or data[at + 4] < frame.components)
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return frame
+
+
+def unread(name: str, data: bytes) -> str | None:
+    """The variety of a file that was refused, if it is a valid one that is not read here.
+
+    Args:
+        name: the format.
+        data: the file.
+    """
+    if name == "TIFF":
+        return tiff.describe(data)
+    if name == "BMP":
+        return _unread_bmp(data)
+    frame = jpeg_header(data) if name == "JPEG" else None
+    if frame is None or (frame.kind in (0xC0, 0xC1, 0xC2) and frame.bits == 8 and frame.components in (1, 3, 4)):
+        return None
+    lawful = 2 <= frame.bits <= 16 and 1 <= frame.components
+    return f"{_JPEG_KINDS[frame.kind]}, {frame.components} x {frame.bits} bits" if lawful else None
+
+
+class _BmpHeader(NamedTuple):
+    size: int
+    bits: int
+    compression: int
+
+
+def _bmp_header(data: bytes) -> _BmpHeader:
+    data = data.ljust(34, b"\0")
+    size = int.from_bytes(data[14:18], "little")
+    if size == 12:
+        return _BmpHeader(size, int.from_bytes(data[24:26], "little"), 0)
+    return _BmpHeader(size, *struct.unpack_from("<HI", data, 28))
+
+
+def _unread_bmp(data: bytes) -> str | None:
+    size, bits, compression = _bmp_header(data)
+    depths: Any = (1, 4, 8, 24) if size == 12 else (0, 1, 2, 4, 8, 16, 24, 32, 64)
+    lawful = (size == 12 or 16 <= size <= 124) and bits in depths and compression in _BMP_COMPRESSIONS
+    read = size in (12, 40, 52, 56, 64, 108, 124) and bits in (1, 4, 8, 16, 24, 32) and compression in (0, 1, 2)
+    return f"{bits} bits, compression {compression}, header of {size} bytes" if lawful and not read else None
