@@ -25,6 +25,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 
 from anglehash.data.pillow import sniff, warnings_as_notes
 from anglehash.data.pixels import Colour, upright
+from anglehash.data.tiff import is_cut
 from anglehash.data.varieties import jpeg_header, prepare, unread, without_text
 from anglehash.errors import ConfigError, ImageError, ModelError
 
@@ -245,11 +246,22 @@ def _refusal(name: str, data: bytes, error: Exception) -> ImageError:
         return ImageError("too-large", f"{name}: {text}")
     if name == "PNG" and ("MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text):
         return _TextError("damaged", f"{name}: {text}")
-    if variety := unread(name, data):
+    opened = _opens(name, data)
+    cut = "truncated" in text.lower() or (name == "TIFF" and is_cut(data))
+    if not cut and (variety := unread(name, data, opened=opened)):
         return ImageError("unsupported-format", f"{name} of {variety} is not read here")
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError) and not cut:
         return ImageError("not-an-image", f"begins like {name}, but has no header that can be read")
-    return ImageError("truncated" if "truncated" in text.lower() else "damaged", f"{name}: {text}")
+    return ImageError("truncated" if cut else "damaged", f"{name}: {text}")
+
+
+def _opens(name: str, data: bytes) -> bool:
+    """Whether Pillow takes a header, whatever becomes of the pixels."""
+    try:
+        with warnings_as_notes(), _header(name, data):
+            return True
+    except Exception:
+        return False
 
 
 def _frames(image: Image.Image) -> int:

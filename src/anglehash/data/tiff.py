@@ -8,6 +8,7 @@ out as other numbers than were stored; :func:`describe` tells a variety that is 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from io import BytesIO
 from typing import Any, NamedTuple
 
@@ -20,7 +21,7 @@ from anglehash.errors import ImageError
 
 WHITE_IS_ZERO, _YCBCR, _LAB = 0, 6, 8
 _UNSIGNED, SIGNED = 1, 2
-_RAW, _CCITT = 1, (2, 3, 4)
+_RAW = 1
 _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 258, 259, 262, 266
 _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 277, 284, 338, 339
 
@@ -30,6 +31,10 @@ _COLOURS = {
     52527: "photometric mask",
 }  # fmt: skip
 _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex float"}
+_OPTIONAL_CODECS = (34925, 50000, 50001)  # LZMA, Zstandard, WebP
+_NEVER_WRITTEN = (6, 32809, 34676, 34677)  # old JPEG, ThunderScan, SGI Log: read by some, with luck
+_DNG_VERSION = 50706
+
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Raw modes that Pillow takes for the file's byte order where libtiff has made it the machine's already."""
 
@@ -75,19 +80,20 @@ def meaning_of(image: Image.Image) -> Meaning | None:
     return _meaning(image.tag_v2) if isinstance(image, TiffImageFile) else None
 
 
-def describe(data: bytes) -> str | None:
-    """What a file that Pillow does not open holds, where its header is a lawful one; else ``None``.
+def describe(data: bytes, *, opened: bool) -> str | None:
+    """What a file holds that Pillow refuses, where its header is a lawful one; else ``None``.
 
-    >>> describe(b"II*\\0" + bytes(40)) is None
+    Args:
+        data: the file.
+        opened: whether Pillow takes its header; then only a compression that it lacks makes the pixels unreadable.
+
+    >>> describe(b"II*\\0" + bytes(40), opened=False) is None
     True
     """
     if data.startswith(b"MM\0+\0\x08\0\0"):
         return "BigTIFF, big-endian"
     try:
-        tags = ImageFileDirectory_v2(data[: 16 if data.startswith(b"II+\0") else 8])
-        file = BytesIO(data)
-        file.seek(tags.next)
-        tags.load(file)
+        tags = _first_directory(data)
         meaning, sides = _meaning(tags), (tags.get(256), tags.get(257))
     except Exception:  # hostile bytes make Pillow raise nearly anything
         return None
@@ -100,7 +106,36 @@ def describe(data: bytes) -> str | None:
         and 1 <= meaning.samples
         and meaning.planar in (1, 2)
     )
-    return str(meaning) if lawful else None
+    return str(meaning) if lawful and not (opened and _has_codec(meaning.compression)) else None
+
+
+def is_cut(data: bytes) -> bool:
+    """Whether the file ends before its first directory."""
+    try:
+        _first_directory(data)
+    except Exception:  # likewise
+        return ImageFileDirectory_v2(data[:8]).next + 2 > len(data) if data[2:4] in (b"*\0", b"\0*") else False
+    return False
+
+
+def _first_directory(data: bytes) -> ImageFileDirectory_v2:
+    tags = ImageFileDirectory_v2(data[: 16 if data.startswith(b"II+\0") else 8])
+    file = BytesIO(data)
+    file.seek(tags.next)
+    tags.load(file)
+    return tags
+
+
+@lru_cache
+def _has_codec(compression: int) -> bool:
+    """Whether this Pillow was built to decode it; those that are no part of every libtiff are tried."""
+    if compression not in _OPTIONAL_CODECS:
+        return compression not in _NEVER_WRITTEN
+    try:
+        Image.new("RGB", (16, 16)).save(BytesIO(), "TIFF", compression=COMPRESSION_INFO[compression])
+    except (OSError, KeyError):
+        return False
+    return True
 
 
 def prepare(image: TiffImageFile) -> None:
@@ -109,24 +144,28 @@ def prepare(image: TiffImageFile) -> None:
     Raises:
         ImageError: ``unsupported-format`` for varieties that would come out wrong.
     """
+    if _DNG_VERSION in image.tag_v2:  # its first picture is a small preview
+        raise ImageError("unsupported-format", "TIFF of a camera's raw data (DNG): develop it to one of the formats that are read")
     meaning = _meaning(image.tag_v2)
     planes = meaning.planar == 2 and meaning.samples > 1
-    if planes and not image.use_load_libtiff:
-        _through_libtiff(image, meaning)
-    if (
-        (planes and (image.mode not in ("RGB", "RGBA", "CMYK") or meaning.photometric == _YCBCR))
-        or (meaning.fill == 2 and (planes or meaning.compression not in (_RAW, *_CCITT)))
-        or (meaning.kind != _UNSIGNED and meaning.photometric == _LAB)
+    if not image.use_load_libtiff and (planes or meaning.fill == 2):
+        _through_libtiff(image, meaning, planes=planes)
+    if (planes and (image.mode not in ("RGB", "RGBA", "CMYK") or meaning.photometric == _YCBCR)) or (
+        meaning.kind != _UNSIGNED and meaning.photometric == _LAB
     ):
         raise ImageError("unsupported-format", f"TIFF of {meaning} is not read here")
     if image.use_load_libtiff:
         image.tile = [_native(tile) for tile in image.tile]
 
 
-def _through_libtiff(image: TiffImageFile, meaning: Meaning) -> None:
-    """Have libtiff put the planes together: Pillow's own way is made for 8 bits."""
-    raw = "RGBa" if meaning.extra == (1,) else image.mode
-    raw = raw if meaning.bits == 8 else f"{raw};16N"
+def _through_libtiff(image: TiffImageFile, meaning: Meaning, *, planes: bool) -> None:
+    """Have libtiff order planes and bits: Pillow's own way knows planes of 8 bits, and few bits in reverse."""
+    if planes:
+        raw = "RGBa" if meaning.extra == (1,) else image.mode
+        raw = raw if meaning.bits == 8 else f"{raw};16N"
+    else:
+        raw = image.tile[0].args[0].removesuffix("R").removesuffix(";")
+        raw = "I;16N" if raw == "I;16" else raw
     image.tile = [ImageFile._Tile("libtiff", (0, 0, *image._tile_size), 0, (raw, False, image.tag_v2.offset))]
     image.use_load_libtiff = True
 

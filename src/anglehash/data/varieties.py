@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import struct
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from PIL import Image, ImageChops
 from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -23,6 +24,7 @@ _PNG_TEXT = {b"tEXt", b"zTXt", b"iTXt", b"iCCP"}
 _PNG_LEVELS = {"L;2": 85, "L;4": 17}
 """What Pillow multiplies grey values with, and leaves the transparent one without."""
 
+_BMP_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _BMP_COMPRESSIONS = (0, 1, 2, 3, 4, 5, 6, 11, 12, 13)
 
 _JPEG_KINDS = {
@@ -30,6 +32,7 @@ _JPEG_KINDS = {
     0xC7: "hierarchical", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless arithmetic", 0xCD: "hierarchical",
     0xCE: "hierarchical", 0xCF: "hierarchical", 0xF7: "JPEG-LS",
 }  # fmt: skip
+_JPEG_READ = (0xC0, 0xC1, 0xC2)
 _JPEG_START_OF_SCAN, _JPEG_ALONE = 0xDA, {0x01, *range(0xD0, 0xD9)}
 
 
@@ -45,6 +48,8 @@ def prepare(image: Image.Image) -> None:
         _prepare_png(image)
     elif isinstance(image, BmpImageFile):
         _prepare_bmp(image)
+    elif isinstance(image, GifImageFile):
+        _prepare_gif(image)
 
 
 def _prepare_png(image: PngImageFile) -> None:
@@ -76,18 +81,30 @@ def _unlike(high: Image.Image, data: bytes, key: tuple[int, ...]) -> Image.Image
 
 
 def _prepare_bmp(image: BmpImageFile) -> None:
-    """Read the indices of a grey palette in their own depth; Pillow takes its size for the depth."""
-    tile = image.tile[0]
-    if image.fp is None or tile.codec_name != "raw" or image.mode not in ("1", "L"):
+    """Read the indices of a grey palette in their own depth; Pillow takes the palette's size for the depth."""
+    if image.fp is None or not image.tile or image.tile[0].codec_name != "raw":
         return
     place = image.fp.tell()
     image.fp.seek(0)
-    bits = _bmp_header(image.fp.read(34)).bits
+    header = _bmp_header(image.fp.read(70))
     image.fp.seek(place)
-    if image.mode == "1" and bits == 8:
-        image.tile = [tile._replace(args=("1;8", *tile.args[1:]))]
-    elif bits != {"1": 1, "L": 8}[image.mode]:
-        raise ImageError("unsupported-format", f"BMP of {bits} bits with a grey palette of another depth is not read here")
+    if header.bits == 16 and header.alpha:
+        raise ImageError("unsupported-format", "BMP of 16 bits with alpha is not read here")
+    if image.mode == "1" and header.bits == 8:
+        image.tile = [tile._replace(args=("1;8", *tile.args[1:])) for tile in image.tile]
+    elif image.mode in ("1", "L") and header.bits != {"1": 1, "L": 8}[image.mode]:
+        raise ImageError("unsupported-format", f"BMP of {header.bits} bits with a grey palette of another depth is not read here")
+
+
+def _prepare_gif(image: GifImageFile) -> None:
+    """Leave what a first frame does not cover transparent, as browsers do; Pillow paints it in the palette's first colour."""
+    extents = image.tile[0].extents if image.tile else None
+    if extents is None or extents == (0, 0, *image.size) or "transparency" in image.info:
+        return
+    image.load()
+    covered = Image.new("L", image.size, 0)
+    covered.paste(255, extents)
+    image.putalpha(covered)
 
 
 def without_text(data: bytes) -> bytes:
@@ -128,19 +145,20 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
     return frame
 
 
-def unread(name: str, data: bytes) -> str | None:
+def unread(name: str, data: bytes, *, opened: bool) -> str | None:
     """The variety of a file that was refused, if it is a valid one that is not read here.
 
     Args:
         name: the format.
         data: the file.
+        opened: whether Pillow takes its header, and refused the pixels.
     """
     if name == "TIFF":
-        return tiff.describe(data)
-    if name == "BMP":
+        return tiff.describe(data, opened=opened)
+    if name == "BMP" and not opened:
         return _unread_bmp(data)
     frame = jpeg_header(data) if name == "JPEG" else None
-    if frame is None or (frame.kind in (0xC0, 0xC1, 0xC2) and frame.bits == 8 and frame.components in (1, 3, 4)):
+    if frame is None or (frame.kind in _JPEG_READ and frame.bits == 8 and frame.components in (1, 3, 4)):
         return None
     lawful = 2 <= frame.bits <= 16 and 1 <= frame.components
     return f"{_JPEG_KINDS[frame.kind]}, {frame.components} x {frame.bits} bits" if lawful else None
@@ -150,19 +168,23 @@ class _BmpHeader(NamedTuple):
     size: int
     bits: int
     compression: int
+    alpha: int  # mask
 
 
 def _bmp_header(data: bytes) -> _BmpHeader:
-    data = data.ljust(34, b"\0")
+    data = data[:70].ljust(70, b"\0")
     size = int.from_bytes(data[14:18], "little")
     if size == 12:
-        return _BmpHeader(size, int.from_bytes(data[24:26], "little"), 0)
-    return _BmpHeader(size, *struct.unpack_from("<HI", data, 28))
+        return _BmpHeader(size, int.from_bytes(data[24:26], "little"), 0, 0)
+    bits, compression = struct.unpack_from("<HI", data, 28)
+    masked = size >= 56 and compression == 3
+    return _BmpHeader(size, bits, compression, int.from_bytes(data[66:70], "little") if masked else 0)
 
 
 def _unread_bmp(data: bytes) -> str | None:
-    size, bits, compression = _bmp_header(data)
-    depths: Any = (1, 4, 8, 24) if size == 12 else (0, 1, 2, 4, 8, 16, 24, 32, 64)
+    size, bits, compression, _ = _bmp_header(data)
+    depths = (1, 4, 8, 24) if size == 12 else (0, 1, 2, 4, 8, 16, 24, 32, 64)
     lawful = (size == 12 or 16 <= size <= 124) and bits in depths and compression in _BMP_COMPRESSIONS
-    read = size in (12, 40, 52, 56, 64, 108, 124) and bits in (1, 4, 8, 16, 24, 32) and compression in (0, 1, 2)
-    return f"{bits} bits, compression {compression}, header of {size} bytes" if lawful and not read else None
+    plain = size in _BMP_SIZES and bits in (1, 4, 8, 16, 24, 32) and compression in (0, 1, 2)
+    whole = len(data) >= 14 + size + (16 if size == 40 else 0)
+    return f"{bits} bits, compression {compression}, header of {size} bytes" if lawful and whole and not plain else None
