@@ -259,7 +259,7 @@ def test_bombs_take_little_memory(tmp_path: Path) -> None:
         [sys.executable, "-c", script, *files], capture_output=True, text=True, check=True
     )
     *reasons, grown = answer.stdout.split()
-    assert reasons == ["too-large", "too-large", "damaged", "damaged"]
+    assert reasons == ["too-large", "too-large"]  # texts and profiles are passed over
     assert int(grown) < 20_000  # kB
     assert answer.stderr == ""
 

@@ -183,7 +183,7 @@ def _bmp_header(data: bytes) -> _BmpHeader:
 
 def _unread_bmp(data: bytes) -> str | None:
     size, bits, compression, _ = _bmp_header(data)
-    depths = (1, 4, 8, 24) if size == 12 else (0, 1, 2, 4, 8, 16, 24, 32, 64)
+    depths = (1, 2, 4, 8, 24) if size == 12 else (0, 1, 2, 4, 8, 16, 24, 32, 64)
     lawful = (size == 12 or 16 <= size <= 124) and bits in depths and compression in _BMP_COMPRESSIONS
     plain = size in _BMP_SIZES and bits in (1, 4, 8, 16, 24, 32) and compression in (0, 1, 2)
     whole = len(data) >= 14 + size + (16 if size == 40 else 0)

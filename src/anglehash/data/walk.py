@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from anglehash.data.dataset import Problem
 from anglehash.data.images import read_file
-from anglehash.data.pillow import sniff
+from anglehash.data.pillow import HEIC_HINT, reads_heic, sniff
 from anglehash.errors import ImageError
 
 
@@ -26,8 +26,11 @@ def _suffixes(names: str) -> frozenset[str]:
 IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff avif")
 """Listed by their name alone; whether they are images shows when they are decoded."""
 
+HEIC_SUFFIXES = _suffixes("heic heif hif")
+"""Listed where they are read, else reported."""
+
 FOREIGN_SUFFIXES = _suffixes(
-    "heic heif jp2 j2k jxl svg eps ps pdf psd xcf fits tga pcx ico icns ppm pgm pbm exr hdr dds "
+    "jp2 j2k jxl svg eps ps pdf psd xcf fits tga pcx ico icns ppm pgm pbm exr hdr dds "
     "raw dng cr2 cr3 nef arw orf rw2 raf"
 )
 """Pictures in formats that are not decoded: reported, never opened."""
@@ -141,9 +144,11 @@ def _add_file(path: Path, name: str, mode: int, found: Listing) -> None:
     suffix = PurePosixPath(name).suffix.lower()
     if not stat.S_ISREG(mode):
         found.problems.append(_no_file(name, mode))
+    elif suffix in HEIC_SUFFIXES and not reads_heic():
+        found.problems.append(Problem(name, "unsupported-format", f"HEIC: {HEIC_HINT}"))
     elif suffix in FOREIGN_SUFFIXES:
         found.problems.append(Problem(name, "unsupported-format", f"{suffix} files are not decoded"))
-    elif suffix in IMAGE_SUFFIXES or (suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)):
+    elif suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES or (suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)):
         found.names.append(name)
     else:
         found.ignored += 1
