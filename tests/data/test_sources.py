@@ -89,7 +89,7 @@ def test_an_absent_path_is_named(name: str) -> None:
 
 def test_other_files_are_refused(folder: Path) -> None:
     (folder / "labels.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"\.csv, \.jsonl and \.parquet are read"):
+    with pytest.raises(DataError, match=r"\.csv, \.tsv, \.jsonl and \.parquet are read"):
         open_dataset(folder / "labels.xlsx")
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset
 from anglehash.data.keys import Keys, as_items, readable
+from anglehash.data.labels import look_alike, looks_missing
 from anglehash.data.protocols import fit_split, make_split
 from anglehash.data.signatures import Signatures, across_parts, series_line
 from anglehash.errors import DataError
@@ -70,6 +71,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
     return found | {
         "warnings": [
             *_of_classes(found, images),
+            *_of_names(images),
             *_of_images(found),
             *_of_listing(images.facts),
             *_of_split(images, keys),
@@ -181,6 +183,27 @@ def _of_classes(report: dict[str, Any], images: Dataset) -> Iterator[str]:
     for what, names in kinds.items():
         if names:
             yield f"{len(names)} of {len(sizes)} classes: {what} (first: {names[0]})."
+
+
+def _of_names(images: Dataset) -> Iterator[str]:
+    """Classes that a reader takes for one, and such as are no class."""
+    groups: dict[str, list[str]] = {}
+    for name in images.class_names:
+        groups.setdefault(look_alike(name), []).append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            same = "stand for the same number" if len(set(map(str.casefold, names))) > 1 and _is_number(names[0]) else "look equal"
+            yield f"the classes {' and '.join(map(repr, names))} {same}: they count as {len(names)} classes."
+    for name in filter(looks_missing, images.class_names):
+        yield f"the class {name!r} looks like a missing label: leave the cell empty where there is none."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _with(sizes: dict[str, int], wanted: range) -> list[str]:

@@ -13,7 +13,7 @@ from os import PathLike
 from pathlib import Path
 
 from anglehash.data.dataset import Dataset
-from anglehash.data.folders import list_folder, read_folder
+from anglehash.data.folders import LAYOUTS, list_folder, read_folder
 from anglehash.data.manifests import read_manifest
 from anglehash.data.walk import Files
 from anglehash.errors import DataError, unknown
@@ -31,6 +31,7 @@ def open_dataset(
     root: str | PathLike[str] | None = None,
     download: bool = False,
     finer_label: str | None = None,
+    layout: str | None = None,
 ) -> Dataset:
     """The labelled images that ``data`` names.
 
@@ -41,11 +42,16 @@ def open_dataset(
             a table of images need none.
         download: whether a known set that is absent may be fetched from its official address.
         finer_label: a column of a manifest or table of images with labels that training never sees.
+        layout: what the top folders of a folder are, ``"classes"`` or ``"parts"``, where their names leave it open.
 
     Raises:
         ConfigError: a name that is neither a path nor a known set.
         DataError: the data are absent or unusable.
     """
+    if layout is not None and layout not in LAYOUTS:
+        raise unknown("layout", layout, LAYOUTS)
+    if layout is not None and (path := Path(data).expanduser()).is_dir():
+        return read_folder(path, layout=layout)
     return _open(data, root=root, download=download, labelled=True, finer_label=finer_label)
 
 
@@ -94,10 +100,10 @@ def _open(
 
 def _open_table(path: Path, start: Path | None, labelled: bool, finer_label: str | None) -> Dataset:
     suffix = path.suffix.lower()
-    if suffix in (".csv", ".jsonl"):
+    if suffix in (".csv", ".tsv", ".jsonl"):
         return read_manifest(path, root=start, labelled=labelled, finer_label=finer_label)
     if suffix != ".parquet":
-        raise DataError(f"{path} is neither a folder nor a manifest: .csv, .jsonl and .parquet are read")
+        raise DataError(f"{path} is neither a folder nor a manifest: .csv, .tsv, .jsonl and .parquet are read")
     from anglehash.data.parquet import column_names, read_images  # pyarrow: only when it is needed
 
     columns = column_names(path)

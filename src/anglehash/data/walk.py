@@ -9,7 +9,9 @@ from __future__ import annotations
 import errno
 import heapq
 import os
+import re
 import stat
+import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -164,6 +166,43 @@ def _looks_like_picture(path: Path) -> bool:
     except OSError:
         pass
     return True
+
+
+class NamesOnDisk:
+    """Files below a folder by the names that other systems give them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listed: dict[str, dict[str, str]] = {}  # of a folder: names by their composed form
+
+    def find(self, name: str) -> str:
+        """The name of the file that is there: as it is, with ``/`` for backslashes, or in another Unicode form.
+
+        A name without any such file comes back as it is.
+        """
+        if os.path.lexists(self._root / name):
+            return name
+        at = ""
+        for part in re.split(r"[\\/]" if "\\" in name else "/", name):
+            if part in ("", "."):
+                continue
+            place = f"{at}/{part}" if at else part
+            if not os.path.lexists(self._root / place):
+                found = self._names(at).get(unicodedata.normalize("NFC", part))
+                if found is None:
+                    return name
+                place = f"{at}/{found}" if at else found
+            at = place
+        return at
+
+    def _names(self, folder: str) -> dict[str, str]:
+        if folder not in self._listed:
+            try:
+                names = sorted(os.listdir(self._root / folder))
+            except OSError:
+                names = []
+            self._listed[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self._listed[folder]
 
 
 def file_problem(name: str, path: Path) -> Problem | None:

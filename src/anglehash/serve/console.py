@@ -57,6 +57,13 @@ def data_options(command: F) -> F:
     )(command)
 
 
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(["classes", "parts"]),
+    help="What the top folders of DATA are, where their names leave it open.",
+)
+
+
 def split_options(command: F) -> F:
     """``--protocol`` and what belongs to it."""
     for option in (

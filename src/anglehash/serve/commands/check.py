@@ -12,6 +12,7 @@ from anglehash.serve.console import (
     data_options,
     finer_label_option,
     json_option,
+    layout_option,
     printable,
     show,
     table,
@@ -21,9 +22,17 @@ from anglehash.serve.console import (
 @click.command("check")
 @click.argument("data")
 @data_options
+@layout_option
 @finer_label_option
 @json_option
-def command(data: str, root: Path | None, download: bool, finer_label: str | None, as_json: bool) -> int:
+def command(
+    data: str,
+    root: Path | None,
+    download: bool,
+    layout: str | None,
+    finer_label: str | None,
+    as_json: bool,
+) -> int:
     """Look DATA over before training: counts, tiny classes, unreadable files, duplicates.
 
     \b
@@ -35,7 +44,7 @@ def command(data: str, root: Path | None, download: bool, finer_label: str | Non
     from anglehash.files import cache_dir
     from anglehash.progress import Console
 
-    dataset = open_dataset(data, root=root, download=download, finer_label=finer_label)
+    dataset = open_dataset(data, root=root, download=download, finer_label=finer_label, layout=layout)
     found = check(dataset, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0

@@ -13,6 +13,7 @@ from anglehash.serve.console import (
     data_options,
     force_option,
     json_option,
+    layout_option,
     listed,
     printable,
     show,
@@ -61,6 +62,7 @@ def _number_if_it_is_one(value: str | None) -> float | str | None:
 @click.option("--config", type=PATH, help="TOML file of settings.")
 @split_options
 @data_options
+@layout_option
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @force_option
 @json_option
@@ -70,6 +72,7 @@ def command(
     config: Path | None,
     root: Path | None,
     download: bool,
+    layout: str | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -104,7 +107,7 @@ def command(
     given = {name: options[name] for name in _SETTINGS if options[name] is not None}
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
     options["unlabelled"] = settings.unlabelled
-    dataset = open_dataset(data, root=root, download=download)
+    dataset = open_dataset(data, root=root, download=download, layout=layout)
     protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
     check_split_options(options, protocol)
     with ranks_of_this_run(settings.device) as ranks:
