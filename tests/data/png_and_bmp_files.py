@@ -92,7 +92,9 @@ def write_bmp(
     else:
         used = 0 if palette is None else len(palette)
         high = -height if top_down else height
-        info = struct.pack("<IiiHHIIiiII", header, width, high, 1, bits, compression, len(pixels), 2835, 2835, used, 0)
+        info = struct.pack(
+            "<IiiHHIIiiII", header, width, high, 1, bits, compression, len(pixels), 2835, 2835, used, 0
+        )
         fields = struct.pack(f"<{len(masks)}I", *masks)
         info += fields if header == 40 else fields.ljust(header - 40, b"\0")
     start = 14 + len(info) + len(colours)

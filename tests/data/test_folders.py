@@ -143,9 +143,13 @@ def test_a_single_class_is_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "tops", [("train", "test", "extra"), ("train", "holdout"), ("fold1", "fold2", "fold3"), ("2023", "2024")]
 )
-def test_what_may_be_parts_or_classes_is_refused_until_one_says(tmp_path: Path, tops: tuple[str, ...]) -> None:
+def test_what_may_be_parts_or_classes_is_refused_until_one_says(
+    tmp_path: Path, tops: tuple[str, ...]
+) -> None:
     grid(tmp_path, tops)
-    with pytest.raises(DataError, match=r"may be classes, or parts .* cat, dog .*--layout classes or --layout parts"):
+    with pytest.raises(
+        DataError, match=r"may be classes, or parts .* cat, dog .*--layout classes or --layout parts"
+    ):
         open_dataset(tmp_path)
     assert open_dataset(tmp_path, layout="classes").class_names == tuple(sorted(tops))
     data = open_dataset(tmp_path, layout="parts")

@@ -20,7 +20,9 @@ from anglehash.errors import ImageError
 from tests.data.tiff_files import FLOAT, SIGNED, UNSIGNED, Layout, Samples, write_tiff
 
 ROW, COLUMN = np.mgrid[0:17, 0:21]
-PICTURE = np.stack([COLUMN * 255 / 20, ROW * 255 / 16, (COLUMN + ROW) * 255 / 36], axis=2)  # 0..255, not rounded
+PICTURE = np.stack(
+    [COLUMN * 255 / 20, ROW * 255 / 16, (COLUMN + ROW) * 255 / 36], axis=2
+)  # 0..255, not rounded
 ALPHA = (20 - COLUMN)[:, :, None] * 255 / 20
 
 GREY_NEGATIVE, GREY, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
@@ -67,7 +69,9 @@ def twin(layout: Layout) -> Twin:
             meant = (255 - left[:, :, :3]) * (255 - left[:, :, 3:]) / 255
         case _:
             luma = np.rint(PICTURE.mean(axis=2))
-            samples = np.stack([luma, np.full_like(luma, 100), np.full_like(luma, 150)], axis=2).astype(np.int64)
+            samples = np.stack([luma, np.full_like(luma, 100), np.full_like(luma, 150)], axis=2).astype(
+                np.int64
+            )
             blue, red = 100 - 128, 150 - 128
             offsets = (1.402 * red, -0.344136 * blue - 0.714136 * red, 1.772 * blue)
             meant = np.clip(np.stack([luma + offset for offset in offsets], axis=2), 0, 255)
@@ -111,7 +115,9 @@ def layouts(photometric: int, kind: int, bits: int, extra: int | None) -> Iterat
         if shape and (big_endian or predictor > 1 or compression not in (1, 5)):
             continue  # these do not know of each other
         differences = compression in (5, 8) and bits in (8, 16, 32, 64) and "fill" not in shape
-        if (planar == 2 and one_plane) or (predictor > 1 and not (differences and (predictor == 3) == (kind == FLOAT))):
+        if (planar == 2 and one_plane) or (
+            predictor > 1 and not (differences and (predictor == 3) == (kind == FLOAT))
+        ):
             continue
         yield Layout(
             photometric=photometric, kind=kind, bits=bits, extra=extra, compression=compression, planar=planar,
@@ -124,6 +130,16 @@ def tolerance(layout: Layout) -> float:
     return 3 if layout.extra is not None or layout.photometric in (CMYK, YCBCR) else 1.01
 
 
+def read(data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels; nothing where the variety is not read. Any other refusal is an error."""
+    try:
+        return decode(data).pixels
+    except ImageError as error:
+        if error.reason != "unsupported-format":
+            raise
+        return None
+
+
 @pytest.fixture(autouse=True)
 def _quiet(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
@@ -134,16 +150,13 @@ def test_a_lawful_tiff_is_right_or_unsupported(base: tuple[int, int, int, int | 
     outcomes: Counter[str] = Counter()
     for layout in layouts(*base):
         samples, palette, picture = twin(layout)
-        try:
-            pixels = decode(write_tiff(samples, layout, palette)).pixels
-        except ImageError as error:
-            assert error.reason == "unsupported-format", layout
+        pixels = read(write_tiff(samples, layout, palette))
+        if pixels is None:
             outcomes["refused"] += 1
             continue
         assert abs(pixels - picture).max() <= tolerance(layout), layout
         outcomes["right"] += 1
-    read = base[:3] in READ
-    assert bool(outcomes["right"]) >= (read and base[3] is None), outcomes
+    assert outcomes["right"] or base[:3] not in READ or base[3] is not None, outcomes
 
 
 READ = {
@@ -181,7 +194,14 @@ def test_another_decoder_finds_the_samples_that_were_written(photometric: int) -
 
 @pytest.mark.parametrize(
     ("mode", "compression"),
-    [("1", "group3"), ("1", "group4"), ("1", "tiff_ccitt"), ("RGB", "jpeg"), ("L", "jpeg"), ("CMYK", "tiff_lzw")],
+    [
+        ("1", "group3"),
+        ("1", "group4"),
+        ("1", "tiff_ccitt"),
+        ("RGB", "jpeg"),
+        ("L", "jpeg"),
+        ("CMYK", "tiff_lzw"),
+    ],
 )
 def test_compressions_that_only_libtiff_writes(mode: str, compression: str) -> None:
     image, file = Image.fromarray(PICTURE.astype(np.uint8)).convert(mode), io.BytesIO()
@@ -201,7 +221,9 @@ def with_tag(data: bytes, tag: int, value: int) -> bytes:
 
 
 @pytest.mark.parametrize("compression", [34712, 34887, 34925 + 8, 50001, 50002, 50013, 6, 32809])
-def test_a_compression_that_is_not_known_is_unsupported(compression: int, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_compression_that_is_not_known_is_unsupported(
+    compression: int, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(ImageError) as caught:
         decode(with_tag(plain(), 259, compression))
     assert caught.value.reason == "unsupported-format"

@@ -1,9 +1,10 @@
-"""Every lawful PNG and BMP comes out as its 8-bit twin, or is refused as ``unsupported-format``; likewise JPEG and GIF."""
+"""Every lawful PNG, BMP, JPEG and GIF comes out as its 8-bit twin, or is refused as ``unsupported-format``."""
 
 from __future__ import annotations
 
 import io
 import struct
+import zlib
 from collections import Counter
 from typing import Any
 
@@ -18,7 +19,9 @@ from anglehash.errors import ImageError
 from tests.data.png_and_bmp_files import GREY, GREY_ALPHA, PALETTE, RGB, RGBA, chunk, write_bmp, write_png
 
 ROW, COLUMN = np.mgrid[0:17, 0:21]
-PICTURE = np.stack([COLUMN * 255 / 20, ROW * 255 / 16, (COLUMN + ROW) * 255 / 36], axis=2)  # 0..255, not rounded
+PICTURE = np.stack(
+    [COLUMN * 255 / 20, ROW * 255 / 16, (COLUMN + ROW) * 255 / 36], axis=2
+)  # 0..255, not rounded
 ALPHA = (20 - COLUMN)[:, :, None] * 255 / 20
 MARKED = (5, 7)  # the pixel whose colour is the transparent one
 
@@ -26,7 +29,7 @@ Meant = NDArray[np.float64]  # (h, w, 3), 0..255
 
 
 def whole(values: Any, bits: int) -> NDArray[np.int64]:
-    return np.rint(np.asarray(values) / 255 * (2**bits - 1)).astype(np.int64)
+    return np.asarray(np.rint(np.asarray(values) / 255 * (2**bits - 1)), dtype=np.int64)
 
 
 def over_white(colours: Any, alpha: Any) -> Meant:
@@ -38,10 +41,21 @@ def colours_of_palette(count: int) -> NDArray[np.int64]:
     return np.stack([n * 37 % 256, n * 91 % 256, (n * 11 + 5) % 256], axis=1)
 
 
+def read(data: bytes) -> NDArray[np.uint8] | None:
+    """The pixels; nothing where the variety is not read. Any other refusal is an error."""
+    try:
+        return decode(data).pixels
+    except ImageError as error:
+        if error.reason != "unsupported-format":
+            raise
+        return None
+
+
 # --- PNG -------------------------------------------------------------------------------------------------
 
 PNG_KINDS = [
-    *((kind, bits, key) for kind, depths in ((GREY, (1, 2, 4, 8, 16)), (RGB, (8, 16))) for bits in depths for key in (0, 1)),
+    *((GREY, bits, key) for bits in (1, 2, 4, 8, 16) for key in (0, 1)),
+    *((RGB, bits, key) for bits in (8, 16) for key in (0, 1)),
     *((PALETTE, bits, key) for bits in (1, 2, 4, 8) for key in (0, 1)),
     *((kind, bits, 0) for kind in (GREY_ALPHA, RGBA) for bits in (8, 16)),
 ]  # fmt: skip
@@ -57,7 +71,9 @@ def png_twin(kind: int, bits: int, key: int) -> tuple[NDArray[np.int64], bytes, 
         chunks = chunk(b"PLTE", colours.astype(np.uint8).tobytes())
         if not key:
             return samples, chunks, meant
-        alphas = np.append(np.arange(top) * 50 % 256, 255)  # the last one is left out of the file, so it is opaque
+        alphas = np.append(
+            np.arange(top) * 50 % 256, 255
+        )  # the last one is left out of the file, so it is opaque
         chunks += chunk(b"tRNS", alphas[:top].astype(np.uint8).tobytes())
         return samples, chunks, over_white(meant, alphas[samples[:, :, 0]][:, :, None])
     if kind in (GREY_ALPHA, RGBA):
@@ -85,7 +101,9 @@ def test_a_png_is_right(kind: int, bits: int, key: int, interlaced: bool, split:
     assert abs(decode(data).pixels - meant).max() <= (2 if kind in (GREY_ALPHA, RGBA) else 1.01)
 
 
-@pytest.mark.parametrize(("kind", "bits", "key"), [k for k in PNG_KINDS if k[0] in (GREY, RGB, RGBA) and not k[2]])
+@pytest.mark.parametrize(
+    ("kind", "bits", "key"), [k for k in PNG_KINDS if k[0] in (GREY, RGB, RGBA) and not k[2]]
+)
 def test_another_decoder_finds_the_png_that_was_written(kind: int, bits: int, key: int) -> None:
     cv2 = pytest.importorskip("cv2", reason="the second decoder of PNG and BMP is OpenCV")
     samples, chunks, _ = png_twin(kind, bits, key)
@@ -101,7 +119,9 @@ def test_a_transparent_colour_survives_preprocessing_and_orientation() -> None:
     samples, chunks, meant = png_twin(RGB, 16, 1)
     turn = Image.Exif()
     turn[0x0112] = 3
-    data = write_png(samples, 16, RGB, chunks=chunks + chunk(b"eXIf", turn.tobytes().removeprefix(b"Exif\0\0")))
+    data = write_png(
+        samples, 16, RGB, chunks=chunks + chunk(b"eXIf", turn.tobytes().removeprefix(b"Exif\0\0"))
+    )
     assert abs(decode(data).pixels - meant[::-1, ::-1]).max() <= 1.01
     fresh = Image.open(io.BytesIO(data))
     np.testing.assert_array_equal(Preprocessing(size=16)(fresh), Preprocessing(size=16)(data))
@@ -109,8 +129,6 @@ def test_a_transparent_colour_survives_preprocessing_and_orientation() -> None:
 
 @pytest.mark.parametrize("name", [b"zTXt", b"iTXt", b"iCCP"])
 def test_a_png_with_much_text_is_read(name: bytes) -> None:
-    import zlib
-
     samples, _, meant = png_twin(RGB, 8, 0)
     start = {b"zTXt": b"note\0\0", b"iTXt": b"note\0\1\0\0\0", b"iCCP": b"icc\0\0"}[name]
     text = chunk(name, start + zlib.compress(bytes(3_000_000)))
@@ -139,17 +157,22 @@ def ramps(bits: int) -> dict[str, NDArray[np.int64]]:
 def test_a_bmp_with_a_palette_is_right_or_unsupported(header: int, bits: int) -> None:
     palettes = ramps(bits)
     if header > 12:  # it tells how many colours there are
-        palettes |= {"two": np.array([[0] * 3, [255] * 3]), "three": np.array([[0] * 3, [1] * 3, [2] * 3])[: 2**bits]}
+        palettes |= {
+            "two": np.array([[0] * 3, [255] * 3]),
+            "three": np.array([[0] * 3, [1] * 3, [2] * 3])[: 2**bits],
+        }
     outcomes: Counter[str] = Counter()
-    for (name, palette), top_down in ((p, t) for p in palettes.items() for t in (False, True) if header > 12 or not t):
+    for (name, palette), top_down in (
+        (p, t) for p in palettes.items() for t in (False, True) if header > 12 or not t
+    ):
         samples = ((ROW * 3 + COLUMN) % len(palette))[:, :, None]
         run_lengths = {8: [1], 4: [2]}.get(bits, []) if header > 12 and not top_down else []
         for compression in (0, *run_lengths):
-            data = write_bmp(samples, bits, palette=palette, header=header, top_down=top_down, compression=compression)
-            try:
-                pixels = decode(data).pixels
-            except ImageError as error:
-                assert error.reason == "unsupported-format", (name, compression)
+            data = write_bmp(
+                samples, bits, palette=palette, header=header, top_down=top_down, compression=compression
+            )
+            pixels = read(data)
+            if pixels is None:
                 outcomes["refused"] += 1
                 continue
             np.testing.assert_array_equal(pixels, palette[samples[:, :, 0]], err_msg=f"{name} {compression}")
@@ -158,8 +181,9 @@ def test_a_bmp_with_a_palette_is_right_or_unsupported(header: int, bits: int) ->
 
 
 MASKS = [
-    (16, (0xF800, 0x7E0, 0x1F)), (16, (0x7C00, 0x3E0, 0x1F)), (16, (0xF00, 0xF0, 0xF)), (16, (0xF00, 0xF0, 0xF, 0xF000)),
-    (16, (0x7C00, 0x3E0, 0x1F, 0x8000)), (24, (0xFF0000, 0xFF00, 0xFF)), (24, (0xFF, 0xFF00, 0xFF0000)),
+    (16, (0xF800, 0x7E0, 0x1F)), (16, (0x7C00, 0x3E0, 0x1F)), (16, (0xF00, 0xF0, 0xF)),
+    (16, (0xF00, 0xF0, 0xF, 0xF000)), (16, (0x7C00, 0x3E0, 0x1F, 0x8000)), (24, (0xFF0000, 0xFF00, 0xFF)),
+    (24, (0xFF, 0xFF00, 0xFF0000)),
     (32, (0xFF0000, 0xFF00, 0xFF)), (32, (0xFF, 0xFF00, 0xFF0000)), (32, (0xFF0000, 0xFF00, 0xFF, 0xFF000000)),
     (32, (0xFF, 0xFF00, 0xFF0000, 0xFF000000)), (32, (0xFF000000, 0xFF0000, 0xFF00, 0xFF)),
     (32, (0x3FF00000, 0xFFC00, 0x3FF)), (32, (0xFF0000, 0xFF00, 0xFF, 0x7F000000)), (32, (0x1F0000, 0x1F00, 0x1F)),
@@ -187,15 +211,18 @@ def test_a_bmp_of_bit_fields_is_right_or_unsupported(header: int, bits: int, mas
     if header == 52 and len(masks) == 4:
         pytest.skip("this header has no room for alpha")
     for top_down in (False, True):
-        data = write_bmp(samples, bits, masks=masks, compression=compression, header=header, top_down=top_down)
-        try:
-            assert abs(decode(data).pixels - meant).max() <= (9 if bits == 16 else 1.01)
-        except ImageError as error:
-            assert error.reason == "unsupported-format"
+        data = write_bmp(
+            samples, bits, masks=masks, compression=compression, header=header, top_down=top_down
+        )
+        pixels = read(data)
+        assert pixels is None or abs(pixels - meant).max() <= (9 if bits == 16 else 1.01)
 
 
 @pytest.mark.parametrize("header", [12, 40, 108, 124])
-@pytest.mark.parametrize(("bits", "masks"), [(24, (0xFF0000, 0xFF00, 0xFF)), (32, (0xFF0000, 0xFF00, 0xFF)), (16, (0x7C00, 0x3E0, 0x1F))])
+@pytest.mark.parametrize(
+    ("bits", "masks"),
+    [(24, (0xFF0000, 0xFF00, 0xFF)), (32, (0xFF0000, 0xFF00, 0xFF)), (16, (0x7C00, 0x3E0, 0x1F))],
+)
 def test_a_plain_bmp_is_right(header: int, bits: int, masks: tuple[int, ...]) -> None:
     samples, meant = packed(masks)
     if header == 12 and bits != 24:
@@ -230,7 +257,14 @@ def with_frame(marker: int, bits: int, components: int | None = None) -> bytes:
 
 @pytest.mark.parametrize(
     "data",
-    [with_frame(0xC1, 12), with_frame(0xC3, 16), with_frame(0xC5, 8), with_frame(0xF7, 8), with_frame(0xCB, 8), with_frame(0xC0, 8, 2)],
+    [
+        with_frame(0xC1, 12),
+        with_frame(0xC3, 16),
+        with_frame(0xC5, 8),
+        with_frame(0xF7, 8),
+        with_frame(0xCB, 8),
+        with_frame(0xC0, 8, 2),
+    ],
     ids=["12 bits", "lossless 16 bits", "hierarchical", "JPEG-LS", "lossless arithmetic", "two components"],
 )  # fmt: skip
 def test_a_jpeg_of_a_kind_that_is_not_read_is_unsupported(data: bytes) -> None:
@@ -250,7 +284,11 @@ def test_a_jpeg_above_the_limit_is_decoded_at_half_its_size(draft: int | None) -
 
 @pytest.mark.parametrize(
     ("data", "limit"),
-    [(jpeg((400, 300)), 29_999), (jpeg((400, 300), progressive=True), 60_000), (jpeg((400, 300), progressive=True), 119_999)],
+    [
+        (jpeg((400, 300)), 29_999),
+        (jpeg((400, 300), progressive=True), 60_000),
+        (jpeg((400, 300), progressive=True), 119_999),
+    ],
     ids=["more than four times", "progressive", "barely"],
 )
 def test_a_jpeg_that_would_fill_the_memory_is_too_large(data: bytes, limit: int) -> None:
@@ -272,7 +310,9 @@ def gif(transparent: int | None) -> bytes:
     codes = [code for _ in range(32) for code in (4, 1, 2)] + [5]  # cleared before it outgrows 3 bits
     bits = "".join(f"{code:03b}"[::-1] for code in codes)
     packed_codes = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
-    image = b"," + struct.pack("<4HB", 4, 4, 8, 8, 0) + b"\2" + bytes([len(packed_codes)]) + packed_codes + b"\0"
+    image = (
+        b"," + struct.pack("<4HB", 4, 4, 8, 8, 0) + b"\2" + bytes([len(packed_codes)]) + packed_codes + b"\0"
+    )
     return b"GIF89a" + struct.pack("<HHBBB", 16, 16, 0xF1, 3, 0) + palette + control + image + b";"
 
 

@@ -79,9 +79,7 @@ def _parts(plane: Samples, layout: Layout) -> list[Samples]:
         return [plane[y : y + rows] for y in range(0, height, rows)]
     side = layout.tile
     padded = np.pad(plane, ((0, -height % side), (0, -width % side), (0, 0)), mode="edge")
-    return [
-        padded[y : y + side, x : x + side] for y in range(0, height, side) for x in range(0, width, side)
-    ]
+    return [padded[y : y + side, x : x + side] for y in range(0, height, side) for x in range(0, width, side)]
 
 
 def _block(samples: Samples, layout: Layout) -> bytes:

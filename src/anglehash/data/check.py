@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset
+from anglehash.data.folders import outside_line
 from anglehash.data.keys import Keys, as_items, readable
 from anglehash.data.labels import look_alike, looks_missing
 from anglehash.data.protocols import fit_split, make_split
@@ -192,7 +193,11 @@ def _of_names(images: Dataset) -> Iterator[str]:
         groups.setdefault(look_alike(name), []).append(name)
     for names in groups.values():
         if len(names) > 1:
-            same = "stand for the same number" if len(set(map(str.casefold, names))) > 1 and _is_number(names[0]) else "look equal"
+            same = (
+                "stand for the same number"
+                if len(set(map(str.casefold, names))) > 1 and _is_number(names[0])
+                else "look equal"
+            )
             yield f"the classes {' and '.join(map(repr, names))} {same}: they count as {len(names)} classes."
     for name in filter(looks_missing, images.class_names):
         yield f"the class {name!r} looks like a missing label: leave the cell empty where there is none."
@@ -240,6 +245,10 @@ def _of_listing(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{repeated} lines of the table repeat another and count once."
     if unlisted := facts.get("unlisted_images"):
         yield f"{unlisted} images lie beside the listed ones and are not used."
+    if excluded := facts.get("excluded"):
+        yield f"{excluded} files or folders are left out by --exclude."
+    if outside := facts.get("links_outside"):
+        yield outside_line(outside)
     if ignored := facts.get("ignored_files"):
         yield f"{ignored} other files were passed over."
 

@@ -15,6 +15,18 @@ from anglehash.data.walk import Files, Listing, walk
 from anglehash.errors import DataError
 
 
+def outside_line(links: Sequence[str]) -> str:
+    """One sentence on links that lead out of a folder.
+
+    >>> outside_line(["a", "b"])
+    '2 links lead out of the folder (first: a): what they lead to is used, and a service does not show it.'
+    """
+    return (
+        f"{len(links)} links lead out of the folder (first: {links[0]}): what they lead to is used, and a service "
+        "does not show it."
+    )
+
+
 LAYOUTS = ("classes", "parts")
 """What the top folders may be: classes, or parts of a split that hold the classes."""
 
@@ -33,7 +45,7 @@ class _Reading(NamedTuple):
         return tuple(name.split("/")[:-1][at : at + 1])
 
 
-def read_folder(root: Path, *, layout: str | None = None) -> Dataset:
+def read_folder(root: Path, *, layout: str | None = None, exclude: Sequence[str] = ()) -> Dataset:
     """Images in a folder per class; a class folder may hold folders of its own.
 
     Where every top folder is named like a part (``train``, ``valid``, ``testing``, ``query``, ``gallery``, ...), the
@@ -46,11 +58,12 @@ def read_folder(root: Path, *, layout: str | None = None) -> Dataset:
     Args:
         root: the folder.
         layout: one of :data:`LAYOUTS`, where the names leave it open.
+        exclude: patterns of what is passed over, see :func:`anglehash.data.walk.is_excluded`.
 
     Raises:
         DataError: there is no image, none of them is in a class folder, or the top folders may be parts or classes.
     """
-    listing = walk(root)
+    listing = walk(root, exclude)
     reading = _reading(root, listing, layout, sure=True)
     stray = [
         Problem(name, "no-class", "it is in no class folder")
@@ -63,13 +76,13 @@ def read_folder(root: Path, *, layout: str | None = None) -> Dataset:
     return _dataset(root, listing, names, reading, stray)
 
 
-def list_folder(root: Path) -> Dataset:
+def list_folder(root: Path, *, exclude: Sequence[str] = ()) -> Dataset:
     """Every image below a folder; one that is in a class folder has its label, as in :func:`read_folder`.
 
     Raises:
         DataError: there is none.
     """
-    listing = walk(root)
+    listing = walk(root, exclude)
     if not listing.names:
         raise _no_images(root, listing)
     return _dataset(root, listing, listing.names, _reading(root, listing, None, sure=False), [])
@@ -84,7 +97,9 @@ def _reading(root: Path, listing: Listing, layout: str | None, *, sure: bool) ->
     folders = [tuple(name.split("/")[:-1]) for name in listing.names]
     outer = _outer(folders)
     inside = [folder[outer:] for folder in folders if len(folder) > outer]
-    tops = {top: {f[1] for f in inside if f[0] == top and len(f) > 1} for top in sorted({f[0] for f in inside})}
+    tops = {
+        top: {f[1] for f in inside if f[0] == top and len(f) > 1} for top in sorted({f[0] for f in inside})
+    }
     named = [top for top in tops if part_name(top)]
     if layout is not None:
         return _Reading(outer, layout == "parts")
@@ -117,7 +132,11 @@ def _share(below: Sequence[set[str]]) -> bool:
 def _two_readings(root: Path, tops: Mapping[str, set[str]], named: Sequence[str]) -> DataError:
     classes = sorted(set().union(*tops.values()))
     why = f"{named[0]!r} is named like a part of a split" if named else "they hold folders of the same names"
-    inner = f"parts of a split with the classes {_some(classes)}" if classes else "parts of a split without class folders"
+    inner = (
+        f"parts of a split with the classes {_some(classes)}"
+        if classes
+        else "parts of a split without class folders"
+    )
     return DataError(
         f"{root}: the top folders {_some(list(tops))} may be classes, or {inner} ({why}): "
         "say which with --layout classes or --layout parts (in Python layout=...)"
@@ -144,6 +163,8 @@ def _dataset(
         problems=tuple(sorted(listing.problems + stray)),
         facts={
             "ignored_files": listing.ignored,
+            "excluded": listing.excluded,
+            "links_outside": sorted(listing.outside),
             "empty_classes": sorted(folders_of_classes - {"", *class_names}),
         },
     )

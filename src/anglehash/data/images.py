@@ -53,6 +53,9 @@ WHITE = (255, 255, 255)
 SALVAGED = "salvaged: the end of the file is missing, and with it a part of the picture"
 UNREAD_TEXT = "texts and colour profile ignored: more than 1 MB, unpacked"
 
+DECODER = 2
+"""Raised where files give other pixels than before, so that nothing is taken from caches of earlier decoders."""
+
 REDUCIBLE = 4
 """How many times as many pixels as the limit a JPEG may have: decoded at half its size it keeps the limit."""
 

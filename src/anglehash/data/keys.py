@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.images import decode, pixel_key, read_file, rgb_pixels
+from anglehash.data.images import DECODER, decode, pixel_key, read_file, rgb_pixels
 from anglehash.data.signatures import SIGNATURE, Signatures, signature_of
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
@@ -146,7 +146,7 @@ class _Known:
     """What is known of files that were decoded before, by the sha256 of their bytes, in sealed files."""
 
     def __init__(self, cache: Path, *, salvage: bool) -> None:
-        decoder = f"pillow-{version('pillow')}"  # another one may give other pixels
+        decoder = f"pillow-{version('pillow')}-{DECODER}"  # another one may give other pixels
         self._folder = cache / (decoder + "-salvage" * salvage)
         self._fresh: list[bytes] = []
 

@@ -23,7 +23,9 @@ _PART_NAMES = {part: part for part in (*PARTS, "test")} | {
     "training": "train", "val": "validation", "valid": "validation", "dev": "validation", "testing": "test",
     "queries": "query", "probe": "query", "gallery": "database", "db": "database",
 }  # fmt: skip
-_PART = re.compile(rf"({'|'.join(_PART_NAMES)})(?:[ _-]?(?:set|data|split|images|(?:19|20)\d\d))?", re.IGNORECASE)
+_PART = re.compile(
+    rf"({'|'.join(_PART_NAMES)})(?:[ _-]?(?:set|data|split|images|(?:19|20)\d\d))?", re.IGNORECASE
+)
 
 
 def split_labels(text: str) -> Names:
@@ -72,9 +74,9 @@ def looks_missing(name: str) -> bool:
 
 
 def look_alike(name: str) -> str:
-    """What two class names have in common that a reader takes for the same.
+    r"""What two class names have in common that a reader takes for the same.
 
-    >>> look_alike("Caf\\u00e9 ") == look_alike("cafe\\u0301"), look_alike("1.0") == look_alike("01")
+    >>> look_alike("Caf\u00e9 ") == look_alike("cafe\u0301"), look_alike("1.0") == look_alike("01")
     (True, True)
     """
     text = " ".join(unicodedata.normalize("NFKC", name).casefold().split())

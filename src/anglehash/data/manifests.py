@@ -59,13 +59,13 @@ def read_manifest(
     entries: dict[str, Entry] = {}
     columns: set[str] = set()
     repeated = 0
-    names = NamesOnDisk(root or path.parent)
+    on_disk = NamesOnDisk(root or path.parent)
     for line, record in _records(path, faults, finer_label):
         columns |= record.keys()
         entry = _entry(line, record, faults, finer_label)
         if entry is None:
             continue
-        entry = entry._replace(file_name=names.find(entry.file_name))
+        entry = entry._replace(file_name=on_disk.find(entry.file_name))
         first = entries.setdefault(str(PurePosixPath(entry.file_name)), entry)
         if first[2:] != entry[2:]:
             faults.add(

@@ -42,7 +42,11 @@ _REFUSED = {
     "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "ICO": (b"\0\0\1\0",),
-    "PNM": (*(b"P%d" % n + space for n in range(1, 8) for space in (b"\n", b"\r", b" ", b"\t")), b"PF\n", b"Pf\n"),
+    "PNM": (
+        *(b"P%d" % n + space for n in range(1, 8) for space in (b"\n", b"\r", b" ", b"\t")),
+        b"PF\n",
+        b"Pf\n",
+    ),
     "JPEG XR": (b"II\xbc",),
     "QOI": (b"qoif",),
     "FLIF": (b"FLIF",),

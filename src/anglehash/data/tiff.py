@@ -1,8 +1,8 @@
 """What a TIFF header means, compared with what Pillow makes of it.
 
-Pillow reads most varieties of TIFF as they are meant, refuses some, and gives wrong pixels for a few without a word.
-:func:`prepare` sends those few another way through the decoder, or refuses them; :func:`as_stored` puts right what comes
-out as other numbers than were stored; :func:`describe` tells a variety that is not read from a header that is wrong.
+Pillow reads most varieties of TIFF as they are meant, refuses some, and gives wrong pixels for others in silence.
+:func:`prepare` sends those few another way through the decoder, or refuses them; :func:`as_stored` puts right what
+comes out as other numbers than were stored; :func:`describe` tells a variety that is not read from a header that is wrong.
 ``tests/data/test_tiff_varieties.py`` holds all of this to the format.
 """
 
@@ -26,8 +26,9 @@ _BITS, _COMPRESSION, _PHOTOMETRIC, _FILL_ORDER = 258, 259, 262, 266
 _SAMPLES, _PLANAR, _EXTRA, _FORMAT = 277, 284, 338, 339
 
 _COLOURS = {
-    0: "grey, white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab", 9: "ICC Lab",
-    10: "ITU Lab", 32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw", 51177: "depth",
+    0: "grey, white is zero", 1: "grey", 2: "RGB", 3: "palette", 4: "mask", 5: "CMYK", 6: "YCbCr", 8: "CIE Lab",
+    9: "ICC Lab", 10: "ITU Lab",
+    32803: "colour filter array", 32844: "LogL", 32845: "LogLuv", 34892: "linear raw", 51177: "depth",
     52527: "photometric mask",
 }  # fmt: skip
 _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6: "complex float"}
@@ -81,13 +82,13 @@ def meaning_of(image: Image.Image) -> Meaning | None:
 
 
 def describe(data: bytes, *, opened: bool) -> str | None:
-    """What a file holds that Pillow refuses, where its header is a lawful one; else ``None``.
+    r"""What a file holds that Pillow refuses, where its header is a lawful one; else ``None``.
 
     Args:
         data: the file.
         opened: whether Pillow takes its header; then only a compression that it lacks makes the pixels unreadable.
 
-    >>> describe(b"II*\\0" + bytes(40), opened=False) is None
+    >>> describe(b"II*\0" + bytes(40), opened=False) is None
     True
     """
     if data.startswith(b"MM\0+\0\x08\0\0"):
@@ -103,7 +104,7 @@ def describe(data: bytes, *, opened: bool) -> str | None:
         and meaning.photometric in _COLOURS
         and meaning.kind in _KINDS
         and 1 <= meaning.bits <= 64
-        and 1 <= meaning.samples
+        and meaning.samples >= 1
         and meaning.planar in (1, 2)
     )
     return str(meaning) if lawful and not (opened and _has_codec(meaning.compression)) else None
@@ -114,7 +115,9 @@ def is_cut(data: bytes) -> bool:
     try:
         _first_directory(data)
     except Exception:  # likewise
-        return ImageFileDirectory_v2(data[:8]).next + 2 > len(data) if data[2:4] in (b"*\0", b"\0*") else False
+        return (
+            ImageFileDirectory_v2(data[:8]).next + 2 > len(data) if data[2:4] in (b"*\0", b"\0*") else False
+        )
     return False
 
 
@@ -145,7 +148,10 @@ def prepare(image: TiffImageFile) -> None:
         ImageError: ``unsupported-format`` for varieties that would come out wrong.
     """
     if _DNG_VERSION in image.tag_v2:  # its first picture is a small preview
-        raise ImageError("unsupported-format", "TIFF of a camera's raw data (DNG): develop it to one of the formats that are read")
+        raise ImageError(
+            "unsupported-format",
+            "TIFF of a camera's raw data (DNG): develop it to one of the formats that are read",
+        )
     meaning = _meaning(image.tag_v2)
     planes = meaning.planar == 2 and meaning.samples > 1
     if not image.use_load_libtiff and (planes or meaning.fill == 2):
@@ -164,14 +170,18 @@ def _through_libtiff(image: TiffImageFile, meaning: Meaning, *, planes: bool) ->
         raw = "RGBa" if meaning.extra == (1,) else image.mode
         raw = raw if meaning.bits == 8 else f"{raw};16N"
     else:
-        raw = image.tile[0].args[0].removesuffix("R").removesuffix(";")
+        raw = _arguments(image.tile[0])[0].removesuffix("R").removesuffix(";")
         raw = "I;16N" if raw == "I;16" else raw
     image.tile = [ImageFile._Tile("libtiff", (0, 0, *image._tile_size), 0, (raw, False, image.tag_v2.offset))]
     image.use_load_libtiff = True
 
 
-def _native(tile: Any) -> Any:
-    raw, *rest = tile.args
+def _arguments(tile: ImageFile._Tile) -> tuple[Any, ...]:
+    return tile.args if isinstance(tile.args, tuple) else (tile.args,)
+
+
+def _native(tile: ImageFile._Tile) -> ImageFile._Tile:
+    raw, *rest = _arguments(tile)
     return tile._replace(args=(_NATIVE.get(raw, raw), *rest))
 
 

@@ -1,7 +1,6 @@
-"""What a header says, beside what Pillow does with it: varieties that come out wrong, or are valid and not read.
+"""What a header says, compared with what Pillow does: varieties that come out wrong, or are valid and not read.
 
-:func:`prepare` looks at an image that is opened and not decoded yet; :func:`unread` looks at a file that Pillow refused,
-so that a valid one is not called damaged. Of TIFF, :mod:`anglehash.data.tiff` knows the varieties.
+:func:`prepare` looks at an image that is opened and not decoded yet; :func:`unread` looks at a file that was refused, so that a valid one is not called damaged. Of TIFF, :mod:`anglehash.data.tiff` knows the varieties.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ _BMP_SIZES = (12, 40, 52, 56, 64, 108, 124)
 _BMP_COMPRESSIONS = (0, 1, 2, 3, 4, 5, 6, 11, 12, 13)
 
 _JPEG_KINDS = {
-    0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC5: "hierarchical", 0xC6: "hierarchical",
-    0xC7: "hierarchical", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless arithmetic", 0xCD: "hierarchical",
+    0xC0: "baseline", 0xC1: "extended", 0xC2: "progressive", 0xC3: "lossless", 0xC5: "hierarchical",
+    0xC6: "hierarchical", 0xC7: "hierarchical", 0xC9: "arithmetic", 0xCA: "arithmetic", 0xCB: "lossless arithmetic",
+    0xCD: "hierarchical",
     0xCE: "hierarchical", 0xCF: "hierarchical", 0xF7: "JPEG-LS",
 }  # fmt: skip
 _JPEG_READ = (0xC0, 0xC1, 0xC2)
@@ -91,13 +91,16 @@ def _prepare_bmp(image: BmpImageFile) -> None:
     if header.bits == 16 and header.alpha:
         raise ImageError("unsupported-format", "BMP of 16 bits with alpha is not read here")
     if image.mode == "1" and header.bits == 8:
-        image.tile = [tile._replace(args=("1;8", *tile.args[1:])) for tile in image.tile]
+        image.tile = [tile._replace(args=("1;8", *(tile.args or ())[1:])) for tile in image.tile]
     elif image.mode in ("1", "L") and header.bits != {"1": 1, "L": 8}[image.mode]:
-        raise ImageError("unsupported-format", f"BMP of {header.bits} bits with a grey palette of another depth is not read here")
+        raise ImageError(
+            "unsupported-format",
+            f"BMP of {header.bits} bits with a grey palette of another depth is not read here",
+        )
 
 
 def _prepare_gif(image: GifImageFile) -> None:
-    """Leave what a first frame does not cover transparent, as browsers do; Pillow paints it in the palette's first colour."""
+    """Leave transparent what a first frame does not cover, as browsers do; Pillow takes the first colour."""
     extents = image.tile[0].extents if image.tile else None
     if extents is None or extents == (0, 0, *image.size) or "transparency" in image.info:
         return
@@ -119,7 +122,7 @@ def without_text(data: bytes) -> bytes:
 
 
 class JpegHeader(NamedTuple):
-    """The first frame of a JPEG file; ``whole``: a decoder has to hold all of it in memory, however small the picture."""
+    """The first frame of a JPEG file; ``whole``: a decoder holds all of it in memory, also for a reduced picture."""
 
     kind: int
     bits: int
@@ -140,7 +143,9 @@ def jpeg_header(data: bytes) -> JpegHeader | None:
         if marker in _JPEG_KINDS and len(data) >= at + 10:
             frame = JpegHeader(marker, data[at + 4], data[at + 9], False)
         elif marker == _JPEG_START_OF_SCAN:
-            return frame and frame._replace(whole=frame.kind not in (0xC0, 0xC1, 0xC9) or data[at + 4] < frame.components)
+            return frame and frame._replace(
+                whole=frame.kind not in (0xC0, 0xC1, 0xC9) or data[at + 4] < frame.components
+            )
         at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
     return frame
 
@@ -160,7 +165,7 @@ def unread(name: str, data: bytes, *, opened: bool) -> str | None:
     frame = jpeg_header(data) if name == "JPEG" else None
     if frame is None or (frame.kind in _JPEG_READ and frame.bits == 8 and frame.components in (1, 3, 4)):
         return None
-    lawful = 2 <= frame.bits <= 16 and 1 <= frame.components
+    lawful = 2 <= frame.bits <= 16 and frame.components >= 1
     return f"{_JPEG_KINDS[frame.kind]}, {frame.components} x {frame.bits} bits" if lawful else None
 
 
@@ -187,4 +192,8 @@ def _unread_bmp(data: bytes) -> str | None:
     lawful = (size == 12 or 16 <= size <= 124) and bits in depths and compression in _BMP_COMPRESSIONS
     plain = size in _BMP_SIZES and bits in (1, 4, 8, 16, 24, 32) and compression in (0, 1, 2)
     whole = len(data) >= 14 + size + (16 if size == 40 else 0)
-    return f"{bits} bits, compression {compression}, header of {size} bytes" if lawful and whole and not plain else None
+    return (
+        f"{bits} bits, compression {compression}, header of {size} bytes"
+        if lawful and whole and not plain
+        else None
+    )

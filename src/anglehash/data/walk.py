@@ -12,7 +12,9 @@ import os
 import re
 import stat
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anglehash.data.dataset import Problem
@@ -82,19 +84,43 @@ class Listing:
         folders: the folders that were read, likewise; the top one is ``""``.
         problems: what could not be listed, by path.
         ignored: entries passed over: hidden ones, side files, files that are no pictures.
+        excluded: files and whole folders passed over because of a pattern.
+        outside: links that lead out of the folder.
     """
 
     names: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: int = 0
+    excluded: int = 0
+    outside: list[str] = field(default_factory=list)
 
 
-def walk(root: Path) -> Listing:
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a path below a folder matches a pattern; ``*`` passes over ``/`` too.
+
+    A pattern without ``/`` is one of a file's or a folder's own name.
+
+    >>> names = "raw/1.jpg", "a/2.gif", "a/thumbs/3.jpg", "b/4.jpg"
+    >>> [is_excluded(name, ["raw/*", "*.gif", "thumbs"]) for name in names]
+    [True, True, True, False]
+    """
+    parts = name.split("/")
+    return any(
+        fnmatchcase(name, pattern) if "/" in pattern else any(fnmatchcase(part, pattern) for part in parts)
+        for pattern in patterns
+    )
+
+
+def walk(root: Path, exclude: Sequence[str] = ()) -> Listing:
     """List the images below a folder, in an order that does not depend on the file system.
 
     Links are followed. A folder that is reached twice (around a circle, or through two links) is listed
     once, under its own path where it has one, and the other way to it is reported.
+
+    Args:
+        root: the folder.
+        exclude: patterns of what is passed over, see :func:`is_excluded`.
     """
     found = Listing()
     seen: dict[tuple[int, int], str] = {}
@@ -103,11 +129,16 @@ def walk(root: Path) -> Listing:
         folder = folders.pop() if folders else heapq.heappop(links)
         for entry in _entries(root, folder, seen, found):
             name = f"{folder}/{entry.name}" if folder else entry.name
+            if is_excluded(name, exclude):
+                found.excluded += 1
+                continue
             try:
                 mode = entry.stat().st_mode
             except OSError as error:
                 found.problems.append(Problem(name, *_explain(error)))
                 continue
+            if entry.is_symlink() and not is_inside(root, Path(entry.path)):
+                found.outside.append(name)
             if not stat.S_ISDIR(mode):
                 _add_file(Path(entry.path), name, mode, found)
             elif entry.is_symlink():
@@ -150,7 +181,9 @@ def _add_file(path: Path, name: str, mode: int, found: Listing) -> None:
         found.problems.append(Problem(name, "unsupported-format", f"HEIC: {HEIC_HINT}"))
     elif suffix in FOREIGN_SUFFIXES:
         found.problems.append(Problem(name, "unsupported-format", f"{suffix} files are not decoded"))
-    elif suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES or (suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)):
+    elif suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES or (
+        suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)
+    ):
         found.names.append(name)
     else:
         found.ignored += 1
@@ -166,6 +199,12 @@ def _looks_like_picture(path: Path) -> bool:
     except OSError:
         pass
     return True
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether a file or folder lies below a folder once all links are followed."""
+    base = os.path.realpath(root).rstrip(os.sep) + os.sep
+    return os.path.realpath(path).startswith(base)
 
 
 class NamesOnDisk:

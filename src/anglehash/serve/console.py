@@ -46,7 +46,13 @@ finer_label_option = click.option(
 
 
 def data_options(command: F) -> F:
-    """``--root``, ``--download``: where the images of a known set or a manifest are."""
+    """``--root``, ``--download``: where the images of a set or a manifest are; ``--exclude``: which are left out."""
+    command = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out ids that match: 'raw/*', '*.gif', a folder's name; repeatable.",
+    )(command)
     command = click.option(
         "--download", is_flag=True, help="Fetch a known set from its official address if it is not here."
     )(command)

@@ -68,6 +68,8 @@ def two_folders(
     *,
     unlabelled: str | None,
     finer_label: str | None = None,
+    layout: str | None = None,
+    exclude: Sequence[str] = (),
     report: Report = silent,
 ) -> RetrievalSplit:
     """The split of a query folder and a database folder (or manifests) with classes in common.
@@ -76,7 +78,7 @@ def two_folders(
         DataError: they have no class in common, or share an image.
     """
     parts = {
-        name: open_dataset(path, finer_label=finer_label)
+        name: open_dataset(path, finer_label=finer_label, layout=layout, exclude=exclude)
         for name, path in (("query", query), ("database", database))
     }
     names = sorted({name for part in parts.values() for name in part.class_names})

@@ -29,6 +29,7 @@ def command(
     data: str,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     layout: str | None,
     finer_label: str | None,
     as_json: bool,
@@ -44,7 +45,9 @@ def command(
     from anglehash.files import cache_dir
     from anglehash.progress import Console
 
-    dataset = open_dataset(data, root=root, download=download, finer_label=finer_label, layout=layout)
+    dataset = open_dataset(
+        data, root=root, download=download, finer_label=finer_label, layout=layout, exclude=exclude
+    )
     found = check(dataset, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0

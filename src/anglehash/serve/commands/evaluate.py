@@ -43,6 +43,7 @@ def command(
     database: Path | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     layout: str | None,
     finer_label: str | None,
     output: Path | None,
@@ -80,10 +81,18 @@ def command(
     if query and database:
         check_split_options(options, options["protocol"])
         split = two_folders(
-            query, database, unlabelled=options["unlabelled"], finer_label=finer_label, report=report
+            query,
+            database,
+            unlabelled=options["unlabelled"],
+            finer_label=finer_label,
+            layout=layout,
+            exclude=exclude,
+            report=report,
         )
     else:
-        dataset = open_dataset(str(data), root=root, download=download, finer_label=finer_label, layout=layout)
+        dataset = open_dataset(
+            str(data), root=root, download=download, finer_label=finer_label, layout=layout, exclude=exclude
+        )
         protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
         if not protocol:
             raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")

@@ -72,6 +72,7 @@ def command(
     config: Path | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     layout: str | None,
     resume: bool,
     force: bool,
@@ -107,7 +108,7 @@ def command(
     given = {name: options[name] for name in _SETTINGS if options[name] is not None}
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
     options["unlabelled"] = settings.unlabelled
-    dataset = open_dataset(data, root=root, download=download, layout=layout)
+    dataset = open_dataset(data, root=root, download=download, layout=layout, exclude=exclude)
     protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
     check_split_options(options, protocol)
     with ranks_of_this_run(settings.device) as ranks:
