@@ -2,7 +2,7 @@
 
 Pillow reads most varieties of TIFF as they are meant, refuses some, and gives wrong pixels for others in silence.
 :func:`prepare` sends those few another way through the decoder, or refuses them; :func:`as_stored` puts right what
-comes out as other numbers than were stored; :func:`describe` tells a variety that is not read from a header that is wrong.
+comes out as other numbers than were stored; :func:`describe` tells a variety that is not read from a wrong header.
 ``tests/data/test_tiff_varieties.py`` holds all of this to the format.
 """
 

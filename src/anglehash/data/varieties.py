@@ -1,6 +1,7 @@
 """What a header says, compared with what Pillow does: varieties that come out wrong, or are valid and not read.
 
-:func:`prepare` looks at an image that is opened and not decoded yet; :func:`unread` looks at a file that was refused, so that a valid one is not called damaged. Of TIFF, :mod:`anglehash.data.tiff` knows the varieties.
+:func:`prepare` looks at an image that is opened and not decoded yet; :func:`unread` looks at a file that was refused,
+so that a valid one is not called damaged. Of TIFF, :mod:`anglehash.data.tiff` knows the varieties.
 """
 
 from __future__ import annotations
