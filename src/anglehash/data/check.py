@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset
 from anglehash.data.folders import outside_line
 from anglehash.data.keys import Keys, as_items, readable
@@ -28,11 +29,14 @@ SHOWN = 20
 _PAIRED = 4_000  # at most so many images are paired: their matrix takes 64 MB
 
 
-def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silent) -> dict[str, Any]:
+def check(
+    dataset: Dataset, *, max_pixels: int = MAX_PIXELS, cache: Path | None = None, report: Report = silent
+) -> dict[str, Any]:
     """Decode every image and count what a user should know before training.
 
     Args:
         dataset: the listed images.
+        max_pixels: of an image that is decoded.
         cache: see :func:`~anglehash.data.keys.sign`.
         report: told of the progress.
 
@@ -45,7 +49,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
         pairs with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``,
         one sentence each.
     """
-    images, keys, signatures = readable(dataset, cache=cache, report=report)
+    images, keys, signatures = readable(dataset, max_pixels=max_pixels, cache=cache, report=report)
     per_class = _per_class(images)
     found: dict[str, Any] = {
         "name": images.name,

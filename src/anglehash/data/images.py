@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import jpeg_factory
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.pillow import sniff, warnings_as_notes
 from anglehash.data.pixels import Colour, upright
 from anglehash.data.tiff import is_cut
@@ -75,7 +76,7 @@ class Limits:
 
     min_side: int = 8
     max_aspect: float = 20.0
-    max_pixels: int = 80_000_000
+    max_pixels: int = MAX_PIXELS
     max_bytes: int = 128 * 2**20
 
     def check_header(self, width: int, height: int, *, reducible: bool) -> int:
@@ -108,7 +109,9 @@ class Limits:
                 "too-elongated", f"{width}x{height}: at most {self.max_aspect:g} times as long as wide"
             )
         if width * height > self.max_pixels:
-            raise ImageError("too-large", f"{width}x{height}: at most {self.max_pixels:,} pixels")
+            raise ImageError(
+                "too-large", f"{width}x{height}: at most {self.max_pixels:,} pixels (--max-pixels)"
+            )
 
     def check_bytes(self, count: int) -> None:
         """Raise where a file of so many bytes is refused.

@@ -53,7 +53,11 @@ class Material:
             parts = data.dataset, data.keys, data.train, data.validation
             return cls(*parts, facts, data.manifest(), data.signatures)
         dataset, keys, signatures = readable(
-            data, salvage=config.salvage, cache=cache and cache / "keys", report=report
+            data,
+            salvage=config.salvage,
+            max_pixels=config.max_pixels,
+            cache=cache and cache / "keys",
+            report=report,
         )
         rows, validation = fit_split(dataset, seed=config.seed, unlabelled=config.unlabelled)
         names = dataset.label_names

@@ -63,6 +63,11 @@ def data_options(command: F) -> F:
     )(command)
 
 
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(64, 1_000_000_000),
+    help="Largest image that is decoded; a JPEG may have four times as many.  [default: 80000000]",
+)
 layout_option = click.option(
     "--layout",
     type=click.Choice(["classes", "parts"]),

@@ -10,6 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset, Joined
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
@@ -29,6 +30,7 @@ def split_of(
     draw: int | None = None,
     unseen: int | None = None,
     salvage: bool | None = None,
+    max_pixels: int | None = None,
     report: Report = silent,
     **others: Any,
 ) -> RetrievalSplit:
@@ -45,6 +47,7 @@ def split_of(
         seed=split_seed or 0,
         unlabelled=unlabelled or "refuse",
         salvage=bool(salvage),
+        max_pixels=max_pixels or MAX_PIXELS,
         cache=cache_dir() / "keys",
         report=report,
         **options,

@@ -13,6 +13,7 @@ from anglehash.serve.console import (
     finer_label_option,
     json_option,
     layout_option,
+    max_pixels_option,
     printable,
     show,
     table,
@@ -23,6 +24,7 @@ from anglehash.serve.console import (
 @click.argument("data")
 @data_options
 @layout_option
+@max_pixels_option
 @finer_label_option
 @json_option
 def command(
@@ -31,6 +33,7 @@ def command(
     download: bool,
     exclude: tuple[str, ...],
     layout: str | None,
+    max_pixels: int | None,
     finer_label: str | None,
     as_json: bool,
 ) -> int:
@@ -40,6 +43,7 @@ def command(
     Example:
         anglehash check photos/
     """
+    from anglehash.config import MAX_PIXELS
     from anglehash.data.check import check
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir
@@ -48,7 +52,7 @@ def command(
     dataset = open_dataset(
         data, root=root, download=download, finer_label=finer_label, layout=layout, exclude=exclude
     )
-    found = check(dataset, cache=cache_dir() / "keys", report=Console())
+    found = check(dataset, max_pixels=max_pixels or MAX_PIXELS, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0
 
