@@ -26,8 +26,7 @@ from PIL.JpegImagePlugin import jpeg_factory
 from anglehash.config import MAX_PIXELS
 from anglehash.data.pillow import sniff, warnings_as_notes
 from anglehash.data.pixels import Colour, upright
-from anglehash.data.tiff import is_cut
-from anglehash.data.varieties import jpeg_header, prepare, unread, without_text
+from anglehash.data.varieties import is_cut, jpeg_header, prepare, unread, without_text
 from anglehash.errors import ConfigError, ImageError, ModelError
 
 Pixels = NDArray[np.uint8]  # (h, w, 3) RGB
@@ -253,11 +252,12 @@ def _refusal(name: str, data: bytes, error: Exception) -> ImageError:
     if name == "PNG" and ("MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text):
         return _TextError("damaged", f"{name}: {text}")
     opened = _opens(name, data)
-    cut = "truncated" in text.lower() or (name == "TIFF" and is_cut(data))
+    cut = "truncated" in text.lower() or is_cut(name, data)
     if not cut and (variety := unread(name, data, opened=opened)):
         return ImageError("unsupported-format", f"{name} of {variety} is not read here")
-    if isinstance(error, UnidentifiedImageError) and not cut:
-        return ImageError("not-an-image", f"begins like {name}, but has no header that can be read")
+    if isinstance(error, UnidentifiedImageError):
+        text = f"begins like {name}, but has no header that can be read"
+        return ImageError("truncated" if cut else "not-an-image", text)
     return ImageError("truncated" if cut else "damaged", f"{name}: {text}")
 
 

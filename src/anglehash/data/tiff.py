@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,25 @@ _KINDS = {1: "unsigned", 2: "signed", 3: "float", 4: "untyped", 5: "complex", 6:
 _OPTIONAL_CODECS = (34925, 50000, 50001)  # LZMA, Zstandard, WebP
 _NEVER_WRITTEN = (6, 32809, 34676, 34677)  # old JPEG, ThunderScan, SGI Log: read by some, with luck
 _DNG_VERSION = 50706
+_SIZES = {
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 1,
+    7: 1,
+    8: 2,
+    9: 4,
+    10: 8,
+    11: 4,
+    12: 8,
+    13: 4,
+    16: 8,
+    17: 8,
+    18: 8,
+}
+"""Bytes of a value of each kind that a tag may have."""
 
 _NATIVE = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF"}
 """Raw modes that Pillow takes for the file's byte order where libtiff has made it the machine's already."""
@@ -111,14 +130,30 @@ def describe(data: bytes, *, opened: bool) -> str | None:
 
 
 def is_cut(data: bytes) -> bool:
-    """Whether the file ends before its first directory."""
+    """Whether the file ends before its first directory does, or before the pixels that this one names."""
+    big = data[2:3] == b"+" or data[3:4] == b"+"
+    order: Literal["big", "little"] = "big" if data.startswith(b"MM") else "little"
+    at = int.from_bytes(data[8:16] if big else data[4:8], order)
+    count_size, entry_size, word = (8, 20, 8) if big else (2, 12, 4)
+    entries = int.from_bytes(data[at : at + count_size], order)
+    if at + count_size + entries * entry_size + word > len(data):
+        return True
+    for entry in range(at + count_size, at + count_size + entries * entry_size, entry_size):
+        kind = int.from_bytes(data[entry + 2 : entry + 4], order)
+        size = _SIZES.get(kind, 0) * int.from_bytes(data[entry + 4 : entry + 4 + word], order)
+        value = int.from_bytes(data[entry + 4 + word : entry + 4 + 2 * word], order)
+        if size > word and value + size > len(data):
+            return True
     try:
-        _first_directory(data)
+        tags = _first_directory(data)
+        ends = [
+            offset + size
+            for places, sizes in ((273, 279), (324, 325))
+            for offset, size in zip(tags.get(places, ()), tags.get(sizes, ()), strict=False)
+        ]
+        return max(ends, default=0) > len(data)
     except Exception:  # likewise
-        return (
-            ImageFileDirectory_v2(data[:8]).next + 2 > len(data) if data[2:4] in (b"*\0", b"\0*") else False
-        )
-    return False
+        return False
 
 
 def _first_directory(data: bytes) -> ImageFileDirectory_v2:

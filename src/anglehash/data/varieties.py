@@ -170,6 +170,28 @@ def unread(name: str, data: bytes, *, opened: bool) -> str | None:
     return f"{_JPEG_KINDS[frame.kind]}, {frame.components} x {frame.bits} bits" if lawful else None
 
 
+def is_cut(name: str, data: bytes) -> bool:
+    """Whether a file says of itself that it goes on after its end."""
+    if name == "TIFF":
+        return tiff.is_cut(data)
+    if name == "WEBP":
+        return 8 + int.from_bytes(data[4:8], "little") > len(data)
+    if name == "PNG":
+        return _PNG_START < len(data) < _PNG_START + 25  # the header chunk
+    if name == "GIF":
+        return len(data) < 13 + (3 << (data[10] & 7) + 1 if data[10:11] and data[10] & 0x80 else 0)
+    at = 0
+    while name in ("AVIF", "HEIF") and at + 16 <= len(
+        data
+    ):  # a box has its size first: 0 all the rest, 1 see below
+        size = int.from_bytes(data[at : at + 4], "big")
+        size = int.from_bytes(data[at + 8 : at + 16], "big") if size == 1 else size
+        if size < 8:
+            return False
+        at += size
+    return at > len(data)
+
+
 class _BmpHeader(NamedTuple):
     size: int
     bits: int
