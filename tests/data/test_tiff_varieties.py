@@ -15,7 +15,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from anglehash.data.images import decode
+from anglehash.data.images import Preprocessing, decode
 from anglehash.errors import ImageError
 from tests.data.tiff_files import FLOAT, SIGNED, UNSIGNED, Layout, Samples, write_tiff
 
@@ -242,3 +242,13 @@ def test_the_pixels_of_a_damaged_tiff_are_damaged_or_missing(capfd: pytest.Captu
         with pytest.raises(ImageError) as caught:
             decode(data)
         assert caught.value.reason == reason
+
+
+def test_a_tiff_that_somebody_opened_with_pillow_is_read_like_its_file() -> None:
+    for base in ((RGB, 16, 2), (GREY_NEGATIVE, 16, 1), (GREY_NEGATIVE, 8, 1)):
+        layout = Layout(photometric=base[0], bits=base[1], planar=base[2])
+        data = write_tiff(twin(layout).samples, layout)
+        opened, loaded = (Image.open(io.BytesIO(data)) for _ in range(2))
+        np.testing.assert_array_equal(Preprocessing(size=16)(opened), Preprocessing(size=16)(data))
+        loaded.load()
+        Preprocessing(size=16)(loaded)  # too late for planes, but no error

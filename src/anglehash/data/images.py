@@ -11,22 +11,19 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from PIL.JpegImagePlugin import jpeg_factory
+from PIL import Image
 
 from anglehash.config import MAX_PIXELS
-from anglehash.data.pillow import sniff, warnings_as_notes
+from anglehash.data.pillow import sniff
 from anglehash.data.pixels import Colour, upright
-from anglehash.data.varieties import is_cut, jpeg_header, prepare, unread, without_text
+from anglehash.data.refusals import TextError, header_of, pillow_errors
+from anglehash.data.varieties import jpeg_header, prepare, without_text
 from anglehash.errors import ConfigError, ImageError, ModelError
 
 Pixels = NDArray[np.uint8]  # (h, w, 3) RGB
@@ -183,7 +180,7 @@ def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, backgro
     name = sniff(data)
     try:
         return _open_as(name, data, draft, limits, background)
-    except _TextError:
+    except TextError:
         opened = _open_as(name, without_text(data), draft, limits, background)
         return opened._replace(notes=(UNREAD_TEXT, *opened.notes))
     except ImageError as error:
@@ -195,7 +192,7 @@ def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, backgro
 
 
 def _open_as(name: str, data: bytes, draft: int | None, limits: Limits, background: Colour) -> _Opened:
-    with _pillow(name, data) as notes, _header(name, data) as image:
+    with pillow_errors(name, data) as notes, header_of(name, data) as image:
         scale = limits.check_header(*image.size, reducible=name == "JPEG" and not _is_held_whole(data))
         if scale > 1:
             notes.append(f"{image.width}x{image.height}: decoded at 1/{scale} of its size")
@@ -207,16 +204,6 @@ def _open_as(name: str, data: bytes, draft: int | None, limits: Limits, backgrou
         return _Opened(pixels, name, _frames(image), tuple(notes))
 
 
-def _header(name: str, data: bytes) -> Image.Image:
-    """The image with nothing decoded yet. Pillow has its own limit, which a JPEG's pixels need not keep."""
-    if name == "JPEG":
-        try:
-            return jpeg_factory(BytesIO(data))
-        except (SyntaxError, IndexError, TypeError, struct.error):
-            raise UnidentifiedImageError from None
-    return Image.open(BytesIO(data), formats=[name])
-
-
 def _is_held_whole(data: bytes) -> bool:
     frame = jpeg_header(data)
     return frame is None or frame.whole
@@ -226,48 +213,6 @@ def _reduced(size: tuple[int, int], draft: int | None, scale: int) -> tuple[int,
     """The size to ask a JPEG for: what ``draft`` allows, and at most 1/``scale``."""
     wanted = size if draft is None else (draft, draft)
     return min(wanted[0], size[0] // scale), min(wanted[1], size[1] // scale)
-
-
-class _TextError(ImageError):
-    """A PNG whose pixels may be sound has more text than is unpacked."""
-
-
-@contextmanager
-def _pillow(name: str, data: bytes = b"") -> Iterator[list[str]]:
-    """Pillow at work on bytes in the format ``name``: warnings become notes, errors become reasons."""
-    try:
-        with warnings_as_notes() as notes:
-            yield notes
-    except ImageError:
-        raise
-    except Exception as error:  # hostile bytes make Pillow raise nearly anything
-        raise _refusal(name, data, error) from None
-
-
-def _refusal(name: str, data: bytes, error: Exception) -> ImageError:
-    """Our error for one of Pillow's: what is valid and not read here is neither damaged nor no image."""
-    text = " ".join(str(error).split())[:200] or type(error).__name__
-    if isinstance(error, Image.DecompressionBombError | MemoryError):
-        return ImageError("too-large", f"{name}: {text}")
-    if name == "PNG" and ("MAX_TEXT_CHUNK" in text or "MAX_TEXT_MEMORY" in text):
-        return _TextError("damaged", f"{name}: {text}")
-    opened = _opens(name, data)
-    cut = "truncated" in text.lower() or is_cut(name, data)
-    if not cut and (variety := unread(name, data, opened=opened)):
-        return ImageError("unsupported-format", f"{name} of {variety} is not read here")
-    if isinstance(error, UnidentifiedImageError):
-        text = f"begins like {name}, but has no header that can be read"
-        return ImageError("truncated" if cut else "not-an-image", text)
-    return ImageError("truncated" if cut else "damaged", f"{name}: {text}")
-
-
-def _opens(name: str, data: bytes) -> bool:
-    """Whether Pillow takes a header, whatever becomes of the pixels."""
-    try:
-        with warnings_as_notes(), _header(name, data):
-            return True
-    except Exception:
-        return False
 
 
 def _frames(image: Image.Image) -> int:
@@ -340,7 +285,7 @@ class Preprocessing:
             image, notes = opened.image, opened.notes
         elif isinstance(data, Image.Image):
             self.limits.check_size(*data.size)
-            with _pillow("a Pillow image") as heard:
+            with pillow_errors("a Pillow image") as heard:
                 prepare(data)
                 data.load()
                 image = upright(data, self.background, heard)

@@ -182,6 +182,8 @@ def prepare(image: TiffImageFile) -> None:
     Raises:
         ImageError: ``unsupported-format`` for varieties that would come out wrong.
     """
+    if not image.tile:
+        return  # loaded before
     if _DNG_VERSION in image.tag_v2:  # its first picture is a small preview
         raise ImageError(
             "unsupported-format",
