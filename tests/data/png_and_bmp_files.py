@@ -77,7 +77,7 @@ def write_bmp(
         palette: ``(n, 3)`` RGB.
         masks: of red, green, blue and alpha.
         compression: 0 none, 1 and 2 run lengths of 8 and 4 bits, 3 and 6 bit fields.
-        header: its size, by which its versions are told.
+        header: its size, which tells its version.
         top_down: the first row comes first.
     """
     height, width, _ = samples.shape

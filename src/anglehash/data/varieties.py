@@ -171,7 +171,7 @@ def unread(name: str, data: bytes, *, opened: bool) -> str | None:
 
 
 def is_cut(name: str, data: bytes) -> bool:
-    """Whether a file says of itself that it goes on after its end."""
+    """Whether a file states that it is longer than it is."""
     if name == "TIFF":
         return tiff.is_cut(data)
     if name == "WEBP":
