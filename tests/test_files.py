@@ -2,11 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from anglehash import files
 from anglehash.errors import OutputExistsError
 from anglehash.files import cache_dir, new_folder, sha256_file, sha256_json, write_atomic, write_json
 
@@ -110,3 +113,20 @@ def test_the_cache_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("ANGLEHASH_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", "/xdg")
     assert cache_dir() == Path("/xdg/anglehash")
+
+
+def test_a_user_without_a_home_has_a_private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ANGLEHASH_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    files._private_folder.cache_clear()
+    found = cache_dir()
+    assert found == tmp_path / f"anglehash-{os.getuid()}"
+    assert found.stat().st_mode & 0o077 == 0
+    found.chmod(0o777)  # others may have put files there
+    files._private_folder.cache_clear()
+    other = cache_dir()
+    assert other != found
+    assert other.stat().st_mode & 0o077 == 0
+    files._private_folder.cache_clear()

@@ -12,6 +12,9 @@ from typing import Any, Self
 from anglehash.codes import check_bits
 from anglehash.errors import ConfigError
 
+MAX_PIXELS = 80_000_000
+"""Pixels of an image that is decoded, unless somebody says otherwise."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainConfig:
@@ -46,6 +49,7 @@ class TrainConfig:
         use_validation: learn from the validation images too; no validation mAP is then reported.
         unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing, in training and when encoding.
+        max_pixels: of an image that is decoded, in training and when encoding; a JPEG may have four times as many.
         seed: seed of the weights, the order of images, dropout and augmentation.
         device: where networks learn and features are computed, ``cpu`` or ``cuda``; conventional methods compute
             their head on the CPU. Other codes come out of another device.
@@ -73,6 +77,7 @@ class TrainConfig:
     use_validation: bool = False
     unlabelled: str = "refuse"
     salvage: bool = False
+    max_pixels: int = MAX_PIXELS
     seed: int = 0
     device: str = "cpu"
     threads: int = 1
@@ -98,6 +103,7 @@ class TrainConfig:
         ):
             if getattr(self, name) is not None:
                 _within(name, getattr(self, name), low, high)
+        _within("max_pixels", self.max_pixels, 64, 1_000_000_000)
         if self.fine_tune and self.networks > 1:
             raise ConfigError(f"networks must be 1 where the backbone learns, got {self.networks}")
         if self.device not in ("cpu", "cuda"):

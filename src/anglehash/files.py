@@ -7,10 +7,12 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,11 +25,32 @@ except ImportError:  # Windows: two writers of one output are not kept apart the
 
 
 def cache_dir() -> Path:
-    """Where features and downloads are kept: ``$ANGLEHASH_CACHE``, else ``~/.cache/anglehash``."""
+    """Where features and downloads are kept: ``$ANGLEHASH_CACHE``, else ``~/.cache/anglehash``.
+
+    A user without a home, as a container's bare number is, has a private folder of the system's temporary ones.
+    """
     explicit = os.environ.get("ANGLEHASH_CACHE")
     if explicit:
         return Path(explicit)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "anglehash"
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "anglehash"
+    except RuntimeError:  # no HOME, and no entry of the user
+        return _private_folder()
+
+
+@cache
+def _private_folder() -> Path:
+    """A folder that nobody else can write: the one of earlier runs, or a new one where that is not to be trusted."""
+    path = Path(tempfile.gettempdir()) / f"anglehash-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+    try:
+        path.mkdir(mode=0o700, exist_ok=True)
+        status = path.lstat()
+        if stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid() and not status.st_mode & 0o077:
+            return path
+    except (OSError, AttributeError):
+        pass
+    return Path(tempfile.mkdtemp(prefix="anglehash-"))
 
 
 def sha256_file(path: Path) -> str:

@@ -152,3 +152,20 @@ def test_the_copies_in_tiny_imagenet_are_found(real_images: Path) -> None:
     assert (doubles["groups"], doubles["images"]) == (39, 78)
     assert {frozenset(found) for found in doubles["first"]} < {frozenset(group) for group in groups}
     assert doubles["conflicting_labels"] == 27
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (("1", "1.0"), "'1' and '1.0' stand for the same number"),
+        (("caf\u00e9", "cafe\u0301"), "look equal"),
+        (("Cat", "cat "), "look equal"),
+        (("cat", "nan"), "'nan' looks like a missing label"),
+        (("N/A", "cat"), "'N/A' looks like a missing label"),
+    ],
+)
+def test_class_names_that_deceive_are_reported(
+    synthetic: Callable[..., Dataset], names: tuple[str, str], words: str
+) -> None:
+    found = check(synthetic([0, 1] * 20, class_names=names))
+    assert any(words in warning for warning in found["warnings"])

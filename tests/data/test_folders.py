@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from anglehash.data.folders import list_folder, read_folder
-from anglehash.errors import DataError
+from anglehash.data.sources import open_dataset
+from anglehash.errors import ConfigError, DataError
 
 GIF = b"GIF89a" + bytes(20)
 
@@ -95,3 +96,79 @@ def test_list_folder_takes_any_shape_and_labels_what_is_in_a_class_folder(tmp_pa
     assert data.label_names == (("a",), (), ("train",))
     assert data.labels.dtype == np.bool_
     assert set(data.parts) == {""}
+
+
+# --- parts and classes -----------------------------------------------------------------------------------
+
+
+def grid(root: Path, tops: tuple[str, ...], classes: tuple[str, ...] = ("cat", "dog")) -> None:
+    make(root, *(f"{top}/{name}/{n}.png" for top in tops for name in classes for n in range(2)))
+
+
+@pytest.mark.parametrize(
+    ("tops", "parts"),
+    [
+        (("train", "valid", "test"), {"train", "validation", "test"}),
+        (("training", "testing"), {"train", "test"}),
+        (("train", "query", "gallery"), {"train", "query", "database"}),
+        (("train", "dev", "test"), {"train", "validation", "test"}),
+        (("training_set", "test_set"), {"train", "test"}),
+        (("train2014", "val2014"), {"train", "validation"}),
+        (("Train", "Probe", "Gallery"), {"train", "query", "database"}),
+        (("train",), {"train"}),
+    ],
+)
+@pytest.mark.parametrize("outer", ["", "flowers", "flowers-main/flowers"])
+def test_the_usual_names_of_parts_are_known(
+    tmp_path: Path, tops: tuple[str, ...], parts: set[str], outer: str
+) -> None:
+    grid(tmp_path / outer, tops)
+    for data in (read_folder(tmp_path), list_folder(tmp_path)):
+        assert data.class_names == ("cat", "dog")
+        assert set(data.parts) == parts
+        assert all(name.startswith(outer) for name in data.ids)
+
+
+@pytest.mark.parametrize("outer", ["flowers", "flowers-main/flowers"])
+def test_one_folder_around_everything_is_no_class(tmp_path: Path, outer: str) -> None:
+    make(tmp_path / outer, "rose/1.png", "tulip/a/2.png", "tulip/3.png")
+    assert read_folder(tmp_path).class_names == list_folder(tmp_path).class_names == ("rose", "tulip")
+
+
+def test_a_single_class_is_one(tmp_path: Path) -> None:
+    make(tmp_path, "cat/a/1.png", "cat/2.png", "cat/b/3.png")
+    assert read_folder(tmp_path).class_names == ("cat",)
+
+
+@pytest.mark.parametrize(
+    "tops", [("train", "test", "extra"), ("train", "holdout"), ("fold1", "fold2", "fold3"), ("2023", "2024")]
+)
+def test_what_may_be_parts_or_classes_is_refused_until_one_says(
+    tmp_path: Path, tops: tuple[str, ...]
+) -> None:
+    grid(tmp_path, tops)
+    with pytest.raises(
+        DataError, match=r"may be classes, or parts .* cat, dog .*--layout classes or --layout parts"
+    ):
+        open_dataset(tmp_path)
+    assert open_dataset(tmp_path, layout="classes").class_names == tuple(sorted(tops))
+    data = open_dataset(tmp_path, layout="parts")
+    assert data.class_names == ("cat", "dog")
+    assert set(data.parts) <= {"train", "test", ""}
+    list_folder(tmp_path)  # takes any shape
+
+
+def test_parts_without_class_folders_are_no_classes(tmp_path: Path) -> None:
+    make(tmp_path, "train/1.png", "test/1.png", "extra/1.png")
+    with pytest.raises(DataError, match="without class folders"):
+        read_folder(tmp_path)
+
+
+def test_folders_of_classes_may_have_a_name_in_common(tmp_path: Path) -> None:
+    make(tmp_path, "cat/images/1.png", "dog/images/1.png", "eel/images/1.png", "eel/young/1.png")
+    assert read_folder(tmp_path).class_names == ("cat", "dog", "eel")
+
+
+def test_another_layout_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="layout"):
+        open_dataset(tmp_path, layout="splits")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +93,13 @@ def test_items_compare_whole_rows_including_zero_bytes() -> None:
 def test_keys_of_another_shape_are_refused(keys: NDArray[np.uint8]) -> None:
     with pytest.raises(DataError, match=r"keys must be uint8 of shape \(3, 32\)"):
         check_keys(keys, 3)
+
+
+def test_the_largest_image_is_a_setting_of_keys(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.linear_gradient("L").convert("RGB").save(file, "PNG")  # 256 x 256
+    images = Encoded([file.getvalue()])
+    for _ in range(2):  # computed, and from the cache
+        assert not sign(images, cache=tmp_path).problems
+        assert [p[1] for p in sign(images, max_pixels=65_535, cache=tmp_path).problems] == ["too-large"]
+        assert not sign(images, max_pixels=65_536, cache=tmp_path).problems

@@ -40,4 +40,4 @@ def test_the_order_of_classes_can_be_given() -> None:
 def test_every_part_is_its_own_name() -> None:
     assert [part_name(part) for part in PARTS] == list(PARTS)
     assert part_name("test") == "test"
-    assert part_name("training") is None
+    assert part_name("holiday") is None

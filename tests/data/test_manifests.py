@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
+from unicodedata import normalize
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -153,7 +155,7 @@ def test_utf_16_is_named(folder: Path, encoding: str) -> None:
     ("text", "message"),
     [
         ("", "must name a column 'file_name'"),
-        ("file_name;label\na.png;x\n", "'file_name;label'"),
+        ("file_name:label\na.png:x\n", "'file_name:label'"),
         ("file_name,label,label\na.png,x,y\n", "names 'label' twice"),
         ("file_name,label\n", "names no image"),
         ("file_name,split\na.png,train\n", "no column 'label'"),
@@ -264,3 +266,55 @@ def test_a_finer_label_is_checked_like_a_label(folder: Path) -> None:
     assert read_manifest(twice).facts["repeated_lines"] == 1
     with pytest.raises(DataError, match="unusable label"):
         read_manifest(jsonl(folder, {"file_name": "a.png", "label": "sky", "kind": 1.5}), finer_label="kind")
+
+
+# --- tables from elsewhere -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("start", ["", "\ufeff", "sep={mark}{end}"])
+@pytest.mark.parametrize("suffix", ["csv", "tsv"])
+def test_delimiters_line_ends_and_starts(folder: Path, mark: str, end: str, start: str, suffix: str) -> None:
+    lines = ["file_name,label,split", "sub/e.png,sky,val", "a.png,sky|sea,train", "b.png,,query", ""]
+    text = start.format(mark=mark, end=end) + end.join(lines).replace(",", mark)
+    assert rows(read_manifest(csv(folder, text, f"labels.{suffix}"))) == EXPECTED
+
+
+def test_a_mistake_keeps_its_line_behind_a_line_for_excel(folder: Path) -> None:
+    with pytest.raises(DataError, match="line 3: no file name"):
+        read_manifest(csv(folder, "sep=;\nfile_name;label\n ;x\na.png;x\n"))
+
+
+def test_empty_columns_and_capitals_of_a_spreadsheet(folder: Path) -> None:
+    data = read_manifest(csv(folder, ";File_Name;Label;;\n0;a.png;x;;\n1;b.png;y;;\n;;;;\n"))
+    assert rows(data) == [("a.png", {"x"}, ""), ("b.png", {"y"}, "")]
+    assert data.facts["ignored_columns"] == []
+
+
+def test_backslashes_are_those_of_windows_unless_they_are_in_the_name(folder: Path) -> None:
+    (folder / "odd\\f.png").write_bytes(b"x")
+    data = read_manifest(csv(folder, "file_name,label\nsub\\e.png,x\n.\\a.png,x\nodd\\f.png,y\n"))
+    assert data.ids == ("a.png", "odd\\f.png", "sub/e.png")
+    with pytest.raises(DataError, match="line 3: contradiction"):
+        read_manifest(csv(folder, "file_name,label\nsub\\e.png,x\nsub/e.png,y\n"))
+
+
+@pytest.mark.parametrize(("on_disk", "in_table"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_the_unicode_form_of_a_name_does_not_matter(tmp_path: Path, on_disk: Any, in_table: Any) -> None:
+    there, named = (normalize(form, "caf\u00e9/\u00fc\u00df.png") for form in (on_disk, in_table))
+    (tmp_path / there).parent.mkdir()
+    (tmp_path / there).write_bytes(b"x")
+    data = read_manifest(csv(tmp_path, f"file_name,label\n{named},x\n"))
+    assert data.ids == (there,)
+    (tmp_path / named).parent.mkdir(exist_ok=True)  # both are there: each name means its own
+    (tmp_path / named).write_bytes(b"y")
+    assert read_manifest(csv(tmp_path, f"file_name,label\n{named},x\n{there},z\n")).ids == tuple(
+        sorted((there, named))
+    )
+
+
+def test_whole_numbers_that_became_floats(folder: Path) -> None:
+    records = [{"file_name": "a.png", "label": 1.0}, {"file_name": "b.png", "label": float("nan")}]
+    data = read_manifest(jsonl(folder, *records, {"file_name": "sub/e.png", "label": 1}))
+    assert rows(data) == [("a.png", {"1"}, ""), ("b.png", set(), ""), ("sub/e.png", {"1"}, "")]

@@ -80,7 +80,7 @@ def test_a_null_image_is_empty_and_decodes_to_a_problem(tmp_path: Path) -> None:
     ("columns", "message"),
     [
         ({}, "no column 'label' or 'label_ids'"),
-        ({"label": [1.0, 2.0, 3.0]}, "column 'label': a label is a text"),
+        ({"label": [1.0, 2.5, 3.0]}, "column 'label': a label is a text"),
         ({"label": ["a"] * 3, "image": ["x", "y", "z"]}, "'image' must hold bytes"),
         ({"label": ["a"] * 3, "image": [{"path": "x"}] * 3}, "'image' must hold bytes"),
         ({"label": ["a"] * 3, "split": ["train", "all", "all"]}, "unknown split 'all'"),

@@ -89,7 +89,7 @@ def test_an_absent_path_is_named(name: str) -> None:
 
 def test_other_files_are_refused(folder: Path) -> None:
     (folder / "labels.xlsx").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"\.csv, \.jsonl and \.parquet are read"):
+    with pytest.raises(DataError, match=r"\.csv, \.tsv, \.jsonl and \.parquet are read"):
         open_dataset(folder / "labels.xlsx")
 
 
@@ -116,3 +116,13 @@ def test_opening_a_folder_loads_neither_pyarrow_nor_scikit_learn(folder: Path) -
         "sys.exit(bool({'pyarrow', 'sklearn', 'torch'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+def test_patterns_leave_images_out_of_tables_and_known_sets(folder: Path) -> None:
+    (folder / "labels.csv").write_text("file_name,label\na.png,x\nb.png,y\ngone.png,y\n")
+    for name in ("a.png", "b.png"):
+        (folder / name).write_bytes(b"x")
+    data = open_dataset(folder / "labels.csv", exclude=["b.*", "gone.png"])
+    assert (data.ids, data.problems) == (("a.png",), ())
+    digits = open_dataset("digits")
+    assert open_dataset("digits", exclude=[digits.ids[0]]).ids == digits.ids[1:]

@@ -203,3 +203,34 @@ def test_file_problem_tells_what_is_no_file(tmp_path: Path) -> None:
     absent = file_problem("g", tmp_path / "a.png" / "below")
     assert absent is not None
     assert absent.reason == "unreadable-file"
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [
+        (["raw/*"], ["a/1.png", "a/2.gif", "a/raw/3.png"]),
+        (["raw"], ["a/1.png", "a/2.gif"]),
+        (["*.gif"], ["a/1.png", "a/raw/3.png", "raw/4.png"]),
+        (["a/*", "*.gif"], ["raw/4.png"]),
+        (["?/raw/*"], ["a/1.png", "a/2.gif", "raw/4.png"]),
+    ],
+)
+def test_what_matches_a_pattern_is_left_out(tmp_path: Path, patterns: list[str], names: list[str]) -> None:
+    for name in ("a/1.png", "a/2.gif", "a/raw/3.png", "raw/4.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    found = walk(tmp_path, patterns)
+    assert found.names == names
+    assert found.excluded == len({"a/1.png", "a/2.gif", "a/raw/3.png", "raw/4.png"}) - len(names)
+
+
+def test_links_that_lead_out_are_named(tmp_path: Path) -> None:
+    for name in ("photos/a/1.png", "photos/b/2.png", "elsewhere/3.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "photos/a/out.png").symlink_to(tmp_path / "elsewhere/3.png")
+    (tmp_path / "photos/b/in.png").symlink_to("../a/1.png")
+    (tmp_path / "photos/c").symlink_to(tmp_path / "elsewhere")
+    found = walk(tmp_path / "photos")
+    assert found.names == ["a/1.png", "a/out.png", "b/2.png", "b/in.png", "c/3.png"]
+    assert sorted(found.outside) == ["a/out.png", "c"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +20,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from anglehash.search.filters import nanoseconds
 from anglehash.search.gallery import Gallery
 from anglehash.serve.cli import COMMANDS, cli
+from anglehash.serve.options import Moment
+from anglehash.serve.searching import read_query
 from anglehash.serve.web.originals import Originals
 
 TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
@@ -544,3 +549,51 @@ def test_what_was_passed_over_is_remarked(trained: Path, tmp_path: Path, angleha
     assert done.code == 0, done.err
     assert {note["id"] for note in done.json["notes"]} == {"exif.jpg"}
     assert "EXIF" in done.err
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2024-05-01", datetime(2024, 5, 1)),
+        ("2024-05-01 18:30", datetime(2024, 5, 1, 18, 30)),
+        ("2024-05-01T18:30:15", datetime(2024, 5, 1, 18, 30, 15)),
+        ("2024-05-01T18:30Z", datetime(2024, 5, 1, 18, 30, tzinfo=UTC)),
+        ("2024-05-01T18:30:00+02:00", datetime(2024, 5, 1, 16, 30, tzinfo=UTC)),
+    ],
+)
+def test_moments_have_a_time_zone_or_are_local(text: str, moment: datetime) -> None:
+    assert nanoseconds(Moment().convert(text, None, None), 0) == nanoseconds(moment, 0)
+
+
+def test_what_is_no_moment_is_explained() -> None:
+    with pytest.raises(click.BadParameter, match=r"2024-05-01T18:30:00\+02:00; got 'yesterday'"):
+        Moment().convert("yesterday", None, None)
+
+
+def test_a_query_comes_from_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xd8 picture")))
+    assert read_query(Path("-")) == b"\xff\xd8 picture"
+
+
+# a system that has no entry for its user, as a container's bare number is
+NOBODY = (
+    "import pwd, runpy; pwd.getpwuid = {}.__getitem__; runpy.run_module('anglehash', run_name='__main__')"
+)
+
+
+@pytest.mark.parametrize("command", [["check", "."], ["doctor"], ["check", "~/photos"]])
+def test_nobody_can_work_without_a_home(photos: Path, command: list[str]) -> None:
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("HOME", "ANGLEHASH_CACHE", "XDG_CACHE_HOME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", NOBODY, *command],
+        cwd=photos,
+        env=kept,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr

@@ -40,7 +40,9 @@ def test_a_search_by_image_finds_what_the_command_finds(
 ) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="5").json
-    expected = opened.search(encoding_of(model_of(opened), path).logits, 5, pictures=[picture_of(path)])[0]
+    expected = opened.search(
+        encoding_of(model_of(opened), path.read_bytes(), str(path)).logits, 5, pictures=[picture_of(path)]
+    )[0]
     assert found(answer) == [(hit.id, hit.distance) for hit in expected]
     assert [result["same_picture"] for result in answer["results"]] == [
         True,
@@ -50,13 +52,16 @@ def test_a_search_by_image_finds_what_the_command_finds(
     assert answer["tied_at_last"] == expected.tied_at_last
     assert answer["unknown"] is expected.unknown is False  # it is an item
     assert answer["model"] == opened.model_id
-    assert answer["query"] == {"code": encoding_of(model_of(opened), path).codes.tobytes().hex(), "bits": 16}
+    assert answer["query"] == {
+        "code": encoding_of(model_of(opened), path.read_bytes(), str(path)).codes.tobytes().hex(),
+        "bits": 16,
+    }
 
 
 def test_a_search_by_image_with_its_real_values(client: Client, opened: Gallery, photos: Path) -> None:
     path = photos / "cat" / "03.jpg"
     answer = client.image(path.read_bytes(), k="40", asymmetric="true").json
-    logits = encoding_of(model_of(opened), path).logits
+    logits = encoding_of(model_of(opened), path.read_bytes(), str(path)).logits
     expected = opened.search(logits, 60, asymmetric=True, pictures=[picture_of(path)])[0]
     request = {"code": answer["query"]["code"], "k": 20, "cursor": answer["next_cursor"]}
     following = client.post("/v1/search", request).json

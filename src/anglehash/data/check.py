@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset
+from anglehash.data.folders import outside_line
 from anglehash.data.keys import Keys, as_items, readable
+from anglehash.data.labels import look_alike, looks_missing
 from anglehash.data.protocols import fit_split, make_split
 from anglehash.data.signatures import Signatures, across_parts, series_line
 from anglehash.errors import DataError
@@ -26,11 +29,14 @@ SHOWN = 20
 _PAIRED = 4_000  # at most so many images are paired: their matrix takes 64 MB
 
 
-def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silent) -> dict[str, Any]:
+def check(
+    dataset: Dataset, *, max_pixels: int = MAX_PIXELS, cache: Path | None = None, report: Report = silent
+) -> dict[str, Any]:
     """Decode every image and count what a user should know before training.
 
     Args:
         dataset: the listed images.
+        max_pixels: of an image that is decoded.
         cache: see :func:`~anglehash.data.keys.sign`.
         report: told of the progress.
 
@@ -43,7 +49,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
         pairs with a label in common: about the mAP of a random ranking), ``facts`` of the set and ``warnings``,
         one sentence each.
     """
-    images, keys, signatures = readable(dataset, cache=cache, report=report)
+    images, keys, signatures = readable(dataset, max_pixels=max_pixels, cache=cache, report=report)
     per_class = _per_class(images)
     found: dict[str, Any] = {
         "name": images.name,
@@ -70,6 +76,7 @@ def check(dataset: Dataset, *, cache: Path | None = None, report: Report = silen
     return found | {
         "warnings": [
             *_of_classes(found, images),
+            *_of_names(images),
             *_of_images(found),
             *_of_listing(images.facts),
             *_of_split(images, keys),
@@ -183,6 +190,31 @@ def _of_classes(report: dict[str, Any], images: Dataset) -> Iterator[str]:
             yield f"{len(names)} of {len(sizes)} classes: {what} (first: {names[0]})."
 
 
+def _of_names(images: Dataset) -> Iterator[str]:
+    """Classes that a reader takes for one, and such as are no class."""
+    groups: dict[str, list[str]] = {}
+    for name in images.class_names:
+        groups.setdefault(look_alike(name), []).append(name)
+    for names in groups.values():
+        if len(names) > 1:
+            same = (
+                "stand for the same number"
+                if len(set(map(str.casefold, names))) > 1 and _is_number(names[0])
+                else "look equal"
+            )
+            yield f"the classes {' and '.join(map(repr, names))} {same}: they count as {len(names)} classes."
+    for name in filter(looks_missing, images.class_names):
+        yield f"the class {name!r} looks like a missing label: leave the cell empty where there is none."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _with(sizes: dict[str, int], wanted: range) -> list[str]:
     return [name for name, size in sizes.items() if size in wanted]
 
@@ -217,6 +249,10 @@ def _of_listing(facts: Mapping[str, Any]) -> Iterator[str]:
         yield f"{repeated} lines of the table repeat another and count once."
     if unlisted := facts.get("unlisted_images"):
         yield f"{unlisted} images lie beside the listed ones and are not used."
+    if excluded := facts.get("excluded"):
+        yield f"{excluded} files or folders are left out by --exclude."
+    if outside := facts.get("links_outside"):
+        yield outside_line(outside)
     if ignored := facts.get("ignored_files"):
         yield f"{ignored} other files were passed over."
 

@@ -11,19 +11,19 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from anglehash.data.pillow import sniff, warnings_as_notes
-from anglehash.data.pixels import Colour, as_rgb, upright
+from anglehash.config import MAX_PIXELS
+from anglehash.data.pillow import sniff
+from anglehash.data.pixels import Colour, upright
+from anglehash.data.refusals import TextError, header_of, pillow_errors
+from anglehash.data.varieties import jpeg_header, prepare, without_text
 from anglehash.errors import ConfigError, ImageError, ModelError
 
 Pixels = NDArray[np.uint8]  # (h, w, 3) RGB
@@ -48,6 +48,13 @@ REASONS = {
 
 WHITE = (255, 255, 255)
 SALVAGED = "salvaged: the end of the file is missing, and with it a part of the picture"
+UNREAD_TEXT = "texts and colour profile ignored: more than 1 MB, unpacked"
+
+DECODER = 2
+"""Raised where files give other pixels than before, so that nothing is taken from caches of earlier decoders."""
+
+REDUCIBLE = 4
+"""How many times as many pixels as the limit a JPEG may have: decoded at half its size it keeps the limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,15 +64,33 @@ class Limits:
     Attributes:
         min_side: the shortest side allowed, in pixels.
         max_aspect: the long side may be this many times the short one.
-        max_pixels: width times height as the header claims them, checked before decoding. Above
-            179 million Pillow refuses by itself.
+        max_pixels: width times height, checked before decoding. A JPEG with up to four times as many is decoded at
+            half its size, unless it is progressive: a decoder holds all of those. Above 179 million Pillow refuses
+            other formats by itself.
         max_bytes: size of the encoded image.
     """
 
     min_side: int = 8
     max_aspect: float = 20.0
-    max_pixels: int = 80_000_000
+    max_pixels: int = MAX_PIXELS
     max_bytes: int = 128 * 2**20
+
+    def check_header(self, width: int, height: int, *, reducible: bool) -> int:
+        """The scale, 1 or 2, at which to decode an image that claims this size.
+
+        Args:
+            width: in pixels.
+            height: in pixels.
+            reducible: whether half the size can be decoded without the whole being held in memory.
+
+        Raises:
+            ImageError: as for :meth:`check_size`.
+        """
+        if reducible and self.max_pixels < width * height <= REDUCIBLE * self.max_pixels:
+            self.check_size(width // 2, height // 2)
+            return 2
+        self.check_size(width, height)
+        return 1
 
     def check_size(self, width: int, height: int) -> None:
         """Raise where an image of this size is refused.
@@ -80,7 +105,9 @@ class Limits:
                 "too-elongated", f"{width}x{height}: at most {self.max_aspect:g} times as long as wide"
             )
         if width * height > self.max_pixels:
-            raise ImageError("too-large", f"{width}x{height}: at most {self.max_pixels:,} pixels")
+            raise ImageError(
+                "too-large", f"{width}x{height}: at most {self.max_pixels:,} pixels (--max-pixels)"
+            )
 
     def check_bytes(self, count: int) -> None:
         """Raise where a file of so many bytes is refused.
@@ -153,6 +180,9 @@ def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, backgro
     name = sniff(data)
     try:
         return _open_as(name, data, draft, limits, background)
+    except TextError:
+        opened = _open_as(name, without_text(data), draft, limits, background)
+        return opened._replace(notes=(UNREAD_TEXT, *opened.notes))
     except ImageError as error:
         if not (salvage and name == "JPEG" and error.reason == "truncated"):
             raise
@@ -162,31 +192,27 @@ def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, backgro
 
 
 def _open_as(name: str, data: bytes, draft: int | None, limits: Limits, background: Colour) -> _Opened:
-    with _pillow(name) as notes, Image.open(BytesIO(data), formats=[name]) as image:
-        limits.check_size(*image.size)  # as the header has it: nothing is decoded yet
-        if draft is not None:
-            image.draft(None, (draft, draft))
+    with pillow_errors(name, data) as notes, header_of(name, data) as image:
+        scale = limits.check_header(*image.size, reducible=name == "JPEG" and not _is_held_whole(data))
+        if scale > 1:
+            notes.append(f"{image.width}x{image.height}: decoded at 1/{scale} of its size")
+        if draft is not None or scale > 1:
+            image.draft(None, _reduced(image.size, draft, scale))
+        prepare(image)
         image.load()
-        pixels = as_rgb(upright(image, notes), background)
+        pixels = upright(image, background, notes)
         return _Opened(pixels, name, _frames(image), tuple(notes))
 
 
-@contextmanager
-def _pillow(name: str) -> Iterator[list[str]]:
-    """Pillow at work on bytes in the format ``name``: warnings become notes, errors become reasons."""
-    try:
-        with warnings_as_notes() as notes:
-            yield notes
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError("not-an-image", f"begins like {name}, but has no header that can be read") from None
-    except Exception as error:  # hostile bytes make Pillow raise nearly anything
-        text = " ".join(str(error).split())[:200] or type(error).__name__
-        if isinstance(error, Image.DecompressionBombError | MemoryError):
-            raise ImageError("too-large", f"{name}: {text}") from None
-        reason = "truncated" if "truncated" in text.lower() else "damaged"
-        raise ImageError(reason, f"{name}: {text}") from None
+def _is_held_whole(data: bytes) -> bool:
+    frame = jpeg_header(data)
+    return frame is None or frame.whole
+
+
+def _reduced(size: tuple[int, int], draft: int | None, scale: int) -> tuple[int, int]:
+    """The size to ask a JPEG for: what ``draft`` allows, and at most 1/``scale``."""
+    wanted = size if draft is None else (draft, draft)
+    return min(wanted[0], size[0] // scale), min(wanted[1], size[1] // scale)
 
 
 def _frames(image: Image.Image) -> int:
@@ -259,9 +285,10 @@ class Preprocessing:
             image, notes = opened.image, opened.notes
         elif isinstance(data, Image.Image):
             self.limits.check_size(*data.size)
-            with _pillow("a Pillow image") as heard:
+            with pillow_errors("a Pillow image") as heard:
+                prepare(data)
                 data.load()
-                image = as_rgb(upright(data, heard), self.background)
+                image = upright(data, self.background, heard)
             notes = tuple(heard)
         else:
             image = Image.fromarray(rgb_pixels(data))

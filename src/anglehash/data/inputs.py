@@ -14,7 +14,7 @@ from PIL import Image
 
 from anglehash.data.dataset import Dataset
 from anglehash.data.images import WHITE, read_file
-from anglehash.data.pixels import as_rgb, upright
+from anglehash.data.pixels import upright
 from anglehash.errors import DataError
 
 
@@ -41,7 +41,7 @@ class ImageList:
         if isinstance(item, str | PathLike):
             return read_file(Path(item))
         if isinstance(item, Image.Image):
-            return np.asarray(as_rgb(upright(item, []), WHITE))
+            return np.asarray(upright(item, WHITE, []))
         return np.asarray(item)
 
 

@@ -18,8 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset, ImageStore, Problem
-from anglehash.data.images import decode, pixel_key, read_file, rgb_pixels
+from anglehash.data.images import DECODER, Limits, decode, pixel_key, read_file, rgb_pixels
 from anglehash.data.signatures import SIGNATURE, Signatures, signature_of
 from anglehash.data.workers import map_images
 from anglehash.errors import DataError, ImageError
@@ -97,6 +98,7 @@ def sign(
     rows: NDArray[np.int64] | None = None,
     *,
     salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
     report: Report = silent,
 ) -> Signed:
@@ -106,6 +108,7 @@ def sign(
         images: where they are.
         rows: which of them.
         salvage: accept JPEG files whose end is missing.
+        max_pixels: of an image that is decoded, see :class:`~anglehash.data.images.Limits`.
         cache: folder that remembers what is known of a file by its bytes, so that it is decoded once.
         report: told of the progress.
 
@@ -114,11 +117,13 @@ def sign(
     """
     rows = np.asarray(np.arange(len(images)) if rows is None else rows, dtype=np.int64)
     entries = np.zeros(len(rows), dtype=_ENTRY)
-    known = _Known(cache, salvage=salvage) if cache else None
+    known = _Known(cache, salvage=salvage, max_pixels=max_pixels) if cache else None
     lacking = known.fill(images, rows, entries) if known else np.arange(len(rows))
     problems: list[tuple[int, str, str]] = []
     report("decoding", len(rows) - len(lacking), len(rows), "")
-    found = map_images(images, rows[lacking], _entry_of, settings={"salvage": salvage})
+    found = map_images(
+        images, rows[lacking], _entry_of, settings={"salvage": salvage, "max_pixels": max_pixels}
+    )
     for done, (place, (row, entry)) in enumerate(zip(lacking, found, strict=True), start=1):
         if isinstance(entry, ImageError):
             problems.append((row, entry.reason, entry.detail))
@@ -133,10 +138,11 @@ def sign(
     return Signed(np.ascontiguousarray(entries["key"]), entries["signature"].copy(), problems)
 
 
-def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
+def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool, max_pixels: int) -> bytes:
     """Content key, pixel key and signature of the same bytes."""
     if isinstance(data, bytes):
-        pixels, size = decode(data, salvage=salvage).pixels, len(data)
+        decoded = decode(data, salvage=salvage, limits=Limits(max_pixels=max_pixels))
+        pixels, size = decoded.pixels, len(data)
     else:
         pixels, size = rgb_pixels(data), 0
     return content_key(data) + pixel_key(pixels) + signature_of(pixels, size)
@@ -145,9 +151,12 @@ def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool) -> bytes:
 class _Known:
     """What is known of files that were decoded before, by the sha256 of their bytes, in sealed files."""
 
-    def __init__(self, cache: Path, *, salvage: bool) -> None:
-        decoder = f"pillow-{version('pillow')}"  # another one may give other pixels
-        self._folder = cache / (decoder + "-salvage" * salvage)
+    def __init__(self, cache: Path, *, salvage: bool, max_pixels: int) -> None:
+        decoder = f"pillow-{version('pillow')}-{DECODER}"  # another one may give other pixels
+        limit = f"-{max_pixels}" * (
+            max_pixels != MAX_PIXELS
+        )  # above it, JPEG files are decoded at half their size
+        self._folder = cache / (decoder + "-salvage" * salvage + limit)
         self._fresh: list[bytes] = []
 
     def fill(
@@ -190,13 +199,20 @@ class Readable(NamedTuple):
 
 
 def readable(
-    dataset: Dataset, *, salvage: bool = False, cache: Path | None = None, report: Report = silent
+    dataset: Dataset,
+    *,
+    salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    cache: Path | None = None,
+    report: Report = silent,
 ) -> Readable:
     """The images that can be decoded, in their order; the others become problems.
 
     Arguments are those of :func:`sign`.
     """
-    keys, signatures, found = sign(dataset.images, salvage=salvage, cache=cache, report=report)
+    keys, signatures, found = sign(
+        dataset.images, salvage=salvage, max_pixels=max_pixels, cache=cache, report=report
+    )
     if not found:
         return Readable(dataset, keys, signatures)
     bad = [row for row, _, _ in found]

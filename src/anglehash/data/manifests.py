@@ -21,7 +21,7 @@ import numpy as np
 from anglehash.data.dataset import Dataset
 from anglehash.data.labels import Names, cell_labels, multi_hot, no_column, part_name, part_names
 from anglehash.data.records import COLUMNS, Faults, Record, read_csv, read_jsonl
-from anglehash.data.walk import IMAGE_SUFFIXES, Files, file_problem
+from anglehash.data.walk import IMAGE_SUFFIXES, Files, NamesOnDisk, file_problem
 from anglehash.errors import DataError
 
 
@@ -38,10 +38,11 @@ class Entry(NamedTuple):
 def read_manifest(
     path: Path, *, root: Path | None = None, labelled: bool = True, finer_label: str | None = None
 ) -> Dataset:
-    """The images that a ``.csv``, ``.jsonl`` or ``.parquet`` table names, sorted by file name.
+    """The images that a ``.csv``, ``.tsv``, ``.jsonl`` or ``.parquet`` table names, sorted by file name.
 
     A file that is named twice with the same labels and part counts once (``facts["repeated_lines"]``); with
-    others it is a mistake. Further columns and further images in the same folders are ignored and stated in
+    others it is a mistake. A name that was written on Windows (backslashes) or in another Unicode form (composed or
+    decomposed accents) finds its file. Further columns and further images in the same folders are ignored and stated in
     ``facts``.
 
     Args:
@@ -58,11 +59,13 @@ def read_manifest(
     entries: dict[str, Entry] = {}
     columns: set[str] = set()
     repeated = 0
+    on_disk = NamesOnDisk(root or path.parent)
     for line, record in _records(path, faults, finer_label):
         columns |= record.keys()
         entry = _entry(line, record, faults, finer_label)
         if entry is None:
             continue
+        entry = entry._replace(file_name=on_disk.find(entry.file_name))
         first = entries.setdefault(str(PurePosixPath(entry.file_name)), entry)
         if first[2:] != entry[2:]:
             faults.add(
@@ -76,7 +79,7 @@ def read_manifest(
         raise DataError(f"{path} has no column 'label', only {', '.join(sorted(columns))}"[:500])
     if finer_label is not None and finer_label not in columns:
         raise no_column(path, finer_label, columns)
-    ignored = columns.difference((*COLUMNS, finer_label))
+    ignored = columns.difference((*COLUMNS, finer_label, ""))
     facts = {"repeated_lines": repeated, "ignored_columns": sorted(ignored)}
     dataset = _dataset(path, root or path.parent, list(entries.values()), facts)
     if finer_label is None:
@@ -87,7 +90,7 @@ def read_manifest(
 
 def _records(path: Path, faults: Faults, finer_label: str | None) -> Iterable[tuple[int, Record]]:
     match path.suffix.lower():
-        case ".csv":
+        case ".csv" | ".tsv":
             return read_csv(path, faults)
         case ".jsonl":
             return read_jsonl(path, faults)

@@ -11,6 +11,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TextIO
 
 # Importing a decoder registers it; else Image.open would import all 40 when it meets one of these.
@@ -21,7 +22,9 @@ import PIL.WebPImagePlugin  # noqa: F401
 from anglehash.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""The formats that are read, by Pillow's names."""
+"""The formats that are read, by Pillow's names; HEIF is read too where the extra ``heic`` is installed."""
+
+HEIC_HINT = "install anglehash[heic] to read HEIC, or convert it to JPEG"
 
 _READ = {
     "JPEG": (b"\xff\xd8\xff",),
@@ -39,7 +42,24 @@ _REFUSED = {
     "JPEG 2000": (b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51"),
     "JPEG XL": (b"\xff\x0a", b"\0\0\0\x0cJXL "),
     "ICO": (b"\0\0\1\0",),
-    "PNM": (b"P4", b"P5", b"P6", b"P7"),
+    "PNM": (
+        *(b"P%d" % n + space for n in range(1, 8) for space in (b"\n", b"\r", b" ", b"\t")),
+        b"PF\n",
+        b"Pf\n",
+    ),
+    "JPEG XR": (b"II\xbc",),
+    "QOI": (b"qoif",),
+    "FLIF": (b"FLIF",),
+    "BPG": (b"BPG\xfb",),
+    "GIMP": (b"gimp xcf",),
+    "DjVu": (b"AT&TFORM",),
+    "MNG or JNG": (b"\x8aMNG\r\n", b"\x8bJNG\r\n"),
+    "Radiance HDR": (b"#?RADIANCE", b"#?RGBE"),
+    "Windows cursor": (b"\0\0\2\0",),
+    "icns": (b"icns",),
+    "Sun raster": (b"\x59\xa6\x6a\x95",),
+    "XPM": (b"/* XPM */",),
+    "camera raw": (b"IIU\0", b"IIRO", b"IIRS", b"MMOR", b"FUJIFILMCCD-RAW"),
     "DDS": (b"DDS ",),
     "EXR": (b"\x76\x2f\x31\x01",),
 }
@@ -63,20 +83,35 @@ def sniff(data: bytes) -> str:
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
     other = _other_picture(data)
-    if other == "AVIF":
-        return "AVIF"
+    if other == "AVIF" or (other == "HEIF" and reads_heic()):
+        return other
+    if other == "HEIF":
+        raise ImageError("unsupported-format", f"HEIC: {HEIC_HINT}")
     if other:
         raise ImageError("unsupported-format", f"{other}: convert it to one of {', '.join(FORMATS)}")
     raise ImageError("not-an-image", f"begins with {data[:8]!r}, which no image format does")
 
 
+@cache
+def reads_heic() -> bool:
+    """Whether HEIC files are read here; the decoder joins Pillow's when the first one comes."""
+    try:
+        import pi_heif
+    except ImportError:
+        return False
+    pi_heif.register_heif_opener(thumbnails=False)
+    return True
+
+
 def _other_picture(data: bytes) -> str | None:
-    """AVIF, or the name of a kind of picture that is not read."""
+    """AVIF, HEIF, or the name of a kind of picture that is not read."""
     if data[4:8] == b"ftyp":
         brands = data[8 : min(int.from_bytes(data[:4], "big"), 256)]
         if b"avif" in brands or b"avis" in brands:
             return "AVIF"
-        return "HEIC" if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")) else None
+        if b"crx " in brands:
+            return "camera raw"
+        return "HEIF" if any(brand in brands for brand in (b"hei", b"hev", b"mif1", b"msf1")) else None
     head = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if head.startswith(b"<?xml") and b"<svg" in head:
         return "SVG"

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset, refuse_problems
 from anglehash.data.groups import grouped
 from anglehash.data.keys import Keys, check_keys, readable
@@ -62,6 +63,7 @@ def make_split(
     keys: Keys | None = None,
     unlabelled: str = "refuse",
     salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
     report: Report = silent,
     **options: Any,
@@ -79,6 +81,7 @@ def make_split(
             at hand, :func:`~anglehash.data.keys.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing.
+        max_pixels: of an image that is decoded.
         cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.sign`.
         report: told of the progress while keys are computed.
         options: the protocol's own settings; ``None`` stands for the default.
@@ -90,7 +93,9 @@ def make_split(
     settings = _settings(protocol, options)
     signatures = None
     if keys is None:
-        dataset, keys, signatures = readable(dataset, salvage=salvage, cache=cache, report=report)
+        dataset, keys, signatures = readable(
+            dataset, salvage=salvage, max_pixels=max_pixels, cache=cache, report=report
+        )
         if not len(dataset):  # there is nothing to skip to
             refuse_problems(dataset.problems, len(dataset.problems))
     else:

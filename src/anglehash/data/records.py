@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,11 @@ Record = Mapping[str, Any]
 
 COLUMNS = ("file_name", "label", "split")
 """What a manifest says; further columns are ignored."""
+
+DELIMITERS = (",", ";", "\t")
+"""What stands between the cells of a table; the one that the first line is made of."""
+
+_CARRIAGE_RETURN_ALONE = re.compile(r"(?<=\r)(?!\n|$)")
 
 MAX_LINE = 1 << 20
 """Longest accepted line in bytes: a longer one means that the file is no manifest."""
@@ -73,36 +80,62 @@ def _lines(path: Path, faults: Faults) -> Iterator[str]:
                 faults.add(number, "line too long", f"more than {MAX_LINE:,} bytes")
                 return
             try:
-                yield raw.decode()
+                yield from _CARRIAGE_RETURN_ALONE.split(raw.decode())
             except UnicodeDecodeError as error:
                 faults.add(number, "not UTF-8", f"byte 0x{raw[error.start]:02x}; save the file as UTF-8")
                 yield raw.decode(errors="replace")
 
 
 def read_csv(path: Path, faults: Faults) -> Iterator[tuple[int, Record]]:
-    """The rows of a comma-separated table by the names in its first line; empty lines are passed over.
+    """The rows of a table by the names in its first line; empty lines are passed over.
+
+    Commas, semicolons or tabs stand between the cells, whichever the first line has.
 
     Raises:
         DataError: the header names a column twice, or no ``file_name``.
     """
-    rows = csv.reader(_lines(path, faults), strict=True)
+    lines = _lines(path, faults)
+    first, skipped = next(lines, ""), 0
+    if first.strip().lower() in {f"sep={mark}".strip() for mark in DELIMITERS}:  # so does Excel begin
+        first, skipped = next(lines, ""), 1
+    faults.raise_any()  # what makes the header unreadable says more than what is missing in it
+    rows = csv.reader(chain([first], lines), delimiter=_delimiter(first), strict=True)
     try:
-        header = [name.strip() for name in next(rows, [])]
-        faults.raise_any()  # what makes the header unreadable says more than what is missing in it
+        header = [_column(name) for name in next(rows, [])]
         _check_header(path, header)
         for row in rows:
+            if not any(row):
+                continue
             if len(row) == len(header):
-                yield rows.line_num, dict(zip(header, row, strict=True))
-            elif row:
+                yield rows.line_num + skipped, dict(zip(header, row, strict=True))
+            else:
                 faults.add(
-                    rows.line_num, "wrong number of cells", f"{len(row)}, the header has {len(header)}"
+                    rows.line_num + skipped,
+                    "wrong number of cells",
+                    f"{len(row)}, the header has {len(header)}",
                 )
     except csv.Error as error:
-        faults.add(rows.line_num, "not CSV", str(error))
+        faults.add(rows.line_num + skipped, "not CSV", str(error))
+
+
+def _delimiter(header: str) -> str:
+    """The one that gives the header a column of ours, else a comma."""
+
+    def columns(mark: str) -> int:
+        names: Iterable[str] = next(csv.reader([header], delimiter=mark), [])
+        return len({_column(name) for name in names} & set(COLUMNS))
+
+    return max(DELIMITERS, key=columns)
+
+
+def _column(name: str) -> str:
+    """A column's name; ours also with capitals."""
+    plain = name.strip()
+    return plain.lower() if plain.lower() in COLUMNS else plain
 
 
 def _check_header(path: Path, header: list[str]) -> None:
-    if twice := sorted(name for name, n in Counter(header).items() if n > 1):
+    if twice := sorted(name for name, n in Counter(header).items() if n > 1 and name):
         raise DataError(f"{path}: the header names {twice[0]!r} twice")
     if "file_name" not in header:
         raise DataError(f"{path}: the first line must name a column 'file_name', it names {header}"[:500])

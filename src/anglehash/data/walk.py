@@ -9,13 +9,17 @@ from __future__ import annotations
 import errno
 import heapq
 import os
+import re
 import stat
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
 from anglehash.data.dataset import Problem
 from anglehash.data.images import read_file
-from anglehash.data.pillow import sniff
+from anglehash.data.pillow import HEIC_HINT, reads_heic, sniff
 from anglehash.errors import ImageError
 
 
@@ -26,8 +30,11 @@ def _suffixes(names: str) -> frozenset[str]:
 IMAGE_SUFFIXES = _suffixes("jpg jpeg jpe jfif png apng webp gif bmp dib tif tiff avif")
 """Listed by their name alone; whether they are images shows when they are decoded."""
 
+HEIC_SUFFIXES = _suffixes("heic heif hif")
+"""Listed where they are read, else reported."""
+
 FOREIGN_SUFFIXES = _suffixes(
-    "heic heif jp2 j2k jxl svg eps ps pdf psd xcf fits tga pcx ico icns ppm pgm pbm exr hdr dds "
+    "jp2 j2k jxl svg eps ps pdf psd xcf fits tga pcx ico icns ppm pgm pbm exr hdr dds "
     "raw dng cr2 cr3 nef arw orf rw2 raf"
 )
 """Pictures in formats that are not decoded: reported, never opened."""
@@ -77,19 +84,43 @@ class Listing:
         folders: the folders that were read, likewise; the top one is ``""``.
         problems: what could not be listed, by path.
         ignored: entries passed over: hidden ones, side files, files that are no pictures.
+        excluded: files and whole folders passed over because of a pattern.
+        outside: links that lead out of the folder.
     """
 
     names: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     ignored: int = 0
+    excluded: int = 0
+    outside: list[str] = field(default_factory=list)
 
 
-def walk(root: Path) -> Listing:
+def is_excluded(name: str, patterns: Sequence[str]) -> bool:
+    """Whether a path below a folder matches a pattern; ``*`` passes over ``/`` too.
+
+    A pattern without ``/`` is one of a file's or a folder's own name.
+
+    >>> names = "raw/1.jpg", "a/2.gif", "a/thumbs/3.jpg", "b/4.jpg"
+    >>> [is_excluded(name, ["raw/*", "*.gif", "thumbs"]) for name in names]
+    [True, True, True, False]
+    """
+    parts = name.split("/")
+    return any(
+        fnmatchcase(name, pattern) if "/" in pattern else any(fnmatchcase(part, pattern) for part in parts)
+        for pattern in patterns
+    )
+
+
+def walk(root: Path, exclude: Sequence[str] = ()) -> Listing:
     """List the images below a folder, in an order that does not depend on the file system.
 
     Links are followed. A folder that is reached twice (around a circle, or through two links) is listed
     once, under its own path where it has one, and the other way to it is reported.
+
+    Args:
+        root: the folder.
+        exclude: patterns of what is passed over, see :func:`is_excluded`.
     """
     found = Listing()
     seen: dict[tuple[int, int], str] = {}
@@ -98,11 +129,16 @@ def walk(root: Path) -> Listing:
         folder = folders.pop() if folders else heapq.heappop(links)
         for entry in _entries(root, folder, seen, found):
             name = f"{folder}/{entry.name}" if folder else entry.name
+            if is_excluded(name, exclude):
+                found.excluded += 1
+                continue
             try:
                 mode = entry.stat().st_mode
             except OSError as error:
                 found.problems.append(Problem(name, *_explain(error)))
                 continue
+            if entry.is_symlink() and not is_inside(root, Path(entry.path)):
+                found.outside.append(name)
             if not stat.S_ISDIR(mode):
                 _add_file(Path(entry.path), name, mode, found)
             elif entry.is_symlink():
@@ -141,9 +177,13 @@ def _add_file(path: Path, name: str, mode: int, found: Listing) -> None:
     suffix = PurePosixPath(name).suffix.lower()
     if not stat.S_ISREG(mode):
         found.problems.append(_no_file(name, mode))
+    elif suffix in HEIC_SUFFIXES and not reads_heic():
+        found.problems.append(Problem(name, "unsupported-format", f"HEIC: {HEIC_HINT}"))
     elif suffix in FOREIGN_SUFFIXES:
         found.problems.append(Problem(name, "unsupported-format", f"{suffix} files are not decoded"))
-    elif suffix in IMAGE_SUFFIXES or (suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)):
+    elif suffix in IMAGE_SUFFIXES | HEIC_SUFFIXES or (
+        suffix not in _SIDE_SUFFIXES and _looks_like_picture(path)
+    ):
         found.names.append(name)
     else:
         found.ignored += 1
@@ -159,6 +199,49 @@ def _looks_like_picture(path: Path) -> bool:
     except OSError:
         pass
     return True
+
+
+def is_inside(root: Path, path: Path) -> bool:
+    """Whether a file or folder lies below a folder once all links are followed."""
+    base = os.path.realpath(root).rstrip(os.sep) + os.sep
+    return os.path.realpath(path).startswith(base)
+
+
+class NamesOnDisk:
+    """Files below a folder by the names that other systems give them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._listed: dict[str, dict[str, str]] = {}  # of a folder: names by their composed form
+
+    def find(self, name: str) -> str:
+        """The name of the file that is there: as it is, with ``/`` for backslashes, or in another Unicode form.
+
+        A name without any such file comes back as it is.
+        """
+        if os.path.lexists(self._root / name):
+            return name
+        at = ""
+        for part in re.split(r"[\\/]" if "\\" in name else "/", name):
+            if part in ("", "."):
+                continue
+            place = f"{at}/{part}" if at else part
+            if not os.path.lexists(self._root / place):
+                found = self._names(at).get(unicodedata.normalize("NFC", part))
+                if found is None:
+                    return name
+                place = f"{at}/{found}" if at else found
+            at = place
+        return at
+
+    def _names(self, folder: str) -> dict[str, str]:
+        if folder not in self._listed:
+            try:
+                names = sorted(os.listdir(self._root / folder))
+            except OSError:
+                names = []
+            self._listed[folder] = {unicodedata.normalize("NFC", name): name for name in names}
+        return self._listed[folder]
 
 
 def file_problem(name: str, path: Path) -> Problem | None:

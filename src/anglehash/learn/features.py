@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from anglehash.data.dataset import ImageStore
+from anglehash.data.images import DECODER
 from anglehash.data.keys import content_key
 from anglehash.data.workers import prepare
 from anglehash.errors import ImageError
@@ -173,7 +174,7 @@ def _keys(chosen: _Chosen, out: _Result, report: Report) -> NDArray[np.uint8]:
 
 def cache_folder(cache: Path, backbone: Backbone) -> Path:
     """Where the features of a backbone are: what changes a digit of them changes the name."""
-    meaning = [backbone.identity, backbone.engine, version("pillow")]
+    meaning = [backbone.identity, backbone.engine, version("pillow"), DECODER]
     return cache / "features" / f"{sha256_json(meaning)[:16]}-{backbone.size}"
 
 

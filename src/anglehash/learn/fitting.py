@@ -88,6 +88,7 @@ def fit(
             config.backbone,
             size=config.size,
             salvage=config.salvage,
+            max_pixels=config.max_pixels,
             threads=config.threads,
             download=download,
             device=config.device,

@@ -59,7 +59,11 @@ class Material:
             parts = data.dataset, data.keys, data.train, data.validation
             return cls(*parts, facts, data.manifest(), data.signatures)
         dataset, keys, signatures = readable(
-            data, salvage=config.salvage, cache=cache and cache / "keys", report=report
+            data,
+            salvage=config.salvage,
+            max_pixels=config.max_pixels,
+            cache=cache and cache / "keys",
+            report=report,
         )
         if not (skip_unreadable and len(dataset)):
             refuse_problems(dataset.problems[len(data.problems) :], len(data))

@@ -46,7 +46,13 @@ finer_label_option = click.option(
 
 
 def data_options(command: F) -> F:
-    """``--root``, ``--download``: where the images of a known set or a manifest are."""
+    """``--root``, ``--download``: where the images of a set or a manifest are; ``--exclude``: which are left out."""
+    command = click.option(
+        "--exclude",
+        multiple=True,
+        metavar="PATTERN",
+        help="Leave out ids that match: 'raw/*', '*.gif', a folder's name; repeatable.",
+    )(command)
     command = click.option(
         "--download", is_flag=True, help="Fetch a known set from its official address if it is not here."
     )(command)
@@ -55,6 +61,18 @@ def data_options(command: F) -> F:
         type=PATH,
         help="Folder of a known set, or of a manifest's images.",
     )(command)
+
+
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(64, 1_000_000_000),
+    help="Largest image that is decoded; a JPEG may have four times as many.  [default: 80000000]",
+)
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(["classes", "parts"]),
+    help="What the top folders of DATA are, where their names leave it open.",
+)
 
 
 def split_options(command: F) -> F:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -39,6 +40,7 @@ class Images:
         prefix: what stands before each id.
         verify_content: read every file again, also where size and date have not changed.
         memory: bytes that the command may use, or ``None``.
+        exclude: patterns of images that are left out.
     """
 
     data: str
@@ -47,6 +49,7 @@ class Images:
     prefix: str = ""
     verify_content: bool = False
     memory: int | None = None
+    exclude: tuple[str, ...] = ()
 
     @property
     def source(self) -> Source:
@@ -55,13 +58,15 @@ class Images:
             raise ConfigError(
                 f"a prefix is a path such as trips/2019, without .. or / at its ends: {self.prefix!r}"
             )
-        path = Path(self.data).expanduser()
+        path = Path(os.path.expanduser(self.data))
         data = self.data if self.data in SETS or not path.exists() else str(path.absolute())
-        return Source(data, str(self.root.expanduser().absolute()) if self.root else "", self.prefix)
+        return Source(
+            data, str(Path(os.path.expanduser(self.root)).absolute()) if self.root else "", self.prefix
+        )
 
     def given(self) -> Given:
         """The images, listed."""
-        images = list_images(self.data, root=self.root, download=self.download)
+        images = list_images(self.data, root=self.root, download=self.download, exclude=self.exclude)
         return Given(
             images=images,
             source=self.source,
@@ -146,7 +151,7 @@ def _begin(work: Path, model_path: Path, model: Encoder, images: Images, *, forc
         (work / NAME).unlink(missing_ok=True)  # first: what is half removed is then no gallery
         shutil.rmtree(work)
     store = Store(work / "1")
-    path = Path(images.data).expanduser()
+    path = Path(os.path.expanduser(images.data))
     root = str(path.absolute()) if path.exists() else ""
     make_store(store, State(bits=model.bits, model=model.id, root=root, created_by=us()), model_path)
     with attach(store) as writer:

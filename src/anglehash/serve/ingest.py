@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import Dataset, ImageStore, Problem
+from anglehash.data.folders import outside_line
 from anglehash.data.keys import content_key, sign
 from anglehash.data.walk import Files
 from anglehash.encode.encoding import Encoder
@@ -123,6 +124,8 @@ def ingest(writer: AnyWriter, model: Encoder, given: Given, *, report: Report = 
     done, number = Ingested(), writer.add_source(given.source)
     listed = [problem._replace(id=given.source.id_of(problem.id)) for problem in given.images.problems]
     done.problems += listed
+    if outside := given.images.facts.get("links_outside"):
+        done.notes.append({"id": given.source.id_of(outside[0]), "note": outside_line(outside)})
     if listed:
         writer.commit(Changes(seen=[Seen(*problem) for problem in listed]))
     total, start, size = len(given.images), 0, min(4 * SMALLEST, given.largest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -16,7 +17,7 @@ def manifest_metadata(data: str) -> dict[str, Metadata]:
     Values that JSON does not have (dates, bytes) are kept as text, and columns without a value are left out. Of
     a file that is named twice, the first line counts, as for its labels.
     """
-    path = Path(data).expanduser()
+    path = Path(os.path.expanduser(data))
     if not path.is_file():
         return {}
     found: dict[str, Metadata] = {}

@@ -44,6 +44,26 @@ def in_bytes(context: click.Context, parameter: click.Parameter, text: str | Non
 memory_option = click.option("--memory", callback=in_bytes, help="Memory to stay below, such as 2G.")
 
 
+class Moment(click.ParamType[datetime]):
+    """A date, or a date and a time, as ISO 8601 has them; without a time zone in the machine's own."""
+
+    name = "date"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        """The moment that a text means."""
+        if isinstance(value, datetime):
+            return value
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            self.fail(
+                f"a moment is a date, with a time and a time zone if you like: 2024-05-01, 2024-05-01T18:30 or "
+                f"2024-05-01T18:30:00+02:00; got {value!r}",
+                param,
+                ctx,
+            )
+
+
 def filter_options(command: F) -> F:
     """``--label``, ``--path``, ``--after``, ``--before`` and ``--where``, given to the command as one ``passing``."""
 
@@ -61,7 +81,7 @@ def filter_options(command: F) -> F:
         passing = Filter(labels=label, path=pattern, after=after, before=before, where=conditions)
         return command(*arguments, passing=passing, **others)
 
-    date = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d %H:%M:%S"])
+    date = Moment()
     wrapped: Any = with_filter
     for option in (
         click.option(
@@ -69,7 +89,9 @@ def filter_options(command: F) -> F:
             multiple=True,
             help="Only where a metadata column fulfils this: year>=2019; repeatable.",
         ),
-        click.option("--before", type=date, help="Only files changed before this moment."),
+        click.option(
+            "--before", type=date, help="Only files changed before this moment: 2024-05-01T18:30+02:00."
+        ),
         click.option("--after", type=date, help="Only files changed at or after this moment."),
         click.option("--path", "pattern", help="Only ids that match: 'trips/*.jpg'; * passes over / too."),
         click.option("--label", multiple=True, help="Only items with this label; repeat for any of several."),

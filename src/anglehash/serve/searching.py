@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ class Question(NamedTuple):
     """What is asked.
 
     Attributes:
-        query: an image file, or
+        query: an image file, ``-`` for the one on standard input, or
         like: the id of an item.
         k: at most so many answers.
         radius: none farther away than so many bits.
@@ -70,9 +71,10 @@ def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hit
         hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
         return hits, None
     assert question.query is not None, "the command has seen to it"
+    image = read_query(question.query)
     encoder = model_of(gallery, using)
     gallery.level = encoder.level
-    logits, picture = encoding_of(encoder, question.query).logits, picture_of(question.query)
+    logits, picture = encoding_of(encoder, image, str(question.query)).logits, picture_of(image)
     asymmetric = question.asymmetric
     if size is None:
         hits = gallery.search(
@@ -96,21 +98,44 @@ def model_of(gallery: AnyGallery, using: Using = OWN) -> Encoder:
     return using.open(gallery)
 
 
-def encoding_of(model: Encoder, query: Path) -> Encoding:
-    """The code of an image file, and its logits.
+def read_query(query: Path) -> bytes:
+    """The bytes of an image file, or of the one on standard input where it is called ``-``.
+
+    Raises:
+        ImageError: it cannot be read; the message names it.
+    """
+    from anglehash.data.images import Limits, read_file
+
+    try:
+        if str(query) != "-":
+            return read_file(query)
+        limits = Limits()
+        image = sys.stdin.buffer.read(limits.max_bytes + 1)
+        limits.check_bytes(len(image))
+        return image
+    except ImageError as error:
+        raise ImageError(error.reason, f"{_shown(query)}: {error.detail}") from error
+
+
+def encoding_of(model: Encoder, image: bytes, query: str) -> Encoding:
+    """The code of an encoded image, and its logits.
+
+    Args:
+        model: who encodes.
+        image: the bytes of a file.
+        query: its name, for messages.
 
     Raises:
         ImageError: it cannot be used; the message names it.
     """
     from anglehash.data.dataset import Encoded
-    from anglehash.data.images import read_file
 
-    try:
-        image = read_file(query)
-    except ImageError as error:
-        raise ImageError(error.reason, f"{query}: {error.detail}") from error
     found = model.encode(Encoded([image]))
     if found.problems:
         _, reason, detail = found.problems[0]
-        raise ImageError(reason, f"{query}: {detail}")
+        raise ImageError(reason, f"{_shown(query)}: {detail}")
     return found
+
+
+def _shown(query: str | Path) -> str:
+    return "standard input" if str(query) == "-" else str(query)

@@ -10,6 +10,7 @@ import click
 import numpy as np
 from numpy.typing import NDArray
 
+from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset, Joined
 from anglehash.data.protocols import make_split
 from anglehash.data.sources import open_dataset
@@ -29,6 +30,7 @@ def split_of(
     draw: int | None = None,
     unseen: int | None = None,
     salvage: bool | None = None,
+    max_pixels: int | None = None,
     report: Report = silent,
     **others: Any,
 ) -> RetrievalSplit:
@@ -45,6 +47,7 @@ def split_of(
         seed=split_seed or 0,
         unlabelled=unlabelled or "refuse",
         salvage=bool(salvage),
+        max_pixels=max_pixels or MAX_PIXELS,
         cache=cache_dir() / "keys",
         report=report,
         **options,
@@ -68,6 +71,8 @@ def two_folders(
     *,
     unlabelled: str | None,
     finer_label: str | None = None,
+    layout: str | None = None,
+    exclude: Sequence[str] = (),
     report: Report = silent,
 ) -> RetrievalSplit:
     """The split of a query folder and a database folder (or manifests) with classes in common.
@@ -76,7 +81,7 @@ def two_folders(
         DataError: they have no class in common, or share an image.
     """
     parts = {
-        name: open_dataset(path, finer_label=finer_label)
+        name: open_dataset(path, finer_label=finer_label, layout=layout, exclude=exclude)
         for name, path in (("query", query), ("database", database))
     }
     names = sorted({name for part in parts.values() for name in part.class_names})

@@ -26,7 +26,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from anglehash.data.images import Preprocessing
+from anglehash.config import MAX_PIXELS
+from anglehash.data.images import Limits, Preprocessing
 from anglehash.encode.session import Session
 from anglehash.errors import ConfigError, DataError, ModelError, first_line
 from anglehash.files import sha256_json
@@ -219,6 +220,7 @@ def make_backbone(
     size: int = 128,
     pretrained: bool = True,
     salvage: bool = False,
+    max_pixels: int = MAX_PIXELS,
     download: bool = False,
     threads: int = 1,
     device: str = "cpu",
@@ -230,6 +232,7 @@ def make_backbone(
         size: side of its images, in pixels.
         pretrained: take learned weights; else those of torch's random generator, which the caller seeds.
         salvage: accept JPEG files whose end is missing.
+        max_pixels: of an image that is decoded.
         download: fetch weights that are not on this machine.
         threads: CPU threads that compute features.
         device: where they are computed, ``cpu`` or ``cuda``.
@@ -241,7 +244,7 @@ def make_backbone(
     """
     request = Request(
         name=name,
-        preprocessing=Preprocessing(size=size, salvage=salvage),
+        preprocessing=Preprocessing(size=size, salvage=salvage, limits=Limits(max_pixels=max_pixels)),
         pretrained=pretrained,
         download=download,
         threads=threads,

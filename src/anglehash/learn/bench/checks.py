@@ -10,7 +10,7 @@ from typing import Any
 from anglehash.errors import ConfigError, unknown
 
 _SHARED = ("backbone", "size", "fine_tune")
-_WITHOUT_EFFECT = ("use_validation", "salvage", "unlabelled")
+_WITHOUT_EFFECT = ("use_validation", "salvage", "max_pixels", "unlabelled")
 
 
 def check_layers(name: str, layers: Sequence[Mapping[str, Any]]) -> None:

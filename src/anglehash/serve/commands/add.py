@@ -28,6 +28,7 @@ def command(
     verify_content: bool,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     memory: int | None,
     lock_timeout: float,
     model: Path | None,
@@ -48,7 +49,13 @@ def command(
     from anglehash.serve.galleries import Images, add
 
     given = Images(
-        data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
+        data=images,
+        root=root,
+        download=download,
+        prefix=prefix,
+        verify_content=verify_content,
+        memory=memory,
+        exclude=exclude,
     )
     done = add(gallery, given, using=Using(model, strict), lock_timeout=lock_timeout, report=Console())
     name = shown(gallery)

@@ -12,6 +12,8 @@ from anglehash.serve.console import (
     data_options,
     finer_label_option,
     json_option,
+    layout_option,
+    max_pixels_option,
     printable,
     show,
     table,
@@ -21,22 +23,36 @@ from anglehash.serve.console import (
 @click.command("check")
 @click.argument("data")
 @data_options
+@layout_option
+@max_pixels_option
 @finer_label_option
 @json_option
-def command(data: str, root: Path | None, download: bool, finer_label: str | None, as_json: bool) -> int:
+def command(
+    data: str,
+    root: Path | None,
+    download: bool,
+    exclude: tuple[str, ...],
+    layout: str | None,
+    max_pixels: int | None,
+    finer_label: str | None,
+    as_json: bool,
+) -> int:
     """Look DATA over before training: counts, tiny classes, unreadable files, duplicates.
 
     \b
     Example:
         anglehash check photos/
     """
+    from anglehash.config import MAX_PIXELS
     from anglehash.data.check import check
     from anglehash.data.sources import open_dataset
     from anglehash.files import cache_dir
     from anglehash.progress import Console
 
-    dataset = open_dataset(data, root=root, download=download, finer_label=finer_label)
-    found = check(dataset, cache=cache_dir() / "keys", report=Console())
+    dataset = open_dataset(
+        data, root=root, download=download, finer_label=finer_label, layout=layout, exclude=exclude
+    )
+    found = check(dataset, max_pixels=max_pixels or MAX_PIXELS, cache=cache_dir() / "keys", report=Console())
     show(found, as_json=as_json, text=lambda: _text(found))
     return EXIT_SKIPPED if found["problems"]["images"] else 0
 

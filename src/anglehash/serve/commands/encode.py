@@ -26,6 +26,7 @@ def command(
     shard: str | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     strict: bool,
     force: bool,
     as_json: bool,
@@ -53,7 +54,7 @@ def command(
     refuse_existing(output, force=force)
     share = Shard.read(shard)
     encoder = open_encoder(model, strict=strict)
-    listed = list_images(images, root=root, download=download)
+    listed = list_images(images, root=root, download=download, exclude=exclude)
     if share:
         found, left = encode_shard(share, output, listed, encoder)
     else:

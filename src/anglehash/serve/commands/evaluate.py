@@ -13,6 +13,7 @@ from anglehash.serve.console import (
     finer_label_option,
     force_option,
     json_option,
+    layout_option,
     listed,
     show,
     skipped,
@@ -28,6 +29,7 @@ from anglehash.serve.encoders import open_encoder, strict_option
 @click.option("--database", type=PATH, help="Folder or manifest to search in.")
 @split_options
 @data_options
+@layout_option
 @finer_label_option
 @click.option("-o", "--output", type=PATH, help="Write the result as JSON.")
 @click.option("--html", type=PATH, help="Write a report, one self-contained page.")
@@ -42,6 +44,8 @@ def command(
     database: Path | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
+    layout: str | None,
     finer_label: str | None,
     output: Path | None,
     html: Path | None,
@@ -81,10 +85,18 @@ def command(
     if query and database:
         check_split_options(options, options["protocol"])
         split = two_folders(
-            query, database, unlabelled=options["unlabelled"], finer_label=finer_label, report=report
+            query,
+            database,
+            unlabelled=options["unlabelled"],
+            finer_label=finer_label,
+            layout=layout,
+            exclude=exclude,
+            report=report,
         )
     else:
-        dataset = open_dataset(str(data), root=root, download=download, finer_label=finer_label)
+        dataset = open_dataset(
+            str(data), root=root, download=download, finer_label=finer_label, layout=layout, exclude=exclude
+        )
         protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
         if not protocol:
             raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")

@@ -7,7 +7,16 @@ from typing import Any
 
 import click
 
-from anglehash.serve.console import PATH, data_options, force_option, json_option, show, split_options, table
+from anglehash.serve.console import (
+    PATH,
+    data_options,
+    force_option,
+    json_option,
+    layout_option,
+    show,
+    split_options,
+    table,
+)
 
 
 @click.command("export")
@@ -17,6 +26,7 @@ from anglehash.serve.console import PATH, data_options, force_option, json_optio
 @click.option("--data", help="Images to compare the codes on: a folder, a manifest or a known set.")
 @split_options
 @data_options
+@layout_option
 @force_option
 @json_option
 def command(
@@ -26,6 +36,8 @@ def command(
     data: str | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
+    layout: str | None,
     force: bool,
     as_json: bool,
     **options: Any,
@@ -52,10 +64,10 @@ def command(
             raise click.UsageError("--protocol, --root and --download say how to read --data: add it")
         trial = Trial.of_probes()
     elif options["protocol"]:
-        dataset = open_dataset(data, root=root, download=download)
+        dataset = open_dataset(data, root=root, download=download, layout=layout, exclude=exclude)
         trial = Trial.of_split(split_of(dataset, report=report, **options))
     else:
-        trial = Trial.of_images(data, list_images(data, root=root, download=download).images)
+        trial = Trial.of_images(data, list_images(data, root=root, download=download, exclude=exclude).images)
     found = export_bundle(model, output, trial, int8=int8, force=force, report=report)
     show(found, as_json=as_json, text=lambda: _text(found))
 

@@ -28,6 +28,7 @@ def command(
     prefix: str,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     memory: int | None,
     strict: bool,
     force: bool,
@@ -46,7 +47,7 @@ def command(
     from anglehash.search.gallery import Gallery
     from anglehash.serve.galleries import Images, build
 
-    given = Images(data=images, root=root, download=download, prefix=prefix, memory=memory)
+    given = Images(data=images, root=root, download=download, prefix=prefix, memory=memory, exclude=exclude)
     done = build(model, given, output, force=force, strict=strict, report=Console())
     gallery = Gallery.open(output)
     return show_encoded(

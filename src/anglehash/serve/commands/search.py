@@ -48,11 +48,14 @@ def command(
 ) -> None:
     """Find the images of GALLERY that are nearest to the image QUERY; the same picture comes first.
 
+    QUERY is a file, or - for the one on standard input.
+
     Filters come first: -k answers are found wherever so many items pass them.
 
     \b
     Example:
         anglehash search gallery/ query.jpg -k 5 --label cat
+        curl -s https://example.org/cat.jpg | anglehash search gallery/ -
     """
     from anglehash.serve.searching import Question, ask
 

@@ -30,6 +30,7 @@ def command(
     force: bool,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
     memory: int | None,
     lock_timeout: float,
     model: Path | None,
@@ -50,7 +51,13 @@ def command(
     from anglehash.serve.galleries import Images, sync
 
     given = Images(
-        data=images, root=root, download=download, prefix=prefix, verify_content=verify_content, memory=memory
+        data=images,
+        root=root,
+        download=download,
+        prefix=prefix,
+        verify_content=verify_content,
+        memory=memory,
+        exclude=exclude,
     )
     done = sync(
         gallery,

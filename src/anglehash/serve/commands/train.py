@@ -13,7 +13,9 @@ from anglehash.serve.console import (
     data_options,
     force_option,
     json_option,
+    layout_option,
     listed,
+    max_pixels_option,
     printable,
     show,
     skipped,
@@ -22,7 +24,7 @@ from anglehash.serve.console import (
 
 _SETTINGS = (
     "bits", "method", "preset", "likeness", "backbone", "size", "fine_tune", "epochs", "seed", "device", "threads",
-    "unlabelled", "salvage",
+    "unlabelled", "salvage", "max_pixels",
 )  # fmt: skip
 
 
@@ -58,9 +60,11 @@ def _number_if_it_is_one(value: str | None) -> float | str | None:
 @click.option("--device", help="Where features and networks are computed, cpu or cuda.  [default: cpu]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
 @click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
+@max_pixels_option
 @click.option("--config", type=PATH, help="TOML file of settings.")
 @split_options
 @data_options
+@layout_option
 @click.option("--resume", is_flag=True, help="Go on with a training that was stopped.")
 @force_option
 @json_option
@@ -70,6 +74,8 @@ def command(
     config: Path | None,
     root: Path | None,
     download: bool,
+    exclude: tuple[str, ...],
+    layout: str | None,
     resume: bool,
     force: bool,
     as_json: bool,
@@ -103,8 +109,8 @@ def command(
     refuse_existing(output, force=force, ours=is_a("model"))
     given = {name: options[name] for name in _SETTINGS if options[name] is not None}
     settings = TrainConfig.from_toml(config, **given) if config else TrainConfig(**given)
-    options["unlabelled"] = settings.unlabelled
-    dataset = open_dataset(data, root=root, download=download)
+    options |= {"unlabelled": settings.unlabelled, "max_pixels": settings.max_pixels}
+    dataset = open_dataset(data, root=root, download=download, layout=layout, exclude=exclude)
     protocol = options["protocol"] or ("given" if dataset.brings_queries else None)
     check_split_options(options, protocol)
     with ranks_of_this_run(settings.device) as ranks:

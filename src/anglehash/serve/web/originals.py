@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from anglehash.data.dataset import Dataset
 from anglehash.data.images import read_file
 from anglehash.data.pillow import sniff
+from anglehash.data.walk import is_inside
 from anglehash.errors import AnglehashError, ImageError
 from anglehash.search.gallery import Gallery
 from anglehash.search.remote.gallery import RemoteGallery
@@ -43,9 +43,14 @@ class Originals:
         try:
             if source is not None and source.is_set:
                 return self._from_set(item, source)
-            if source is not None and (path := _inside(source, item)) is not None:
+            if source is not None:
+                path = source.folder / source.name_of(item.id)
+                if not is_inside(source.folder, path):
+                    raise RefusalError(
+                        404, "no-image", "the image lies behind a link that leads out of its folder"
+                    )
                 return read_file(path)
-        except (ImageError, KeyError):
+        except (ImageError, KeyError, OSError, ValueError):
             pass
         raise RefusalError(404, "no-image", "the image of this item is not there any more")
 
@@ -56,8 +61,8 @@ class Originals:
             RefusalError: 404, there is none any more, or there are only pixels.
         """
         source = self._source(item)
-        path = _inside(source, item) if source is not None and not source.is_set else None
-        data = self.read(item)
+        data = self.read(item)  # refuses what lies outside the folder
+        path = source.folder / source.name_of(item.id) if source is not None and not source.is_set else None
         if isinstance(data, bytes):
             with suppress(ImageError):
                 return path or data, f"image/{sniff(data).lower()}"
@@ -70,10 +75,11 @@ class Originals:
             return None, False
         if source.is_set:
             return None, True
-        path = _inside(source, item)
+        path = source.folder / source.name_of(item.id)
         try:
-            return (path.stat().st_size, True) if path and path.is_file() else (None, False)
-        except OSError:
+            shown = is_inside(source.folder, path) and path.is_file()
+            return (path.stat().st_size, True) if shown else (None, False)
+        except (OSError, ValueError):
             return None, False
 
     def _source(self, item: Item) -> Source | None:
@@ -102,14 +108,3 @@ class Originals:
             raise KeyError(item.id)
         dataset, rows = listed
         return dataset.images.read(rows[source.name_of(item.id)])
-
-
-def _inside(source: Source, item: Item) -> Path | None:
-    """The file of an item, unless its id, or a link, leads out of the folder."""
-    root = source.folder
-    try:
-        base, path = os.path.realpath(root), os.path.realpath(root / source.name_of(item.id))
-    except (OSError, ValueError):
-        return None
-    inside = path.startswith(base.rstrip(os.sep) + os.sep)
-    return Path(path) if inside else None
