@@ -304,6 +304,7 @@ def test_readers_between_any_two_writes(world: World, name: str, beside: Any) ->
 
     run = beside(lambda: command.run(world), look)
     assert run.error == ""
+    print(f"beside {name}: {len(seen)} times")
     assert held(output) == new
     if old is None:
         assert all(found == new for found in seen)
@@ -319,6 +320,7 @@ def test_a_repair_that_is_killed(world: World, name: str, killed_at: Any, trials
     new = held(world.gallery)
     assert set(new.items()) <= set(old.items())
     assert len(new) >= len(old) - 1
+    print(f"repair of {name}: {len(run.writes)} writes")
     for number in numbers(len(run.writes), trials, 7):
         world.put_back()
         killed_at(lambda: repair(world.gallery), number)
@@ -342,6 +344,7 @@ def test_a_backup_that_is_killed(world: World, killed_at: Any, trials: Any) -> N
     world.keep()
     run = killed_at(lambda: backup(world.gallery, file, force=True), 0)
     assert run.error == ""
+    print(f"backup: {len(run.writes)} writes")
     for number in numbers(len(run.writes), trials, 7):
         world.put_back()
         killed_at(lambda: backup(world.gallery, file, force=True), number)
