@@ -89,9 +89,13 @@ def picture(path: Path, number: int) -> None:
 
 def held(path: Path) -> Held:
     with Gallery.open(path) as gallery:
-        found = {one.item.id: (one.item.code, one.item.labels) for one in gallery}
-        assert gallery.codes.tobytes() == b"".join(code for code, _ in found.values())
-        return found
+        return items_of(gallery)
+
+
+def items_of(gallery: Gallery) -> Held:
+    found = {one.item.id: (one.item.code, one.item.labels) for one in gallery}
+    assert gallery.codes.tobytes() == b"".join(code for code, _ in found.values())
+    return found
 
 
 def prepare_nothing(world: World) -> None:
@@ -279,20 +283,29 @@ def test_killed_between_any_two_writes(world: World, name: str, killed_at: Any, 
         ]
 
 
+@pytest.mark.parametrize("rights", ["all rights", "no rights"])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_readers_between_any_two_writes(world: World, name: str, beside: Any) -> None:
-    """At each moment another process opens the gallery, verifies it and counts; nothing is called damaged."""
+def test_readers_between_any_two_writes(
+    world: World, name: str, rights: str, beside: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At each moment another process opens the gallery, verifies it and counts; nothing is called damaged.
+
+    Who has no rights to write there cannot take part in SQLite's locks.
+    """
     command = COMMANDS[name]
     old, output = begun(world, command), world.root / command.output
     command.run(world)
     new = held(output)
     world.put_back()
+    if rights == "no rights":
+        monkeypatch.setattr(os, "access", lambda *_: False)
     opened = Gallery.open(output) if old is not None else None  # before all of it
     seen: list[Held] = []
 
     def look() -> None:
         if opened is not None:
             opened.refresh()
+            assert_old_or_new(items_of(opened), old, new, whole=command.whole)
             assert len(opened.search(opened.codes[:1], 1)[0]) == 1
         if old is not None or output.exists():
             seen.append(held(output))
@@ -304,6 +317,10 @@ def test_readers_between_any_two_writes(world: World, name: str, beside: Any) ->
 
     run = beside(lambda: command.run(world), look)
     assert run.error == ""
+    if opened is not None:
+        opened.refresh()
+        assert items_of(opened) == new
+    print(f"beside {name}: {len(seen)} times")
     assert held(output) == new
     if old is None:
         assert all(found == new for found in seen)
@@ -319,6 +336,7 @@ def test_a_repair_that_is_killed(world: World, name: str, killed_at: Any, trials
     new = held(world.gallery)
     assert set(new.items()) <= set(old.items())
     assert len(new) >= len(old) - 1
+    print(f"repair of {name}: {len(run.writes)} writes")
     for number in numbers(len(run.writes), trials, 7):
         world.put_back()
         killed_at(lambda: repair(world.gallery), number)
@@ -342,6 +360,7 @@ def test_a_backup_that_is_killed(world: World, killed_at: Any, trials: Any) -> N
     world.keep()
     run = killed_at(lambda: backup(world.gallery, file, force=True), 0)
     assert run.error == ""
+    print(f"backup: {len(run.writes)} writes")
     for number in numbers(len(run.writes), trials, 7):
         world.put_back()
         killed_at(lambda: backup(world.gallery, file, force=True), number)

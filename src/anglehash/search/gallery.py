@@ -359,7 +359,9 @@ class Gallery:
             view = self._view
             try:
                 return ask(view)
-            except PurgedError as error:
+            except (PurgedError, ModelError) as error:
+                if isinstance(error, ModelError) and not view.is_replaced():
+                    raise
                 if not self.refresh() and self._view is view:  # else another thread has refreshed it
                     raise ModelError(str(error)) from error
         raise ModelError(f"{self.path} changes faster than it can be searched: try again")

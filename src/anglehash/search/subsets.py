@@ -21,7 +21,8 @@ from anglehash.errors import ModelError
 from anglehash.search.filters import Filter
 from anglehash.search.passing import passing
 from anglehash.search.store.database import connect
-from anglehash.search.store.reader import PurgedError, Snapshot, file_of
+from anglehash.search.store.layout import file_of
+from anglehash.search.store.reader import PurgedError, Snapshot
 from anglehash.search.store.segments import Rows
 from anglehash.search.store.sqlite import sqlite_errors
 

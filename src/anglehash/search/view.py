@@ -19,8 +19,8 @@ from anglehash.search.engines import CodeIndex, make_index
 from anglehash.search.filters import Filter
 from anglehash.search.store.database import read_state
 from anglehash.search.store.items import Item, Seen, Stored, name_bytes, seen_of
-from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.reader import Snapshot, file_of, joined, load
+from anglehash.search.store.layout import file_of, read_receipt
+from anglehash.search.store.reader import Snapshot, joined, load
 from anglehash.search.store.segments import Rows
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 from anglehash.search.subsets import Subset, Subsets
@@ -137,6 +137,10 @@ class View:
             view._built, self._built = self._built, {}
             view._subsets = self._subsets.later(snapshot)
             return view
+
+    def is_replaced(self) -> bool:
+        """Whether another file has taken the place of the one that this looks into."""
+        return file_of(self.snapshot.store) != self.snapshot.file
 
     def _is_newest(self, path: Path) -> bool:
         store, _ = read_receipt(path)

@@ -106,7 +106,7 @@ def _changed_since(reading: Writer, writer: Writer) -> Changes:
         remove=sorted(set(writer.ids()) - ids),
         forget=sorted(set(writer.files()) - ids),
         seen=[seen for seen in others if seen and seen.reason],
-        sources=read_sources(reading.connection, reading.store.database),
+        sources=list(read_sources(reading.connection, reading.store.database).items()),
     )
 
 

@@ -215,7 +215,7 @@ def _begin(work: Path, remote: RemoteGallery) -> None:
     store, entry = Store(work / "1"), remote.entry
     make_store(store, State(bits=entry.bits, model=entry.model, root=entry.root, created_by=us()), model)
     with attach(store) as writer:
-        writer.commit(Changes(sources=dict(entry.sources)))
+        writer.commit(Changes(sources=entry.sources))
         writer.publish(work)
 
 

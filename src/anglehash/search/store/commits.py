@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from types import MappingProxyType
 from typing import NamedTuple
 
 import numpy as np
@@ -25,14 +24,14 @@ class Changes(NamedTuple):
         remove: ids of items to remove; what was noted of their files goes too.
         forget: ids of files of which nothing more is to be noted.
         seen: files that were seen, whether they gave a code or not; they are noted last.
-        sources: where items come from, by number.
+        sources: where items come from: number and source.
     """
 
     add: Sequence[Item] = ()
     remove: Sequence[str] = ()
     seen: Sequence[Seen] = ()
     forget: Sequence[str] = ()
-    sources: Mapping[int, Source] = MappingProxyType({})
+    sources: Sequence[tuple[int, Source]] = ()
 
 
 class Applied(NamedTuple):
@@ -79,7 +78,7 @@ def apply(connection: sqlite3.Connection, state: State, changes: Changes) -> tup
     connection.executemany("DELETE FROM files WHERE id = ?", forgotten)
     seen = map(seen_record, changes.seen)
     connection.executemany("INSERT OR REPLACE INTO files VALUES (?,?,?,?,?,?,?)", seen)
-    for number, source in changes.sources.items():
+    for number, source in changes.sources:
         write_source(connection, number, source)
     digest = state.dead_digest
     for row in gone:

@@ -201,17 +201,28 @@ def leave_log(path: Path) -> None:
 
 def _reading_mode(path: Path) -> str:
     """Read-write where that is allowed, so that a reader can put a killed writer's log in order."""
-    if os.access(path.parent, os.W_OK) and os.access(path, os.W_OK):
+    if may_write(path):
         return "rw"
     return "ro" if log_size(path) else _UNCHANGING
 
 
+def may_write(path: Path) -> bool:
+    """Whether this process may write a database, and the files that SQLite puts beside it."""
+    return os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+
+
 def log_size(path: Path) -> int:
     """Bytes in a database's write-ahead log."""
+    return log_marks(path)[0]
+
+
+def log_marks(path: Path) -> tuple[int, int]:
+    """Size and date of a database's write-ahead log; zeros where there is none."""
     try:
-        return path.with_name(path.name + "-wal").stat().st_size
+        status = path.with_name(path.name + "-wal").stat()
     except FileNotFoundError:
-        return 0
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
 
 
 def _check_size(path: Path) -> None:

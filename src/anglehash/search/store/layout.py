@@ -17,6 +17,7 @@ from anglehash.codes import check_bits
 from anglehash.errors import ModelError
 from anglehash.files import hold, sync, sync_directory, write_atomic
 from anglehash.manifest import read_manifest, write_manifest
+from anglehash.search.store.database import log_marks, may_write
 
 KIND, VERSION = "gallery", 2
 
@@ -124,18 +125,35 @@ def read_receipt(path: Path) -> tuple[Store, Receipt]:
     return Store(path / str(receipt.store)), receipt
 
 
+def file_of(store: Store) -> tuple[int, ...]:
+    """What tells a store's database from another file of that name: a restored backup, say.
+
+    Who may not write there cannot lock it either, and reads it as if it never changed. To them it is another file
+    after each change.
+    """
+    try:
+        status = store.database.stat()
+        found = status.st_dev, status.st_ino
+        if may_write(store.database):
+            return found
+        return *found, status.st_size, status.st_mtime_ns, *log_marks(store.database)
+    except FileNotFoundError:
+        return 0, 0
+
+
 def read_steadily(path: Path, read: Callable[[Store, Receipt], T]) -> T:
     """What ``read`` makes of a gallery's store and manifest; again where a writer took away what it looks at.
 
     Raises:
-        ModelError: no gallery, or ``read`` found it damaged, and its manifest has not changed meanwhile.
+        ModelError: no gallery, or ``read`` found it damaged, and nothing has changed meanwhile.
     """
     for _ in range(_TRIES):
         store, receipt = read_receipt(path)
+        file = file_of(store)
         try:
             return read(store, receipt)
         except (ModelError, FileNotFoundError):
-            if read_receipt(path)[1] == receipt:
+            if read_receipt(path)[1] == receipt and file_of(store) == file:
                 raise
     raise ModelError(f"{path} changes faster than it can be read: try again")
 

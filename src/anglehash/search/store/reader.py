@@ -24,7 +24,7 @@ from anglehash.errors import CodeMismatchError, ModelError
 from anglehash.search.store.checks import check_state, read_dead
 from anglehash.search.store.database import State, connect, content_digest, file_digest, read_state
 from anglehash.search.store.items import COLUMNS, Record, Stored, check, stored
-from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt, read_steadily
+from anglehash.search.store.layout import Receipt, Store, acknowledged, file_of, read_receipt, read_steadily
 from anglehash.search.store.segments import Rows, Segment, read_segment
 from anglehash.search.store.sqlite import sqlite_errors, transaction
 
@@ -71,7 +71,7 @@ class Snapshot:
     parts: list[Part]
     rows: Rows
     connection: sqlite3.Connection
-    file: tuple[int, int]
+    file: tuple[int, ...]
     compared: int
 
     def release(self) -> None:
@@ -181,7 +181,7 @@ def load(path: Path, previous: Snapshot | None = None) -> Snapshot:
 
     def read(store: Store, receipt: Receipt) -> Snapshot:
         found = _load(store, receipt, previous)
-        if read_receipt(path)[1] == receipt:
+        if read_receipt(path)[1] == receipt and file_of(store) == found.file:
             return found
         if previous is None or found.connection is not previous.connection:
             found.connection.close()
@@ -236,15 +236,6 @@ def _segments(
             _log.warning("%s; its codes are read from %s: run anglehash repair", error, store.database.name)
             lost.append((facts["first"], facts["last"]))
     return segments, lost
-
-
-def file_of(store: Store) -> tuple[int, int]:
-    """What tells a store's database from another file of that name: a restored backup, say."""
-    try:
-        status = store.database.stat()
-    except FileNotFoundError:
-        return 0, 0
-    return status.st_dev, status.st_ino
 
 
 def _size(store: Store) -> int:

@@ -135,7 +135,11 @@ def _salvage(path: Path, store: Store, receipt: Receipt | None) -> tuple[int, in
         blank = replace(state, generation=state.generation + 1, last_row=0, live=0, dead=0, dead_digest=0)
         make_store(fresh, blank, store.model if store.model.is_dir() else None)
         with attach(fresh) as writer:
-            writer.commit(Changes(seen=list(_files(connection, store)), sources=_sources(connection, store)))
+            writer.commit(
+                Changes(
+                    seen=list(_files(connection, store)), sources=list(_sources(connection, store).items())
+                )
+            )
             codes = _codes(store, receipt)
             batch: dict[str, Item] = {}
             for item in _items(connection, store, state.last_row, codes):

@@ -16,7 +16,7 @@ from anglehash.manifest import NAME, kind_of, read_manifest
 from anglehash.search.store.checks import check_state, read_dead
 from anglehash.search.store.database import State, connect, content_digest, file_digest, log_size, read_state
 from anglehash.search.store.items import COLUMNS, check, seen_of
-from anglehash.search.store.layout import Receipt, Store, acknowledged, read_receipt
+from anglehash.search.store.layout import Receipt, Store, acknowledged, file_of, read_receipt
 from anglehash.search.store.plausible import row_fault, state_fault
 from anglehash.search.store.reader import SMALL
 from anglehash.search.store.segments import Segment, read_segment
@@ -53,6 +53,7 @@ def verify(path: Path) -> list[Fault]:
                 raise
             return [Fault(str(path / NAME), str(error))]
         faults: list[Fault] = []
+        file = file_of(store)
         try:
             segments = list(_segments(store, receipt, faults))
             faults += _receipt(store)
@@ -60,7 +61,7 @@ def verify(path: Path) -> list[Fault]:
             faults += model_faults(store, receipt.model, receipt.bits)
         except FileNotFoundError as error:
             faults.append(Fault(str(error.filename), "it is missing"))
-        if not faults or read_receipt(path)[1] == receipt:
+        if not faults or (read_receipt(path)[1] == receipt and file_of(store) == file):
             return faults
     raise ModelError(f"{path} changes faster than it can be verified: try again")
 

@@ -161,7 +161,7 @@ class Writer:
         known = read_sources(self.connection, self._file)
         number = number_of(source, known)
         if number not in known:
-            self.commit(Changes(sources={number: source}))
+            self.commit(Changes(sources=[(number, source)]))
         return number
 
     @property
