@@ -28,7 +28,12 @@ def run(stream: io.StringIO, *, every: float = 0.0) -> str:
 
 def test_a_log_gets_lines() -> None:
     lines = run(io.StringIO(), every=60).splitlines()
-    assert [line.split(",")[0] for line in lines] == ["features 3/3", "training 5/5", "training 1/2", "codes 1/1"]
+    assert [line.split(",")[0] for line in lines] == [
+        "features 3/3",
+        "training 5/5",
+        "training 1/2",
+        "codes 1/1",
+    ]
     assert lines[0].endswith(", 1 skipped")
     assert "\r" not in "".join(lines)
 
