@@ -9,7 +9,7 @@ queries are the unknown ones. A score says how strange a query is:
 - codes: the distance in bits to the nearest item (``andsh`` with the default likeness, and without);
 - float cosine: one less the largest cosine to an item's features, which are those of a frozen EfficientNet-Lite0 at
   128 px;
-- maximum softmax: one less the largest probability of the calibrated classifier that every model has.
+- maximum softmax: one less the largest probability of the calibrated classifier that results are held against.
 
 AUROC: how often an unknown query is stranger than a known one, ties half. Rejected: the shares of queries beyond the
 level: of those known ones whose nearest item is right, of which that should be 5 %, of all known ones, and of the
@@ -127,7 +127,7 @@ def measured(parts: Parts, seed: int) -> dict[str, Any]:
         levels[name] = {**level.facts(), "rejected": rejected}
     features = unit(parts.train.features)
     scores[FLOAT] = auroc(*(1 - (unit(p.features) @ features.T).max(axis=1) for p in parts[2:]))
-    classifier = PosteriorClassifier(features.shape[1], parts.train.labels.shape[1], multi_label=False)
+    classifier = PosteriorClassifier(multi_label=False)
     classifier.fit(parts.train.features, parts.train.labels, seed=seed)
     scores[SOFTMAX] = auroc(*(1 - classifier.posterior(p.features).max(axis=1) for p in parts[2:]))
     return {"images": sizes, "auroc": scores, "levels": levels}

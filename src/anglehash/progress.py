@@ -27,6 +27,11 @@ def in_notebook() -> bool:
     return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 
+def usual() -> Report:
+    """What a call from Python reports to by default: a bar in a notebook, nobody elsewhere."""
+    return Console() if in_notebook() else silent
+
+
 class Console:
     """A :data:`Report` for people: a moving bar on a terminal or in a notebook, a line every few seconds elsewhere."""
 

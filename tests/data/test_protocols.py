@@ -416,7 +416,7 @@ def test_keys_come_from_pixels_and_unreadable_images_are_passed_over(synthetic: 
     split = make_split(sound, "holdout")
     assert split.sizes == {"train": 32, "validation": 4, "query": 4, "database": 36}
     empty = replace(sound, images=Encoded([b""] * 40))
-    with pytest.raises(DataError, match=r"40 of 40 images cannot be read .first: 000000.png: empty"):
+    with pytest.raises(DataError, match=r"40 of 40 images cannot be read \(first: 000000\.png: empty"):
         make_split(empty, "holdout")
 
 

@@ -349,7 +349,6 @@ def test_the_manifest_says_what_codes_depend_on(fitted: Hasher, tmp_path: Path) 
     assert {"anglehash", "torch", "pillow", "numpy", "python"} <= facts["versions"].keys()
     assert set(facts["files"]) == {
         "backbone.safetensors",
-        "classifier.safetensors",
         "data.safetensors",
         "head.safetensors",
         "log.jsonl",

@@ -54,3 +54,10 @@ def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: Retriev
     assert result["class_id_map"] is None
     assert result["map"] > 0
     assert sum(value is not None for value in result["per_class"].values()) == 3
+
+
+def test_without_a_training_part_there_is_no_ceiling(model: Model, split: RetrievalSplit) -> None:
+    none = np.zeros(0, dtype=np.int64)
+    result = measure(model, replace(split, train=none, validation=none)).result
+    assert result["ceiling"] is None
+    assert result["map"] > 0

@@ -303,7 +303,7 @@ def test_settings_come_from_a_file_and_the_command_line_wins(
         1.0,
         1,
     )
-    assert (done.json["likeness"], done.json["head"]) == (1, "likeness+hash")
+    assert (done.json["training"]["likeness"], done.json["head"]) == (1, "likeness+hash")
     assert anglehash("train", photos, "-o", tmp_path / "n", "--config", tmp_path / "no.toml").code == 1
 
 
@@ -446,7 +446,7 @@ def test_resuming_after_kill_9_gives_the_weights_of_an_unbroken_run(
     assert anglehash(*command, "--resume").code == 0
     assert not (tmp_path / "m.training").exists()
     assert anglehash("train", photos, "-o", tmp_path / "unbroken", *TRAIN, "--epochs", 60).code == 0
-    for name in ("head", "backbone", "classifier", "data"):
+    for name in ("head", "backbone", "data"):
         file = f"{name}.safetensors"
         assert (tmp_path / "m" / file).read_bytes() == (tmp_path / "unbroken" / file).read_bytes(), name
 

@@ -131,9 +131,6 @@ class Bundle:
         """``(n, 32)`` sha256 of the pixels of every image that the model was trained or validated with."""
         return np.asarray(self.learned["seen"], dtype=np.uint8)
 
-    def posterior(self, features: NDArray[np.float32]) -> None:
-        """Nothing: a bundle has no classifier."""
-
     @classmethod
     def open(
         cls, path: str | PathLike[str], *, strict: bool = False, probe: bool = True, threads: int = 1

@@ -1,62 +1,41 @@
 """The calibrated linear classifier that every result is held against (design: codes and posteriors).
 
-Logistic regression on standardised features: multinomial where every image has one label, one-vs-rest
-where images have several. Its regularisation is chosen by the log loss of 5-fold cross-validation, which
-is what makes its probabilities calibrated. Two numbers come from it: the *ceiling*, mAP of ranking by
-posterior agreement, and the *class-id code*, which stores nothing but the likeliest class.
+scikit-learn's logistic regression on standardised features: multinomial where every image has one label, one for
+each label where images have several. Its strength has the least log loss on a held-out fifth, which is what makes
+its probabilities calibrated. Two numbers come from it: the *ceiling*, mAP of ranking by posterior agreement, and
+the *class-id code*, which stores nothing but the likeliest class. It is fitted where results are measured, and
+never in a training: 6 fits, 13 CPU seconds for 18,000 images of 1,280 features in 200 classes.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
 
-from anglehash.learn.head import mean_and_scale
 from anglehash.progress import Report, silent
 
 STRENGTHS = (3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 """Candidates of C, scikit-learn's inverse regularisation: ``|w|^2 / 2 + C * sum of losses``."""
 
+_LEAST = 1e-7  # probability: one that is 0 would make a log loss infinite
 
-class PosteriorClassifier(nn.Module):
+
+class PosteriorClassifier:
     """Class probabilities of images from their features.
 
     Args:
-        width: features of one image.
-        classes: number of classes.
-        multi_label: a sigmoid for each class instead of a softmax over all.
-
-    Shape:
-        - features: ``(n, width)`` float.
-        - output of :meth:`posterior`: ``(n, classes)`` in [0, 1].
+        multi_label: a probability for each class by itself; otherwise those of an image sum to 1.
     """
 
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, width: int, classes: int, *, multi_label: bool) -> None:
-        super().__init__()
+    def __init__(self, *, multi_label: bool) -> None:
         self.multi_label = multi_label
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("scale", torch.ones(width))
-        self.linear = nn.Linear(width, classes)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of the classes."""
-        logits: Tensor = self.linear((features - self.mean) * self.scale)
-        return logits
-
-    @torch.inference_mode()
-    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Probabilities of the classes, ``(n, classes)``; rows sum to 1 unless ``multi_label``."""
-        logits = self(torch.from_numpy(features))
-        out = torch.sigmoid(logits) if self.multi_label else torch.softmax(logits, dim=1)
-        return np.asarray(out.numpy())
 
     def fit(
         self,
@@ -67,98 +46,77 @@ class PosteriorClassifier(nn.Module):
         strengths: Sequence[float] = STRENGTHS,
         report: Report = silent,
     ) -> PosteriorClassifier:
-        """Fit to labelled features; the strength out of ``strengths`` with the least log loss wins.
+        """Fit to labelled features, on one thread; the strength with the least log loss on a held-out fifth wins.
 
         Args:
             features: ``(n, width)``.
             labels: ``(n, classes)`` multi-hot; exactly one a row unless ``multi_label``.
-            seed: seed of the folds.
-            strengths: candidates of C, ascending; a single one is taken without cross-validation.
+            seed: of the held-out fifth.
+            strengths: candidates of C, ascending; a single one is taken as it is.
             report: told of the progress.
         """
-        x, y = torch.from_numpy(features), torch.from_numpy(labels.astype(np.float32))
-        mean, scale = mean_and_scale(x)
-        self.mean.copy_(mean)
-        self.scale.copy_(scale)
-        x = (x - self.mean) * self.scale
-        best = strengths[0]
-        if len(strengths) > 1:
-            losses = self.cross_validate(x, y, seed=seed, strengths=strengths, report=report)
-            best = strengths[int(np.argmin(losses))]
-        weight, bias = _solve(x, y, best, multi_label=self.multi_label)
-        with torch.no_grad():
-            self.linear.weight.copy_(weight)
-            self.linear.bias.copy_(bias)
+        self._mean = features.mean(axis=0)
+        self._scale = 1 / np.maximum(features.std(axis=0), 1e-6)
+        x = (features - self._mean) * self._scale
+        with threadpool_limits(1):
+            self.strength = strengths[0]
+            if len(strengths) > 1 and len(x) > 1:
+                losses = self.held_out_losses(x, labels, seed=seed, strengths=strengths, report=report)
+                self.strength = strengths[int(np.argmin(losses))]
+            self._parts = self._solve(x, labels, self.strength)
         return self
 
-    def cross_validate(
+    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Probabilities of the classes, ``(n, classes)``; rows sum to 1 unless ``multi_label``."""
+        return self._probabilities(self._parts, (features - self._mean) * self._scale)
+
+    def held_out_losses(
         self,
-        x: Tensor,
-        y: Tensor,
+        x: NDArray[np.float32],
+        labels: NDArray[np.bool_],
         *,
         seed: int,
-        strengths: Sequence[float],
-        folds: int = 5,
+        strengths: Sequence[float] = STRENGTHS,
         report: Report = silent,
     ) -> list[float]:
-        """Held-out log loss, summed over images, of each strength; ends with the first that rises."""
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(x)))
-        folds = min(folds, len(x))
-        held = [torch.isin(torch.arange(len(x)), order[fold::folds]) for fold in range(folds)]
-        solved: list[tuple[Tensor, Tensor] | None] = [None] * folds
+        """Log loss on a fifth of the images that the others have not seen, of each strength until it rises."""
+        order = np.random.default_rng(seed).permutation(len(x))
+        held, known = np.split(order, [max(1, len(x) // 5)])
         losses: list[float] = []
         for strength in strengths:
-            total = 0.0
-            for fold, out in enumerate(held):  # each solution starts that of the next strength
-                solved[fold] = weight, bias = _solve(
-                    x[~out], y[~out], strength, multi_label=self.multi_label, start=solved[fold]
-                )
-                total += float(_loss(x[out] @ weight.T + bias, y[out], self.multi_label))
-                report("calibrating", len(losses) * folds + fold + 1, len(strengths) * folds, "")
-            losses.append(total)
-            if total > min(losses):  # past the least loss: more trust in the training images only hurts
-                report("calibrating", len(strengths) * folds, len(strengths) * folds, "")
+            p = self._probabilities(self._solve(x[known], labels[known], strength), x[held])
+            p = np.clip(p, _LEAST, 1 - _LEAST)
+            yes, no = np.log(p)[labels[held]].sum(), np.log1p(-p)[~labels[held]].sum()
+            losses.append(-float(yes + no if self.multi_label else yes))
+            report("calibrating", len(losses), len(strengths), "")
+            if losses[-1] > min(losses):  # past the least: more trust in the training images only hurts
+                report("calibrating", len(strengths), len(strengths), "")
                 break
         return losses
 
+    def _solve(self, x: NDArray[np.float32], labels: NDArray[np.bool_], strength: float) -> list[_Part]:
+        if not self.multi_label:
+            return [_Part(x, labels.argmax(axis=1), strength, labels.shape[1])]
+        return [_Part(x, own.astype(np.int64), strength, 2) for own in labels.T]
 
-def _loss(logits: Tensor, y: Tensor, multi_label: bool) -> Tensor:
-    """Log loss, summed over images (and over classes when one-vs-rest)."""
-    if multi_label:
-        return F.binary_cross_entropy_with_logits(logits, y, reduction="sum")
-    return -(y * F.log_softmax(logits, dim=1)).sum()
+    def _probabilities(self, parts: Sequence[_Part], x: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self.multi_label:
+            return parts[0].probabilities(x)
+        return np.stack([part.probabilities(x)[:, 1] for part in parts], axis=1)
 
 
-def _solve(
-    x: Tensor,
-    y: Tensor,
-    strength: float,
-    *,
-    multi_label: bool,
-    start: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Weights and biases that minimise ``|w|^2 / (2 C) + sum of losses``, by L-BFGS on all classes at once.
+class _Part:
+    """One logistic regression, also where not every class has an image."""
 
-    scikit-learn solves the same problem one label at a time: 2,000 fits for COCO's 80 labels.
-    """
-    n, width = x.shape
-    weight = torch.zeros(y.shape[1], width) if start is None else start[0].clone()
-    bias = torch.zeros(y.shape[1]) if start is None else start[1].clone()
-    weight.requires_grad_(True)
-    bias.requires_grad_(True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=200,
-        tolerance_grad=1e-5,
-        tolerance_change=1e-7,
-        line_search_fn="strong_wolfe",
-    )
+    def __init__(self, x: NDArray[np.float32], y: NDArray[np.int64], strength: float, classes: int) -> None:
+        self._present, self._classes = np.unique(y), classes
+        self._model: Any = None
+        if len(self._present) > 1:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ConvergenceWarning)  # near enough for a reference
+                self._model = LogisticRegression(C=strength, max_iter=200).fit(x, y)
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        total = (_loss(x @ weight.T + bias, y, multi_label) + weight.square().sum() / (2 * strength)) / n
-        total.backward()  # type: ignore[no-untyped-call]
-        return total
-
-    optimizer.step(closure)  # type: ignore[no-untyped-call]
-    return weight.detach(), bias.detach()
+    def probabilities(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        out = np.zeros((len(x), self._classes), dtype=np.float32)
+        out[:, self._present] = 1 if self._model is None else self._model.predict_proba(x)
+        return out

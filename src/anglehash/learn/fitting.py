@@ -18,7 +18,6 @@ from anglehash.errors import ConfigError, DataError
 from anglehash.files import sha256_json
 from anglehash.learn.backbones import Backbone, make_backbone
 from anglehash.learn.checkpoint import Checkpoint
-from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import own_generators, torch_threads, training_device
 from anglehash.learn.end_to_end import EndToEnd, logits_of_images
 from anglehash.learn.features import extract
@@ -49,7 +48,6 @@ def fit(
     *,
     work: Path | None = None,
     cache: Path | None = None,
-    like: Model | None = None,
     download: bool = False,
     skip_unreadable: bool = True,
     ranks: Ranks = ALONE,
@@ -62,8 +60,6 @@ def fit(
         config: the settings.
         work: folder for checkpoints; a run that was begun there is taken up.
         cache: folder of cached features and keys, or ``None``.
-        like: a model whose classifier is taken over where it was fitted to the same features of the same
-            images, to spare its cross-validation.
         download: weights of a backbone that are not on this machine may be fetched.
         skip_unreadable: leave out images of a dataset that cannot be read and note them in the model's ``problems``;
             otherwise they are refused.
@@ -97,7 +93,7 @@ def fit(
         parts = run.parts(backbone.width) if config.fine_tune or not backbone.pretrained else None
         if parts is None:
             features = run.features(backbone, run.known, cache)
-            return run.model(backbone, run.on_features(features), like, features)
+            return run.model(backbone, run.on_features(features), features)
         backbone, learned = run.end_to_end(backbone, *parts)
         features = run.features(backbone, run.known, None)
         if is_shallow(config.method):
@@ -107,7 +103,7 @@ def fit(
             trained = learned
             known, held = run.labelled(features)
             learned = ranks.once(lambda: add_likeness(trained, known, config, held))
-        return run.model(backbone, learned, like, features, backbone_trained=True)
+        return run.model(backbone, learned, features, backbone_trained=True)
 
 
 def _check_method(config: TrainConfig) -> None:
@@ -197,24 +193,12 @@ class _Run:
         self,
         backbone: Backbone,
         learned: Learned,
-        like: Model | None,
         features: NDArray[np.float32],
         *,
         backbone_trained: bool = False,
     ) -> Model:
-        """What was learned, with the calibrated classifier beside it; ``features`` are those of the known rows."""
-        dataset, known = self.material.dataset, self.known
-        if like and like.backbone.identity == backbone.identity and like.split == self.material.split:
-            posterior = like.classifier
-        else:
-            labelled = self.labels[known].any(axis=1)
-            posterior = PosteriorClassifier(
-                backbone.width, len(self.class_names), multi_label=dataset.multi_label
-            )
-            told = self.labels[known[labelled]]
-            posterior = self.ranks.once(
-                lambda: posterior.fit(features[labelled], told, seed=self.config.seed, report=self.report)
-            )
+        """What was learned; ``features`` are those of the known rows."""
+        dataset = self.material.dataset
         training, held = self.labelled(features)
         level = self.ranks.once(lambda: calibrated(learned.head, training, held))
         return Model(
@@ -223,9 +207,8 @@ class _Run:
             multi_label=dataset.multi_label,
             backbone=backbone,
             head=learned.head,
-            classifier=posterior,
             class_vectors=learned.class_vectors,
-            seen=self.material.keys[known],
+            seen=self.material.keys[self.known],
             split=self.material.split,
             split_manifest=self.material.split_manifest,
             log=learned.log,

@@ -26,7 +26,7 @@ from anglehash.errors import ConfigError, DataError, NotFittedError
 from anglehash.files import cache_dir
 from anglehash.learn.fitting import fit
 from anglehash.learn.model import Model
-from anglehash.progress import Report, silent
+from anglehash.progress import Report, usual
 
 Picture = str | PathLike[str] | Image.Image | NDArray[np.uint8] | bytes
 Images = str | PathLike[str] | Dataset | Sequence[Picture] | NDArray[np.uint8]
@@ -111,7 +111,12 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return TrainConfig.from_dict({**(self.settings or {}), **named})
 
     def fit(
-        self, X: Images | RetrievalSplit, y: Any = None, *, work: Path | None = None, report: Report = silent
+        self,
+        X: Images | RetrievalSplit,
+        y: Any = None,
+        *,
+        work: Path | None = None,
+        report: Report | None = None,
     ) -> Self:
         """Learn from labelled images.
 
@@ -123,7 +128,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             y: labels of images: a name or number each, a list of them each, or a ``(n, classes)``
                 multi-hot array. Not given where ``X`` has labels.
             work: folder for checkpoints; a run that was begun there is taken up.
-            report: told of the progress.
+            report: told of the progress; by default a bar shows it in a notebook.
 
         Raises:
             DataError: no usable labels, fewer than 2 classes, or an image cannot be read; the message names it.
@@ -142,7 +147,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 "labels come with the folder, manifest or split: give y with a list of images only"
             )
         self.model_ = fit(
-            data, self.config, work=work, cache=cache_dir(), skip_unreadable=False, report=report
+            data, self.config, work=work, cache=cache_dir(), skip_unreadable=False, report=report or usual()
         )
         return self
 

@@ -27,7 +27,7 @@ from anglehash.progress import Report, silent
 
 
 class Measurable(Encoder, Protocol):
-    """What can be judged: a model, or a bundle, which knows as much of itself but has no classifier."""
+    """What can be measured: a model, or a bundle, which knows as much of itself."""
 
     @property
     def config(self) -> TrainConfig:
@@ -52,10 +52,6 @@ class Measurable(Encoder, Protocol):
     @property
     def split(self) -> dict[str, Any]:
         """Protocol, seed and hash of the split that it was trained on."""
-        ...
-
-    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32] | None:
-        """Class probabilities of images by their features, ``(n, classes)``; ``None`` without a classifier."""
         ...
 
 
@@ -94,8 +90,7 @@ def measure(
     encoded = model.encode(split.dataset.images, rows=rows, cache=cache, report=report)
     if encoded.problems:
         raise DataError(f"{len(encoded.problems)} images changed while they were read: run the command again")
-    known = _knows_every_class(model, split)
-    posterior = model.posterior(encoded.features) if known else None
+    posterior = _posterior(model, split, encoded.features, cache, report)
     labels = split.dataset.labels[rows]
     q = len(split.query)
 
@@ -211,11 +206,30 @@ def _near_copies(split: RetrievalSplit) -> dict[str, Any] | None:
     return found and {"part": part, **found}
 
 
-def _knows_every_class(model: Measurable, split: RetrievalSplit) -> bool:
-    """Whether the classifier has learned every class that is asked for."""
-    both = np.concatenate([split.query, split.database])
-    present = np.flatnonzero(split.dataset.labels[both].any(axis=0))
-    return {split.dataset.class_names[c] for c in present} <= set(model.class_names)
+def _posterior(
+    model: Measurable,
+    split: RetrievalSplit,
+    features: NDArray[np.float32],
+    cache: Path | None,
+    report: Report,
+) -> NDArray[np.float32] | None:
+    """Class probabilities of queries and database by a classifier of the split's training and validation images.
+
+    ``None`` where a query or a database image has a class that none of these has, and where the model gives no
+    features.
+    """
+    known, labels = np.concatenate([split.train, split.validation]), split.dataset.labels
+    known = known[labels[known].any(axis=1)]
+    learned = labels[known].any(axis=0)
+    asked = labels[np.concatenate([split.query, split.database])].any(axis=0)
+    if not features.shape[1] or not learned.any() or (asked & ~learned).any():
+        return None
+    from anglehash.learn.classifier import PosteriorClassifier  # scikit-learn: a bundle is measured without
+
+    seen = model.encode(split.dataset.images, rows=known, cache=cache, report=report)
+    classifier = PosteriorClassifier(multi_label=split.dataset.multi_label)
+    classifier.fit(seen.features, labels[seen.rows][:, learned], seed=split.seed, report=report)
+    return classifier.posterior(features)
 
 
 def _class_codes(model: Measurable) -> dict[str, Any] | None:

@@ -29,7 +29,6 @@ from anglehash.encode.level import KEY, Level
 from anglehash.errors import ConfigError, ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.learn.backbones import Backbone, restore_backbone
-from anglehash.learn.classifier import PosteriorClassifier
 from anglehash.learn.device import encoding_device, own_generators, torch_threads
 from anglehash.learn.ensemble import EnsembleHead
 from anglehash.learn.features import extract
@@ -49,15 +48,14 @@ LIBRARIES = ("anglehash", "numpy", "pillow", "torch", "onnxruntime")
 
 @dataclass(eq=False)
 class Model:
-    """Backbone, hash head and the calibrated classifier beside them.
+    """Backbone and hash head.
 
     Attributes:
         config: the settings it was trained with, its preset applied.
-        class_names: classes it has learned, in the order of the classifier's columns.
+        class_names: classes it has learned, in the order of the class vectors.
         multi_label: whether its training images had several labels.
         backbone: images to features.
         head: features to logits.
-        classifier: features to class probabilities (the reference that codes are held against).
         class_vectors: ``(classes, bits)`` float32 that the loss learned; their signs are the class codes.
             Empty where a loss has none.
         seen: ``(n, 32)`` sha256 of the pixels of every image of training and validation.
@@ -76,7 +74,6 @@ class Model:
     multi_label: bool
     backbone: Backbone
     head: nn.Module
-    classifier: PosteriorClassifier
     class_vectors: NDArray[np.float32]
     seen: NDArray[np.uint8]
     split: dict[str, Any] = field(default_factory=dict)
@@ -135,10 +132,6 @@ class Model:
             notes=found.notes,
         )
 
-    def posterior(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Class probabilities of images by their features, ``(n, classes)``."""
-        return self.classifier.posterior(features)
-
     def shortened(self, bits: int) -> Model:
         """A model of the first bits of nested codes; nothing is trained again.
 
@@ -180,7 +173,6 @@ class Model:
         with new_folder(Path(path), force=force, ours=is_a("model")) as folder:
             self.backbone.save(folder)
             _save(self.head, folder / HEAD)
-            _save(self.classifier, folder / "classifier.safetensors")
             rest = {
                 "seen": torch.from_numpy(self.seen),
                 "class_vectors": torch.from_numpy(self.class_vectors),
@@ -245,8 +237,6 @@ class Model:
                 path, facts["backbone"], facts["preprocessing"], threads=config.threads, device=device
             )
             head = _restore_head(facts.get("head", HASH), config, backbone.width, load_file(path / HEAD))
-            classifier = PosteriorClassifier(backbone.width, len(names), multi_label=facts["multi_label"])
-            classifier.load_state_dict(load_file(path / "classifier.safetensors"))
             rest = load_file(path / "data.safetensors")
         except (SafetensorError, RuntimeError, KeyError, OSError) as error:
             raise ModelError(
@@ -261,7 +251,6 @@ class Model:
             multi_label=facts["multi_label"],
             backbone=backbone,
             head=head,
-            classifier=classifier,
             class_vectors=rest["class_vectors"].numpy(),
             seen=rest["seen"].numpy(),
             split=facts["split"],

@@ -39,7 +39,7 @@ def summary(result: dict[str, Any]) -> str:
     }
     rows = [[text.ljust(44), _share(result[key])] for key, text in names.items() if key in result]
     unknown = result.get("ceiling", 0) is None
-    note = "\n\n-: there are classes that the classifier has not learned" if unknown else ""
+    note = "\n\n-: there are classes that no training image of the split has" if unknown else ""
     return f"{head}\n\n{table([['', 'mAP'], *rows])}{note}{_likeness(result)}{_series(result)}"
 
 

@@ -237,7 +237,7 @@ def class_references(bed: Bed, *, multi_label: bool, report: Report) -> dict[str
     known = [bed.lesson(name) for name in ("train", "validation")]
     features, labels = (np.concatenate(both) for both in zip(*known, strict=True))
     with torch_threads(1):
-        classifier = PosteriorClassifier(features.shape[1], len(bed.learned), multi_label=multi_label)
+        classifier = PosteriorClassifier(multi_label=multi_label)
         classifier.fit(features, labels, report=report)
         q, d = (classifier.posterior(part.features) for part in (query, database))
     return {
