@@ -53,7 +53,7 @@ class PosteriorClassifier:
             labels: ``(n, classes)`` multi-hot; exactly one a row unless ``multi_label``.
             seed: of the held-out fifth.
             strengths: candidates of C, ascending; a single one is taken as it is.
-            report: told of the progress.
+            report: callback of the progress.
         """
         self._mean = features.mean(axis=0)
         self._scale = 1 / np.maximum(features.std(axis=0), 1e-6)

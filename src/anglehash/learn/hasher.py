@@ -128,7 +128,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             y: labels of images: a name or number each, a list of them each, or a ``(n, classes)``
                 multi-hot array. Not given where ``X`` has labels.
             work: folder for checkpoints; a run that was begun there is taken up.
-            report: told of the progress; by default a bar shows it in a notebook.
+            report: callback of the progress; by default a bar shows it in a notebook.
 
         Raises:
             DataError: no usable labels, fewer than 2 classes, or an image cannot be read; the message names it.

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -109,23 +108,8 @@ def test_the_drawing_stands_alone() -> None:
     assert not re.search(r"https?:|url\(|@import", svg.replace("http://www.w3.org/2000/svg", ""))
     texts = {text.text for text in root.iter(f"{SVG}text")}
     assert {"training images", "seconds", "MB", "1,000", "47,500", *cost.METHODS} <= texts
-    notes = {title.text for title in root.iter(f"{SVG}title")}
-    assert "andsh, 1,000: 1 seconds" in notes
-
-
-def test_equal_ratios_are_straight_lines() -> None:
-    """The square of the images has twice the slope of what grows as they do."""
-    drawn = columns(lambda name, n: (n / 1000) ** 2 if name == "dpsh, all images" else n / 1000)
-    panel = cost.panel(drawn, *cost.PANELS[0], y=0)
-    root = ElementTree.fromstring(f"<g>{panel}</g>")
-    steep, even = (line.attrib["points"] for line in list(root.iter("polyline"))[:2])
-    rises = {}
-    for points in (steep, even):
-        places = [tuple(map(float, point.split(","))) for point in points.split()]
-        slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in pairwise(places)]
-        assert max(slopes) - min(slopes) < 0.02
-        rises[points] = places[-1][1] - places[0][1]
-    assert rises[steep] / rises[even] == pytest.approx(2, abs=0.02)
+    titles = {title.text for title in root.iter(f"{SVG}title")}
+    assert {title for *_, title in cost.PANELS} <= titles
 
 
 def recorded() -> dict[str, Any]:
