@@ -205,6 +205,9 @@ COMMANDS = {
     "index --force": Command(
         lambda w: galleries.build(w.models["n"], w.images("more"), w.gallery, force=True), replaces=True
     ),
+    "index --force with the same model": Command(
+        lambda w: galleries.build(w.models["m"], w.images("more"), w.gallery, force=True), replaces=True
+    ),
     "create": Command(create, output="out"),
     "create again": Command(create, create, output="out", replaces=True),
     "add": Command(lambda w: galleries.add(w.gallery, w.images("more")), whole=False),
