@@ -45,9 +45,10 @@ def test_a_folder_is_on_disk_before_the_one_that_it_replaces_goes(
         calls.append(there.get(os.fstat(handle).st_ino, "other"))
         fsync(handle)
 
-    def note_removal(folder: Path) -> None:
-        calls.append("remove")
-        rmtree(folder)
+    def note_removal(folder: Path, *, ignore_errors: bool = False) -> None:
+        if any(folder.rglob("*")):
+            calls.append("remove")
+        rmtree(folder, ignore_errors=ignore_errors)
 
     monkeypatch.setattr(os, "fsync", note_sync)
     monkeypatch.setattr(shutil, "rmtree", note_removal)
@@ -58,6 +59,20 @@ def test_a_folder_is_on_disk_before_the_one_that_it_replaces_goes(
         there |= {place.stat().st_ino: name for name, place in places.items()}
     assert sorted(calls[:-2]) == ["file", "folder", "inner"]
     assert calls[-2:] == ["parent", "remove"]
+
+
+def test_what_a_killed_process_left_beside_goes_and_what_another_holds_stays(tmp_path: Path) -> None:
+    kept = [".other.aaaaaaaa.tmp", ".model.notes.tmp", ".model.cccccccc.old"]
+    for name in (*kept, ".model.aaaaaaaa.tmp", ".model.bbbbbbbb.tmp"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "x").touch()
+        os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".model.dddddddd.tmp").mkdir()  # fresh
+    with files._locked(tmp_path / ".model.bbbbbbbb.tmp"), new_folder(tmp_path / "model"):
+        pass
+    assert sorted(os.listdir(tmp_path)) == sorted(
+        [*kept, ".model.bbbbbbbb.tmp", ".model.dddddddd.tmp", "model"]
+    )
 
 
 @pytest.mark.skipif(os.name != "posix", reason="no file modes there")

@@ -6,10 +6,12 @@ import ctypes
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +24,9 @@ try:
     import fcntl
 except ImportError:  # Windows: two writers of one output are not kept apart there
     fcntl = None  # type: ignore[assignment]
+
+_FRESH = 60.0
+"""Seconds for which a folder that nobody has locked is left alone."""
 
 
 def cache_dir() -> Path:
@@ -187,19 +192,61 @@ def new_folder(
         OutputExistsError: ``path`` exists, and ``force`` is not set or the folder is not ``ours``.
     """
     refuse_existing(path, force=force, ours=ours)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent))
-    try:
-        os.chmod(work, 0o777 & ~_umask())
+    with _beside(path) as place:
+        work = place / path.name
+        work.mkdir()
         yield work
         for file in work.rglob("*"):
             if file.is_file():
                 os.chmod(file, 0o666 & ~_umask())  # some writers leave files that only their owner can read
         sync_tree(work)
         put_in_place(work, path)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
+
+
+@contextmanager
+def _beside(path: Path) -> Iterator[Path]:
+    """A folder beside ``path`` for what is on its way there, or from there; it goes at the end.
+
+    It is locked: what a killed process has left there is not, and goes as well.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prefix = f".{path.name[:100]}."
+    for name in os.listdir(path.parent):
+        if re.fullmatch(re.escape(prefix) + "[a-z0-9_]{8}[.]tmp", name):
+            _sweep(path.parent / name)
+    folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=".tmp", dir=path.parent))
+    try:
+        with _locked(folder):
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(leftover: Path) -> None:
+    """Remove a folder that nobody holds; a fresh one may be about to be locked."""
+    with suppress(OSError):
+        if leftover.is_symlink() or time.time() - leftover.stat().st_mtime < _FRESH:
+            return
+        with _locked(leftover) as ours:
+            if ours:
+                shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Lock a folder, as far as the system can; whether nobody else has."""
+    if fcntl is None:
+        yield False
+        return
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        ours = False
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ours = True
+        yield ours
+    finally:
+        os.close(handle)
 
 
 def sync_tree(folder: Path) -> None:
@@ -218,14 +265,17 @@ def put_in_place(work: Path, path: Path) -> None:
         os.replace(work, path)
         sync_directory(path.parent)
         return
-    if path.is_symlink() or not _exchange(work, path):
-        # A crash between the next two renames leaves the old one in this folder beside.
-        old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
-        os.replace(path, old / path.name)
-        os.replace(work, path)
-        work = old
-    sync_directory(path.parent)
-    shutil.rmtree(work)
+    with _beside(path) as place:
+        moved = place / path.name  # under the name of the new one nobody may find the old one
+        os.replace(work, moved)
+        if path.is_symlink() or not _exchange(moved, path):
+            # A crash between the next two renames leaves the old one in this folder beside.
+            old = Path(tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=".old", dir=path.parent))
+            os.replace(path, old / path.name)
+            os.replace(moved, path)
+            sync_directory(path.parent)
+            shutil.rmtree(old)
+        sync_directory(path.parent)
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -217,7 +217,7 @@ def test_histories(
     run_state_machine_as_test(
         lambda: Histories(tmp_path, fake_models, fake_encoder, killed_at),  # type: ignore[arg-type]
         settings=settings(
-            max_examples=400 if long else 6,
+            max_examples=300 if long else 6,
             stateful_step_count=40 if long else 20,
             deadline=None,
             derandomize=not long,

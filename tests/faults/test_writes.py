@@ -138,7 +138,7 @@ def relabel(world: World) -> None:
 
 
 def merge(world: World) -> None:
-    """Segments are merged, and there are so many removed rows that they are purged."""
+    """Segments are merged, and removed rows are purged because there are many."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "TAIL", 1)
         with open_writer(world.gallery) as writer:
@@ -205,6 +205,9 @@ COMMANDS = {
     "index --force": Command(
         lambda w: galleries.build(w.models["n"], w.images("more"), w.gallery, force=True), replaces=True
     ),
+    "index --force with the same model": Command(
+        lambda w: galleries.build(w.models["m"], w.images("more"), w.gallery, force=True), replaces=True
+    ),
     "create": Command(create, output="out"),
     "create again": Command(create, create, output="out", replaces=True),
     "add": Command(lambda w: galleries.add(w.gallery, w.images("more")), whole=False),
@@ -224,7 +227,7 @@ REPAIRS = {"a row": damage_row, "the manifest": damage_manifest, "the receipt": 
 
 
 def numbers(count: int, trials: Any, most: int) -> list[int]:
-    """Which of so many writes are tried: all, or some of them that are spread evenly."""
+    """Which of the writes are tried: all, or some of them that are spread evenly."""
     if len(trials(0, 1)) or count <= most:
         return list(range(1, count + 1))
     return sorted({round(1 + step * (count - 1) / (most - 1)) for step in range(most)})

@@ -119,7 +119,7 @@ def test_members_stay_inside(path: Path, tmp_path: Path, name: str) -> None:
             info = tarfile.TarInfo(member)
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
-    with pytest.raises(ModelError, match="which is no file of a gallery"):
+    with pytest.raises(ModelError, match="which does not belong in a gallery"):
         restore(file, tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert not (tmp_path / "evil").exists()

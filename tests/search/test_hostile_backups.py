@@ -212,7 +212,7 @@ DATABASES = {
     "labels of numbers": set_row(1, labels="\n3\n"),
     "labels that filters miss": set_row(1, labels='\n "x"\n'),
     "labels without ends": set_row(1, labels='"x"'),
-    "labels that are no JSON": set_row(1, labels="\nx\n"),
+    "labels that are not JSON": set_row(1, labels="\nx\n"),
     "labels too deep": set_row(1, labels="\n" + "[" * 100_000 + "\n"),
     "metadata of NaN": set_row(1, metadata='{"n":NaN}'),
     "metadata twice": set_row(1, metadata='{"n":1,"n":2}'),
@@ -222,9 +222,9 @@ DATABASES = {
     "source of numbers": set_text("sources", "facts", "[1, 2, 3]"),
     "source of many": set_text("sources", "facts", '["a", "b", "c", "d"]'),
     "source with NUL": set_text("sources", "facts", '["/pho\\u0000tos", "", ""]'),
-    "source that is no list": set_text("sources", "facts", "3"),
+    "source that is not a list": set_text("sources", "facts", "3"),
     "reason of a number": set_text("files", "reason", "3"),
-    "reason that is no JSON": set_text("files", "reason", "empty"),
+    "reason that is not JSON": set_text("files", "reason", "empty"),
     "detail too deep": set_text("files", "detail", "[" * 100_000),
     "more items": set_state(live=N),
     "no removed ones": set_state(dead=0, dead_digest=0),
@@ -246,11 +246,11 @@ DATABASES = {
 
 
 @pytest.mark.parametrize("name", DATABASES)
-@pytest.mark.parametrize("told", [True, False], ids=["told", "untold"])
-def test_a_database_that_makes_no_sense(original: Path, tmp_path: Path, name: str, told: bool) -> None:
-    """``told``: backup.json says what the database says, as far as it is lied about."""
+@pytest.mark.parametrize("agrees", [True, False], ids=["index agrees", "index differs"])
+def test_a_database_that_makes_no_sense(original: Path, tmp_path: Path, name: str, agrees: bool) -> None:
+    """``agrees``: backup.json says what the database says, also where that is wrong."""
     index = {}
-    if told:
+    if agrees:
         probe = tmp_path / "probe.db"
         probe.write_bytes(read(original)[1]["items.db"])
         with sqlite3.connect(probe, isolation_level=None) as connection:

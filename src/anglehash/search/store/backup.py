@@ -138,7 +138,7 @@ def restore(file: Path, output: Path, *, force: bool = False) -> None:
         raise
     except (_HostileError, tarfile.TarError, EOFError, *_UNEXPECTED) as error:
         reason = "".join(c if c.isprintable() else "?" for c in str(error))[:300]
-        raise ModelError(f"{file} is damaged, or no backup that anglehash wrote: {reason}") from error
+        raise ModelError(f"{file} is damaged, or not a backup that anglehash wrote: {reason}") from error
 
 
 class _HostileError(Exception):
@@ -245,7 +245,7 @@ def _target(name: str, store: Store) -> Path:
         or not rest
         or any(part in ("", ".", "..") or not _PART.fullmatch(part) for part in rest)
     ):
-        raise _HostileError(f"it holds {name!r}, which is no file of a gallery")
+        raise _HostileError(f"it holds {name!r}, which does not belong in a gallery")
     return store.model.joinpath(*rest)
 
 

@@ -183,7 +183,7 @@ def stored(record: Record, where: object) -> Stored:
     try:
         said = labels_of(labels), metadata_of(metadata)
     except (ValueError, RecursionError):  # its crc is right: somebody else wrote it
-        raise ModelError(f"{where} is not one that anglehash wrote: row {row} is no JSON") from None
+        raise ModelError(f"{where} is not one that anglehash wrote: row {row} is not valid JSON") from None
     item = Item(name_text(name), code, *said, content, date, source, pixels, signature)
     return Stored(row, born, item)
 
