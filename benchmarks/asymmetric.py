@@ -2,7 +2,7 @@
 
     python benchmarks/asymmetric.py            # a minute, most of it to make and to index the codes
 
-A million codes of 64 bits, k = 100, one thread, CPU milliseconds a query. The rival that gives the same answers is
+A million codes of 64 bits, k = 100, one thread, CPU milliseconds a query. The baseline that gives the same answers is
 faiss' IndexFlatIP over the codes as floats of -1 and 1, asked with the same weights: 32 times the memory.
 Codes are uniform, and the queries random: asymmetric search reads every code, so their distribution hardly matters.
 """
@@ -22,8 +22,8 @@ import numpy as np
 
 from anglehash.asymmetric import bit_weights, signs
 from anglehash.codes import pack
-from anglehash.search.engines import make_index
-from anglehash.search.weighted import nearest
+from anglehash.index import make_index
+from anglehash.index._asymmetric import nearest
 
 
 def main() -> None:
@@ -69,7 +69,7 @@ def milliseconds(way: Callable[[int], object]) -> float:
 
 
 def same(distances: np.ndarray, weights: np.ndarray, found: object) -> None:
-    """The rival's answers have the same distances."""
+    """The baseline's answers have the same distances."""
     assert isinstance(found, tuple)
     agreement = found[0][0].astype(np.int64)
     assert np.array_equal((np.abs(weights).sum() - agreement) // 2, distances)

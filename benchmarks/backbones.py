@@ -3,7 +3,7 @@
     python benchmarks/backbones.py --out results/backbones.json
 
 Each engine computes the features of the same random pixels (decoding is not in it), in batches of
-``anglehash.learn.backbones.BATCH``. The engines take turns, so that a busy machine slows all of them, and the
+``anglehash.models.backbones.BATCH``. The engines take turns, so that a busy machine slows all of them, and the
 best round of each counts; the processor's time is written beside the wall clock's, since it bears other
 people's work better. Before the engines are timed their features are compared: a fast wrong answer stops the
 run, and so does an image whose ONNX Runtime features depend on its batch or on the threads.
@@ -44,9 +44,9 @@ from torch import nn
 
 from anglehash.encode.session import Session
 from anglehash.files import write_json
-from anglehash.learn.backbones import BATCH, make_backbone
-from anglehash.learn.networks import run_module
-from anglehash.learn.onnx import export
+from anglehash.models.backbones import BATCH, make_backbone
+from anglehash.models.networks import run_module
+from anglehash.models.onnx_network import export
 
 Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 

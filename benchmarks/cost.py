@@ -63,15 +63,15 @@ from numpy.typing import NDArray
 
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import Dataset
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.features import extract
-from anglehash.learn.head import logits_of
-from anglehash.learn.methods import settled
-from anglehash.learn.on_features import Labelled, learn_head, map_of_logits
-from anglehash.serve.markup import Markup, tag
-from anglehash.serve.report.figures import COLORS, Chart, Line, inline
+from anglehash.methods.catalogue import settled
+from anglehash.models.backbones import make_backbone
+from anglehash.models.features import extract
+from anglehash.models.heads.hash_head import logits_of
+from anglehash.report.figures import COLORS, Chart, Line, inline
+from anglehash.report.html import Markup, tag
+from anglehash.training.fit_head import Labelled, learn_head, map_of_logits
 
 HERE = Path(__file__).parent
 QUERIES, DATABASE = 500, 2000  # validation images: kept out of training at every size
@@ -176,7 +176,7 @@ def measured(wanted: list[Cell], data: str, images: int, classes: int) -> Iterat
     if not wanted:
         return
     context = multiprocessing.get_context("forkserver")  # its processes have the imports, and nothing else
-    context.set_forkserver_preload(["anglehash.learn.on_features"])
+    context.set_forkserver_preload(["anglehash.training.fit_head"])
     with tempfile.TemporaryDirectory() as folder:
         held = write_column(Path(folder), data, images, classes)
         for cell in wanted:
@@ -218,8 +218,10 @@ def train(folder: str, settings: Cell) -> tuple[Cell, list[tuple[NDArray[np.floa
     """
     known = Labelled(*(np.load(Path(folder) / f"{name}.npy") for name in ("train", "labels")))
     few = Labelled(known.features[:256], known.labels[:256])
-    learn_head(few, TrainConfig.from_dict(settings | {"epochs": 1}))  # what is done once is no training time
-    Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+    learn_head(
+        few, TrainConfig.from_dict(settings | {"epochs": 1})
+    )  # what is done once is not a training time
+    Path("/proc/self/clear_refs").write_text("5")  # the peak starts again
     before, heads, runs = megabytes("VmRSS"), [], []
     for epochs in settings["epochs"]:
         config = TrainConfig.from_dict(settings | {"epochs": epochs})
@@ -240,7 +242,7 @@ def megabytes(name: str) -> float:
     return round(int(next(line for line in lines if line.startswith(name)).split()[1]) / 1024, 1)
 
 
-# --- what is told of it
+# --- output
 
 
 def summary(cells: Sequence[Cell]) -> list[Cell]:

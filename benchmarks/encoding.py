@@ -26,8 +26,8 @@ from PIL import Image
 
 from anglehash import Bundle
 from anglehash.data.dataset import Encoded
-from anglehash.data.sources import list_images
-from anglehash.data.workers import default_workers
+from anglehash.data.images.workers import default_workers
+from anglehash.data.sources.open import list_images
 from anglehash.encode.network import BATCH
 from anglehash.files import write_json
 

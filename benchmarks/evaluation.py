@@ -2,11 +2,11 @@
 
     python benchmarks/evaluation.py [--out result.json]
 
-The rival is the usual per-query loop, written here from its definition: relevance and distances
+The baseline is the usual per-query loop, written here from its definition: relevance and distances
 ``0.5 * (bits - database @ query)`` by matrix products, an argsort, and the precision at every relevant
 rank. It is given codes and labels as float32, which suits it best; ours starts from packed codes and bool
 labels. Both have one thread and are timed in turn, in CPU seconds, after a warm-up (the first call of ours
-compiles, and is reported beside). The rival answers a sample of the queries in each round; its time for all
+compiles, and is reported beside). The baseline answers a sample of the queries in each round; its time for all
 is extrapolated from that, since its time per query does not depend on the query.
 
 The codes are those of a hasher that has learned something: 10 classes, each bit of an image flipped from the
@@ -121,11 +121,11 @@ def run(queries: int, database_size: int, bits: int, sample_size: int, rounds: i
         query.labels[sample].astype(np.float32),
         database.labels.astype(np.float32),
     )
-    rival_map = research_loop(*floats)
-    ours_s, rival_s = [], []
+    baseline_map = research_loop(*floats)
+    ours_s, baseline_s = [], []
     for _ in range(rounds):
         ours_s.append(seconds(ours))
-        rival_s.append(seconds(lambda: research_loop(*floats)) * queries / sample_size)
+        baseline_s.append(seconds(lambda: research_loop(*floats)) * queries / sample_size)
     return {
         "queries": queries,
         "database": database_size,
@@ -133,16 +133,16 @@ def run(queries: int, database_size: int, bits: int, sample_size: int, rounds: i
         "classes": CLASSES,
         "rounds": rounds,
         "ours_seconds": median(ours_s),
-        "rival_seconds_extrapolated": median(rival_s),
+        "rival_seconds_extrapolated": median(baseline_s),
         "rival_queries_timed": sample_size,
-        "ratio": median(rival_s) / median(ours_s),
-        "ratio_lowest": min(rival_s) / max(ours_s),
+        "ratio": median(baseline_s) / median(ours_s),
+        "ratio_lowest": min(baseline_s) / max(ours_s),
         "peak_megabytes": peak,
         "peak_megabytes_before": before,
         "first_call_seconds": first_call,
         "map_exact": float(exact.mean()),
         "map_exact_of_sample": float(exact[sample].mean()),
-        "map_rival_of_sample": rival_map,
+        "map_rival_of_sample": baseline_map,
     }
 
 
@@ -152,7 +152,7 @@ def main() -> None:
     parser.add_argument("--database", type=int, default=50_000)
     parser.add_argument("--bits", type=int, default=64)
     parser.add_argument(
-        "--sample", type=int, default=500, help="queries that the rival answers in each round"
+        "--sample", type=int, default=500, help="queries that the baseline answers in each round"
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, help="also write the JSON here")

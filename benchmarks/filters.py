@@ -21,10 +21,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 
-from anglehash.search.filters import Condition, Filter
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
+from anglehash.gallery.filters import Condition, Filter
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
 
 FILTERS = {
     "label": Filter(labels=("3",)),

@@ -62,10 +62,10 @@ def main() -> None:
             "search (one image)": ["search", gallery, query],
         }
         rows = [run(stage, command) for stage, command in stages.items()]
-    report = {"bits": arguments.bits, "stages": rows}
-    print(json.dumps(report))
+    progress = {"bits": arguments.bits, "stages": rows}
+    print(json.dumps(progress))
     if arguments.output:
-        write_json(arguments.output, report)
+        write_json(arguments.output, progress)
 
 
 def run(stage: str, command: list[object]) -> dict[str, Any]:

@@ -5,8 +5,8 @@
 In each of three draws 5,000 photographs of COCO (256 x 256) and 300 copies of 300 of them: 100 resized (each side to
 .25 to 2 times, JPEG 90), 100 recompressed (JPEG or WebP of quality 15 to 85), 100 crops (each side to .6 to .98, JPEG
 90). A copy is found where it is in a group with what it was made of. Precision is over pairs: of all pairs in groups,
-those of a copy and what it was made of. The rival is a perceptual hash alone, as often used: ImageHash's phash of 64
-bits, pairs within 10 bits. The limits of data/signatures.py were set on 300 photographs with copies of other kinds.
+those of a copy and what it was made of. The baseline is a perceptual hash alone, as often used: ImageHash's phash of 64
+bits, pairs within 10 bits. The limits of data/perceptual_hash.py were set on 300 photographs with copies of other kinds.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from PIL import Image
 
 from anglehash.codes import hamming
 from anglehash.data.dataset import Encoded
-from anglehash.data.images import decode, pixel_key
-from anglehash.data.keys import content_key, sign
-from anglehash.data.signatures import SIGNATURE, signature_of
-from anglehash.data.sources import open_dataset
+from anglehash.data.image_hash import content_key, sign
+from anglehash.data.images.decoding import decode, pixel_key
+from anglehash.data.perceptual_hash import SIGNATURE, signature_of
+from anglehash.data.sources.open import open_dataset
 from anglehash.files import write_json
-from anglehash.search.duplicates import NEAR, duplicates
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
+from anglehash.gallery.duplicates import NEAR, duplicates
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
 
 PHOTOS, COPIES = 5_000, 300
 KINDS = ("resized", "recompressed", "crop")
-RIVAL_BITS = 10
+BASELINE_BITS = 10
 
 
 class Copy(NamedTuple):
@@ -69,7 +69,7 @@ def main() -> None:
         "found_of_plain_copies": round(float(np.mean([mean(draws, "found", kind) for kind in KINDS[:2]])), 4),
         "crops_by_kept_side": by_kept_side(draws),
         "precision": round(float(np.mean([draw["precision"] for draw in draws])), 4),
-        "rival": {kind: mean(draws, "rival_found", kind) for kind in KINDS}
+        "baseline": {kind: mean(draws, "rival_found", kind) for kind in KINDS}
         | {"precision": round(float(np.mean([draw["rival_precision"] for draw in draws])), 4)},
         "bytes_an_item": SIGNATURE.itemsize,
         "cost_ms": costs(files[:500]),
@@ -93,14 +93,14 @@ def drawn(files: list[bytes], seed: int) -> dict[str, Any]:
     groups = groups_of(data)
     took = time.perf_counter() - began
     pairs = {pair for group in groups for pair in combinations(sorted(group), 2)}
-    rival = rival_pairs(data)
+    baseline = baseline_pairs(data)
     return {
         "seed": seed,
         "found": shares(copies, pairs),
         "precision": round(len(pairs & true) / max(1, len(pairs)), 4),
         "other_pairs": len(pairs - true),
-        "rival_found": shares(copies, rival),
-        "rival_precision": round(len(rival & true) / max(1, len(rival)), 4),
+        "rival_found": shares(copies, baseline),
+        "rival_precision": round(len(baseline & true) / max(1, len(baseline)), 4),
         "crops": [
             [copy.kept, (copy.source, PHOTOS + n) in pairs]
             for n, copy in enumerate(copies)
@@ -152,14 +152,14 @@ def groups_of(data: list[bytes]) -> list[list[int]]:
     return [[int(name) for name in group.ids] for group in found.groups if group.kind == NEAR]
 
 
-def rival_pairs(data: list[bytes]) -> set[tuple[int, int]]:
+def baseline_pairs(data: list[bytes]) -> set[tuple[int, int]]:
     """Pairs within 10 bits of ImageHash's default hash."""
     hashes = np.array(
         [np.packbits(imagehash.phash(Image.open(io.BytesIO(file)).convert("RGB")).hash) for file in data]
     )
     pairs = set[tuple[int, int]]()
     for start in range(0, len(hashes), 500):
-        rows, others = np.nonzero(hamming(hashes[start : start + 500], hashes) <= RIVAL_BITS)
+        rows, others = np.nonzero(hamming(hashes[start : start + 500], hashes) <= BASELINE_BITS)
         pairs |= {
             (a + start, b) for a, b in zip(rows.tolist(), others.tolist(), strict=True) if a + start < b
         }
@@ -215,7 +215,7 @@ def costs_of(files: list[bytes], what: str) -> dict[str, float]:
 
 def seconds(files: list[bytes], n: int) -> float:
     """Seconds to find near copies among n signatures; beyond the photographs, hashes of parts of theirs."""
-    from anglehash.search.duplicates import sorted_pairs
+    from anglehash.gallery.duplicates import sorted_pairs
 
     rng = np.random.default_rng(0)
     known = sign(Encoded(files[:PHOTOS])).signatures

@@ -35,20 +35,20 @@ from anglehash.codes import pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import Dataset
 from anglehash.data.protocols import make_split
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.evaluation.likeness import Labels, code_scores, dot, precision, top_of, unit
 from anglehash.evaluation.metrics import mean_average_precision
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.features import extract
-from anglehash.learn.head import logits_of
-from anglehash.learn.likeness import with_likeness
-from anglehash.learn.methods import settled
-from anglehash.learn.on_features import Labelled, learn_head
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.writer import Changes
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.writer import Changes
+from anglehash.methods.catalogue import settled
+from anglehash.methods.likeness import with_likeness
+from anglehash.models.backbones import make_backbone
+from anglehash.models.features import extract
+from anglehash.models.heads.hash_head import logits_of
+from anglehash.training.fit_head import Labelled, learn_head
 
 HERE = Path(__file__).parent
 BITS, FEW, DRAWS = 64, 5, 10
@@ -60,7 +60,7 @@ Encoder = Callable[[Floats], Floats]
 FLOAT = "float cosine"
 
 
-class Bed(NamedTuple):
+class SplitFeatures(NamedTuple):
     """One split: its parts, and its labels as class numbers."""
 
     train: Labelled
@@ -75,24 +75,26 @@ def main() -> None:
     os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
     torch.set_num_threads(1)
     dataset = open_dataset("cifar10-lossless")
-    bed = make_bed(dataset)
+    shared = make_split_features(dataset)
     started = process_time()
-    everything = encoders(bed.train)
+    everything = encoders(shared.train)
     seconds = process_time() - started
     found: dict[str, list[dict[str, float]]] = {}
-    for held_out in range(bed.train.labels.shape[1]):
-        old = bed.train.labels[:, held_out] == 0
-        kept = np.delete(bed.train.labels[old], held_out, axis=1)
-        without = encoders(Labelled(bed.train.features[old], kept))
+    for held_out in range(shared.train.labels.shape[1]):
+        old = shared.train.labels[:, held_out] == 0
+        kept = np.delete(shared.train.labels[old], held_out, axis=1)
+        without = encoders(Labelled(shared.train.features[old], kept))
         rows = {f"{name}, without the class": encode for name, encode in without.items()}
         five = np.sort(np.concatenate([np.flatnonzero(old), np.flatnonzero(~old)[:FEW]]))
         rows |= {
             f"{name}, with five of it": encode
-            for name, encode in encoders(Labelled(bed.train.features[five], bed.train.labels[five])).items()
+            for name, encode in encoders(
+                Labelled(shared.train.features[five], shared.train.labels[five])
+            ).items()
         }
         rows |= {f"{name}, with it": encode for name, encode in everything.items()}
         for name, encode in (rows | {FLOAT: unit}).items():
-            found.setdefault(name, []).append(measured(bed, held_out, encode, binary=name != FLOAT))
+            found.setdefault(name, []).append(measured(shared, held_out, encode, binary=name != FLOAT))
     result = {
         "bits": BITS,
         "classes": found,
@@ -104,13 +106,13 @@ def main() -> None:
     print(result["cost"])
 
 
-def make_bed(dataset: Dataset) -> Bed:
+def make_split_features(dataset: Dataset) -> SplitFeatures:
     split = make_split(dataset, "cifar10-lossless", seed=0, cache=cache_dir() / "keys")
     features = extract(
         dataset.images, make_backbone("efficientnet_lite0", size=128), cache=cache_dir()
     ).values
     parts = (np.concatenate([split.train, split.validation]), split.query, split.database)
-    return Bed(*(Labelled(features[rows], dataset.labels[rows]) for rows in parts))
+    return SplitFeatures(*(Labelled(features[rows], dataset.labels[rows]) for rows in parts))
 
 
 def encoders(train: Labelled) -> dict[str, Encoder]:
@@ -124,18 +126,18 @@ def encoders(train: Labelled) -> dict[str, Encoder]:
     return {f"likeness {likeness:g}": encoder(likeness) for likeness in DIALS}
 
 
-def measured(bed: Bed, new: int, encode: Encoder, *, binary: bool) -> dict[str, float]:
+def measured(shared: SplitFeatures, new: int, encode: Encoder, *, binary: bool) -> dict[str, float]:
     """The measures of one new class; of the queries of the others as well."""
-    query, database = encode(bed.query.features), encode(bed.database.features)
-    is_new, items_new = bed.query.labels[:, new], bed.database.labels[:, new]
-    examples = np.flatnonzero(bed.train.labels[:, new])
+    query, database = encode(shared.query.features), encode(shared.database.features)
+    is_new, items_new = shared.query.labels[:, new], shared.database.labels[:, new]
+    examples = np.flatnonzero(shared.train.labels[:, new])
     rng = np.random.default_rng(0)
-    drawn = [bed.train.features[rng.choice(examples, FEW, replace=False)] for _ in range(DRAWS)]
+    drawn = [shared.train.features[rng.choice(examples, FEW, replace=False)] for _ in range(DRAWS)]
     together = np.stack([unit(encode(few)).mean(axis=0) for few in drawn])
-    wanted = np.zeros((DRAWS, bed.train.labels.shape[1]), dtype=np.bool_)
+    wanted = np.zeros((DRAWS, shared.train.labels.shape[1]), dtype=np.bool_)
     wanted[:, new] = True
-    new_queries = Labelled(query[is_new], bed.query.labels[is_new])
-    everything = Labelled(database, bed.database.labels)
+    new_queries = Labelled(query[is_new], shared.query.labels[is_new])
+    everything = Labelled(database, shared.database.labels)
     found = asked(new_queries, everything, binary) | {
         f"{key}, five together": value
         for key, value in asked(Labelled(together, wanted), everything, binary).items()
@@ -143,10 +145,10 @@ def measured(bed: Bed, new: int, encode: Encoder, *, binary: bool) -> dict[str, 
     for few in HELD:
         rows = np.sort(np.concatenate([np.flatnonzero(~items_new), np.flatnonzero(items_new)[:few]]))
         found[f"map of {few}"] = asked(
-            new_queries, Labelled(database[rows], bed.database.labels[rows]), binary
+            new_queries, Labelled(database[rows], shared.database.labels[rows]), binary
         )["map"]
-    others = Labelled(query[~is_new], bed.query.labels[~is_new])
-    before = Labelled(database[~items_new], bed.database.labels[~items_new])
+    others = Labelled(query[~is_new], shared.query.labels[~is_new])
+    before = Labelled(database[~items_new], shared.database.labels[~items_new])
     found["old classes, before"] = asked(others, before, binary)["map"]
     found["old classes, after"] = asked(others, everything, binary)["map"]
     return {key: round(value, 4) for key, value in found.items()}

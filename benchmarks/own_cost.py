@@ -25,12 +25,12 @@ import numpy as np
 import torch
 
 from anglehash.config import TrainConfig
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.features import extract
-from anglehash.learn.methods import settled
-from anglehash.learn.on_features import Labelled, learn_head
+from anglehash.methods.catalogue import settled
+from anglehash.models.backbones import make_backbone
+from anglehash.models.features import extract
+from anglehash.training.fit_head import Labelled, learn_head
 
 HERE = Path(__file__).parent
 METHODS = ("andsh", "csq")
@@ -85,13 +85,13 @@ def table(cells: Sequence[Mapping[str, Any]]) -> str:
     for cell in cells:
         found = [cell["cpu_seconds"].get(name) for name in names]
         ratio = ", ".join(f"{value:.2f} {name}" for name, value in cell["ratio"].items())
-        told = ["" if value is None else f"{value:.1f}" for value in found]
-        rows.append([f"{cell['data']}, {cell['images']:,}", *told, ratio])
+        reported = ["" if value is None else f"{value:.1f}" for value in found]
+        rows.append([f"{cell['data']}, {cell['images']:,}", *reported, ratio])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def labelled(name: str, images: int) -> Labelled:
-    """So many images, drawn with seed 0: training images, where there are enough of them."""
+    """That number of images, drawn with seed 0: training images, where there are enough of them."""
     source = open_dataset(name)
     inside = np.flatnonzero(np.asarray(source.parts) == "train")
     chosen = inside if len(inside) >= images else np.arange(len(source.labels))

@@ -20,13 +20,13 @@ from typing import Any
 
 import numpy as np
 
+from anglehash.benchmark.run_file import Cell, Run
+from anglehash.benchmark.split_features import split_of
 from anglehash.data.split import RetrievalSplit
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.bench.bed import split_of
-from anglehash.learn.bench.run import Cell, Run
-from anglehash.learn.fitting import fit
-from anglehash.learn.on_features import map_of_logits
 from anglehash.progress import silent
+from anglehash.training.fit import fit
+from anglehash.training.fit_head import map_of_logits
 
 HERE = Path(__file__).parent
 
@@ -39,7 +39,7 @@ def main() -> None:
     given = parser.parse_args()
     os.environ.setdefault("ANGLEHASH_DATA", str(HERE.parents[1] / "shared" / "data"))
     run = Run.from_toml(given.run)
-    place = run.places()[0]
+    place = run.split_specs()[0]
     cells = {cell.variant: cell for cell in run.cells(place) if cell.seed == run.seeds[0]}
     split = split_of(run, place, cache_dir(), silent)
     found: dict[str, Any] = {"run": given.run.name, "split": split.hash, "seed": run.seeds[0], "trials": {}}

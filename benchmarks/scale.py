@@ -5,7 +5,7 @@
 
 Uniform 64-bit codes, each with an id and a label, k = 10, one client, one query at a time. Answers are held against
 a scan of all codes: exact searches must equal it, of approximate ones the recall is given, which counts an answer as
-right if it is no farther away than the k-th of the scan. "push" is the whole command: sending, reading back,
+right if it is not farther away than the k-th of the scan. "push" is the whole command: sending, reading back,
 comparing, indexes. Results go to standard output as JSON; docs/scale.md has them with their circumstances.
 """
 
@@ -25,11 +25,11 @@ import numpy as np
 
 from anglehash.codes import Codes, hamming
 from anglehash.errors import AnglehashError
-from anglehash.search.filters import Filter
-from anglehash.search.gallery import Gallery
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.target import Target
-from anglehash.search.remote.transfer import push
+from anglehash.gallery.filters import Filter
+from anglehash.gallery.gallery import Gallery
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.transfer import push
+from anglehash.remote.url import Target
 
 K, QUERIES = 10, 200
 

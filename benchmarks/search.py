@@ -62,17 +62,17 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, pack, width
 from anglehash.config import TrainConfig
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.evaluation.kernels import kernel
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.features import extract
-from anglehash.learn.head import logits_of
-from anglehash.learn.methods import settled
-from anglehash.learn.on_features import Labelled, learn_head
-from anglehash.search.engines import CodeIndex, make_index
-from anglehash.search.engines._groups import words_of
-from anglehash.search.engines._kernels import BLOCK, distances
+from anglehash.index import CodeIndex, make_index
+from anglehash.index.multi_index.groups import words_of
+from anglehash.index.multi_index.kernels import BLOCK, distances
+from anglehash.methods.catalogue import settled
+from anglehash.models.backbones import make_backbone
+from anglehash.models.features import extract
+from anglehash.models.heads.hash_head import logits_of
+from anglehash.training.fit_head import Labelled, learn_head
 
 HERE = Path(__file__).parent
 MOST_IMAGES = 60_000  # of a data set
@@ -81,7 +81,7 @@ Record = dict[str, Any]
 
 
 class Case(NamedTuple):
-    """Codes: those of a head, or uniform ones where there is no data set."""
+    """Codes: those of a head, or uniform ones without a data set."""
 
     n: int
     bits: int
@@ -301,7 +301,7 @@ def _pass_over(queries: NDArray[np.uint64], codes: NDArray[np.uint64], out: NDAr
             distances(queries[number], codes, start, min(start + BLOCK, codes.shape[1]), out)
 
 
-# --- what is told of it
+# --- output
 
 
 def table(cases: Record) -> str:

@@ -41,10 +41,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 from PIL import Image
 
-from anglehash.data.sources import open_dataset
+from anglehash.cli.main import cli
+from anglehash.data.sources.open import open_dataset
 from anglehash.files import write_json
-from anglehash.search.gallery import Gallery
-from anglehash.serve.cli import cli
+from anglehash.gallery.gallery import Gallery
 
 BITS, WARM_UP, ROUNDS = 64, 3.0, 3
 BOUNDARY = "boundary"
@@ -194,7 +194,7 @@ def compared(rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def load(pid: int, port: int, make: Make, clients: int, seconds: float) -> dict[str, Any]:
-    """Let so many clients ask for so long."""
+    """Run ``clients`` clients for ``seconds``."""
     return asyncio.run(_load(pid, port, make, clients, seconds))
 
 

@@ -7,7 +7,7 @@ Codes are those of ``benchmarks/search.py`` for heads on CIFAR-10, with the reco
 kept. Each store takes all codes with an id each, in batches of 16,384 that it is asked to keep, and is then
 opened by a process of its own for single queries that were not added: 300 to warm up, then three times 100
 others. CPU time of all threads is given, since other work on the machine changes only the wall's; memory is
-what the process took beyond its imports. Recall is fair to ties: an answer counts when it is no farther away
+what the process took beyond its imports. Recall is fair to ties: an answer counts when it is not farther away
 than the true 100th.
 
 What "kept" means differs: anglehash and sqlite-vec sync each batch to disk (SQLite, write-ahead log,
@@ -75,10 +75,10 @@ def batches(codes: Codes) -> Iterator[tuple[int, Codes]]:
 
 
 def fill_gallery(folder: Path, codes: Codes) -> None:
-    from anglehash.search.gallery import Gallery
-    from anglehash.search.store.items import Item
-    from anglehash.search.store.opening import open_writer
-    from anglehash.search.store.writer import Changes
+    from anglehash.gallery.gallery import Gallery
+    from anglehash.gallery.store.items import Item
+    from anglehash.gallery.store.opening import open_writer
+    from anglehash.gallery.store.writer import Changes
 
     Gallery.create(folder / "g", codes=codes[:0], ids=[], labels=[], bits=BITS, model_id="m").close()
     with open_writer(folder / "g") as writer:
@@ -89,7 +89,7 @@ def fill_gallery(folder: Path, codes: Codes) -> None:
 
 
 def open_gallery(folder: Path, codes: Codes) -> Search:
-    from anglehash.search.gallery import Gallery
+    from anglehash.gallery.gallery import Gallery
 
     gallery = Gallery.open(folder / "g")
     return lambda query: [int(hit.id) for hit in gallery.search(query, K)[0]]
@@ -100,7 +100,7 @@ def fill_nothing(folder: Path, codes: Codes) -> None:
 
 
 def open_engine(folder: Path, codes: Codes) -> Search:
-    from anglehash.search.engines import make_index
+    from anglehash.index import make_index
 
     index: Any = make_index("multi-index", codes, BITS)
     index.build()
@@ -218,7 +218,7 @@ STORES = {
 
 
 IMPORTS = {
-    "anglehash": ["anglehash.search.gallery", "anglehash.search.engines._compiled"],
+    "anglehash": ["anglehash.gallery.gallery", "anglehash.index.multi_index.compiled"],
     "usearch": ["usearch.index"],
     "lancedb": ["lancedb", "pyarrow"],
     "sqlite-vec": ["sqlite_vec"],
@@ -249,7 +249,7 @@ def searched(store: Store, folder: Path, codes: Codes, queries: Codes, reach: ND
     opened = time.perf_counter()
     search(queries[:1])
     first = time.perf_counter()
-    for number in range(300):  # so many that an index that is built beside is built
+    for number in range(300):  # enough that the background index is built
         search(queries[number % 100 : number % 100 + 1])
     while any("anglehash" in thread.name for thread in threading.enumerate()):
         time.sleep(0.1)
@@ -310,7 +310,7 @@ def measured(name: str, folder: Path) -> dict[str, Any]:
 
 def prepare(case: str, n: int, folder: Path) -> float:
     """Codes, queries and the true distance of the K-th, into a folder; the share of distinct codes."""
-    from anglehash.search.engines import make_index
+    from anglehash.index import make_index
     from benchmarks import search
 
     given, _ = search.codes_of(search.CASES[case], search.CASES[case].n + QUERIES)
@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=default, help="JSON; finished stores are kept")
     parser.add_argument("--case", action="append", help=f"of {CASES}; by default all")
     parser.add_argument("--only", action="append", choices=STORES, help="this store; again, if it is there")
-    parser.add_argument("--n", type=int, default=N, help="codes: the first so many of a case")
+    parser.add_argument("--n", type=int, default=N, help="number of codes: the first of a case")
     parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:

@@ -23,12 +23,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any, NamedTuple
 
+from anglehash.benchmark.report.leaderboard import Leaderboard, by_split, median_of
+from anglehash.benchmark.report.scores import Score
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
-from anglehash.serve.report.likeness import MEASURES, known_measures, likeness_of_variants
-from anglehash.serve.report.scores import Score
-from anglehash.serve.report.standings import Standings, by_split, median_of
-from anglehash.serve.report.values import first_split, mapping, mappings, number, sequence
+from anglehash.report.likeness import MEASURES, known_measures, likeness_of_variants
+from anglehash.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent
 OWN = "posterior"
@@ -83,27 +83,27 @@ def tables(result: Mapping[str, Any], cut: str | None = None, key: str = "map") 
         DataError: no cell has the number that is asked for.
     """
     if key == "leads":
-        return leads(Standings.of(result))
+        return leads(Leaderboard.of(result))
     if key == "likeness":
-        return likeness(Standings.of(result), result)
-    standings = Standings.of(scored_by(result, cut, key))
-    if not standings.cells:
+        return likeness(Leaderboard.of(result), result)
+    leaderboard = Leaderboard.of(scored_by(result, cut, key))
+    if not leaderboard.cells:
         raise DataError(f"no cell has {f'map_at {cut}' if cut else key}: choose another number, or result")
-    names = [name for name in standings.variants if standings.cells_of(name)]
-    trained = [name for name in names if standings.variants[name].trained]
+    names = [name for name in leaderboard.variants if leaderboard.cells_of(name)]
+    trained = [name for name in names if leaderboard.variants[name].trained]
     others = [name for name in names if name not in trained]
-    parts = [markdown(trained_rows(standings, trained))] if trained else []
-    parts += [markdown(untrained_rows(standings, others))] if others else []
+    parts = [markdown(trained_rows(leaderboard, trained))] if trained else []
+    parts += [markdown(untrained_rows(leaderboard, others))] if others else []
     return "\n\n".join([*parts, references(result)])
 
 
-def likeness(standings: Standings, result: Mapping[str, Any]) -> str:
+def likeness(leaderboard: Leaderboard, result: Mapping[str, Any]) -> str:
     """Markdown: the measures of likeness of the trained variants, a table a length, with the references.
 
     Raises:
         DataError: no cell has any.
     """
-    found = {bits: likeness_of_variants(standings, result, bits) for bits in standings.lengths}
+    found = {bits: likeness_of_variants(leaderboard, result, bits) for bits in leaderboard.lengths}
     parts = []
     for bits, rows in found.items():
         known = known_measures(rows)
@@ -130,7 +130,7 @@ def scored_by(result: Mapping[str, Any], cut: str | None, key: str) -> dict[str,
     return {**result, "cells": cells}
 
 
-def leads(standings: Standings) -> str:
+def leads(leaderboard: Leaderboard) -> str:
     """Markdown: our own method beside the best peer of the same length and of twice the length.
 
     Each split counts once, by the mean over its training seeds: seeds of one split share their queries. A lead is
@@ -140,20 +140,20 @@ def leads(standings: Standings) -> str:
     Raises:
         DataError: no length was measured on two splits by our method and by a peer.
     """
-    peers = [name for name, v in standings.variants.items() if v.trained and name != OWN]
+    peers = [name for name, v in leaderboard.variants.items() if v.trained and name != OWN]
     found = {
-        (bits, others): leads_of(standings, OWN, peers, bits, others)
-        for bits in standings.lengths
+        (bits, others): leads_of(leaderboard, OWN, peers, bits, others)
+        for bits in leaderboard.lengths
         for others in (bits, 2 * bits)
     }
-    lengths = [bits for bits in standings.lengths if found[bits, bits]]
+    lengths = [bits for bits in leaderboard.lengths if found[bits, bits]]
     if not lengths:
         raise DataError("no length was measured on two splits by our own method and by a peer")
     heads = ["bits", f"{OWN}, mean of the splits", "best peer", "ahead by", "best peer of twice the length"]
     columns = [[*heads, "ahead by", "least lead over a peer, in standard errors"]]
     for bits in lengths:
         least = min(lead.gap / max(lead.error, 1e-9) for lead in found[bits, bits])
-        own = digits(mean(maps_of(standings, OWN, bits).values()))
+        own = digits(mean(maps_of(leaderboard, OWN, bits).values()))
         equal, twice = (over_the_best(found[bits, others]) for others in (bits, 2 * bits))
         columns.append([str(bits), own, *equal, *twice, f"{least:.1f}"])
     return markdown(list(zip(*columns, strict=True)))
@@ -176,16 +176,16 @@ def over_the_best(leads: Sequence[Lead]) -> tuple[str, str]:
     return f"{best.peer} {digits(best.other)}", f"{best.gap:+.4f} ± {best.error:.4f}"
 
 
-def maps_of(standings: Standings, name: str, bits: int) -> dict[str, float]:
+def maps_of(leaderboard: Leaderboard, name: str, bits: int) -> dict[str, float]:
     """The mean over training seeds on each split; empty for a variant that is not there."""
-    return by_split(standings.at(name, bits, every_split=True)) if name in standings.variants else {}
+    return by_split(leaderboard.at(name, bits, every_split=True)) if name in leaderboard.variants else {}
 
 
-def leads_of(standings: Standings, ours: str, peers: Sequence[str], bits: int, others: int) -> list[Lead]:
+def leads_of(leaderboard: Leaderboard, ours: str, peers: Sequence[str], bits: int, others: int) -> list[Lead]:
     """Our lead at one length over peers at another, of those that share two splits with us."""
-    own, leads = maps_of(standings, ours, bits), []
+    own, leads = maps_of(leaderboard, ours, bits), []
     for peer in peers:
-        theirs = maps_of(standings, peer, others)
+        theirs = maps_of(leaderboard, peer, others)
         both = [(own[split], theirs[split]) for split in own if split in theirs]
         if len(both) > 1:
             apart = [a - b for a, b in both]
@@ -194,24 +194,24 @@ def leads_of(standings: Standings, ours: str, peers: Sequence[str], bits: int, o
     return leads
 
 
-def trained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:
+def trained_rows(leaderboard: Leaderboard, names: Sequence[str]) -> list[list[str]]:
     """A row a variant, the best mean over its lengths first; a column a code length."""
-    ends = {name: standings.over_splits(name) for name in names}
+    ends = {name: leaderboard.over_splits(name) for name in names}
     several = any(ends.values())
-    rows = [["method", *(f"{n}" for n in standings.lengths), *(["splits"] if several else []), "CPU s"]]
-    for name in standings.best_first(names):
-        scores = standings.scores(name)
-        row = [name, *(spell(scores.get(bits)) for bits in standings.lengths)]
+    rows = [["method", *(f"{n}" for n in leaderboard.lengths), *(["splits"] if several else []), "CPU s"]]
+    for name in leaderboard.best_first(names):
+        scores = leaderboard.scores(name)
+        row = [name, *(spell(scores.get(bits)) for bits in leaderboard.lengths)]
         if several:
             row.append("-".join(map(digits, ends[name] or ())) or "-")
-        seconds = median_of(standings.at(name, standings.example), "train_cpu_seconds")
+        seconds = median_of(leaderboard.at(name, leaderboard.example), "train_cpu_seconds")
         rows.append([*row, "-" if seconds is None else f"{seconds:.1f}"])
     return rows
 
 
-def untrained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]]:
-    """A row a rival, in the order of the run; a column a size, empty where a rival does not come in it."""
-    found = {name: standings.by_bytes(name) for name in names}
+def untrained_rows(leaderboard: Leaderboard, names: Sequence[str]) -> list[list[str]]:
+    """A row a baseline, in the order of the run; a column a size, empty where a baseline does not come in it."""
+    found = {name: leaderboard.by_bytes(name) for name in names}
     sizes = sorted({size for own in found.values() for size in own})
     rows = [["untrained, bytes an item", *(f"{size:,.10g}" for size in sizes)]]
     for name, own in found.items():
@@ -222,7 +222,7 @@ def untrained_rows(standings: Standings, names: Sequence[str]) -> list[list[str]
 def references(result: Mapping[str, Any]) -> str:
     """The class-id code and the posterior agreement, the sizes of the split, and how many cells failed."""
     split = first_split(result)
-    named = {"Class-id code": "class_id_map", "posterior agreement": "ceiling"}
+    named = {"Class-id code": "class_id_map", "posterior agreement": "posterior_map"}
     known = [(name, number(split.get(key))) for name, key in named.items()]
     trivial = ", ".join(f"{name} {digits(value)}" for name, value in known if value is not None)
     sizes = (

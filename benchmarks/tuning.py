@@ -11,9 +11,9 @@ options at their defaults, then each of its own options on the best head, then t
 epochs; a conventional method has its options only. All deep methods have the same number of trials. The best
 trial is chosen. All is tried without likeness: a method's own code.
 
-Finished methods are kept, so a stopped run goes on. The file says what was tuned, on which split, and the
+Finished methods are kept, so a stopped run resumes. The file says what was tuned, on which split, and the
 settings of each trial: one that differs from what is asked for now is named, and nothing is run;
-``--force`` keeps the equal trials and computes the others anew. ``anglehash benchmark`` reads the file (key ``tuned``).
+``--force`` keeps the equal trials and recomputes the others. ``anglehash benchmark`` reads the file (key ``tuned``).
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ import numpy as np
 
 from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import AnglehashError, ConfigError
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.device import torch_threads
-from anglehash.learn.features import extract
-from anglehash.learn.methods import is_shallow, settled
-from anglehash.learn.on_features import Labelled, learn_head, map_among
+from anglehash.methods.catalogue import is_classical, settled
+from anglehash.models.backbones import make_backbone
+from anglehash.models.device import torch_threads
+from anglehash.models.features import extract
+from anglehash.training.fit_head import Labelled, learn_head, map_among
 
 HERE = Path(__file__).parent
-FOLDS = 5  # so many pieces; the score is the mean over the first ones
+FOLDS = 5  # pieces; the score is the mean over the first ones
 FACTS = ("data", "protocol", "options", "split", "bits", "folds", "settings")
 """What all trials of a file share: trials under other facts cannot be compared with them."""
 
@@ -84,7 +84,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, help="instead of the file's")
     parser.add_argument("--folds", type=int, help="instead of the file's")
     parser.add_argument("--workers", type=int, default=1)
-    parser.add_argument("--force", action="store_true", help="compute anew what differs from the output")
+    parser.add_argument("--force", action="store_true", help="recompute what differs from the output")
     return parser.parse_args()
 
 
@@ -122,7 +122,7 @@ def resumed(path: Path, run: Settings, *, force: bool = False) -> tuple[Trials, 
     changed = other_facts or next(filter(None, other_trials.values()), "")
     if changed and not force:
         raise ConfigError(
-            f"{path}: {changed}: choose another output, or add --force to compute anew what differs"
+            f"{path}: {changed}: choose another output, or add --force to recompute what differs"
         )
     if other_facts:
         return {}, list(run["methods"])
@@ -133,7 +133,7 @@ def resumed(path: Path, run: Settings, *, force: bool = False) -> tuple[Trials, 
 
 
 def read(path: Path, run: Settings) -> tuple[Settings, Trials]:
-    """The facts and trials of a file; those of ``run`` and none where there is no file."""
+    """The facts and trials of a file; those of ``run`` and none without a file."""
     if not path.exists():
         return run, {}
     try:
@@ -176,7 +176,7 @@ def changed_trials(run: Settings, method: Settings, trials: Mapping[str, Sequenc
 def budget(run: Settings, method: Settings) -> int:
     """How many trials a method has."""
     own = len(method["options"])
-    return own if is_shallow(str(method.get("method", method["name"]))) else len(run["heads"]) + own + 1
+    return own if is_classical(str(method.get("method", method["name"]))) else len(run["heads"]) + own + 1
 
 
 def upcoming(run: Settings, method: Settings, tried: Sequence[Settings]) -> Settings:
@@ -186,7 +186,7 @@ def upcoming(run: Settings, method: Settings, tried: Sequence[Settings]) -> Sett
         "preset": method.get("preset", "default"),
         "loss": method.get("loss", {}),
     }
-    heads = [] if is_shallow(str(base["method"])) else run["heads"]
+    heads = [] if is_classical(str(base["method"])) else run["heads"]
     option = len(tried) - len(heads)
     if option < 0:
         return {**base, **heads[len(tried)]}

@@ -37,15 +37,15 @@ from anglehash.codes import Codes, hamming, pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import Dataset
 from anglehash.data.protocols import make_split
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.files import cache_dir, write_json
-from anglehash.learn.backbones import make_backbone
-from anglehash.learn.classifier import PosteriorClassifier
-from anglehash.learn.features import extract
-from anglehash.learn.head import logits_of
-from anglehash.learn.methods import settled
-from anglehash.learn.on_features import Labelled, learn_head
-from anglehash.learn.unknown import calibrated, right_distances
+from anglehash.methods.catalogue import settled
+from anglehash.models.backbones import make_backbone
+from anglehash.models.classifier import PosteriorClassifier
+from anglehash.models.features import extract
+from anglehash.models.heads.hash_head import logits_of
+from anglehash.training.fit_head import Labelled, learn_head
+from anglehash.training.unknown_level import calibrated, right_distances
 
 HERE = Path(__file__).parent
 SETS = {"cifar10-lossless": 5, "cifar10": 2}

@@ -44,7 +44,7 @@ def test_each_kind_of_wrong_folder_has_its_own_message(folder: Path, tmp_path: P
         read_manifest(folder, "gallery", 1)
     with pytest.raises(ModelError, match="upgrade anglehash"):
         read_manifest(folder, "model", 0)
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(ModelError, match="no folder"):
         read_manifest(tmp_path / "nowhere", "model", 1)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match=f"has no {NAME}"):

@@ -15,14 +15,14 @@ class Terminal(io.StringIO):
 
 
 def run(stream: io.StringIO, *, every: float = 0.0) -> str:
-    report = Console(stream, every=every)
+    progress = Console(stream, every=every)
     for done in range(4):
-        report("features", done, 3, "1 skipped" if done else "")
-    report("training", 5, 5)  # done before it began
-    report("training", 0, 2)
-    report("training", 1, 2)
-    report("codes", 0, 1)  # the stage before did not end
-    report("codes", 1, 1)
+        progress("features", done, 3, "1 skipped" if done else "")
+    progress("training", 5, 5)  # done before it began
+    progress("training", 0, 2)
+    progress("training", 1, 2)
+    progress("codes", 0, 1)  # the stage before did not end
+    progress("codes", 1, 1)
     return stream.getvalue()
 
 

@@ -14,8 +14,8 @@ def test_a_name_is_given_once() -> None:
 
 
 def test_a_folder_lists_without_importing_and_suggests_near_names() -> None:
-    engines = Folder("engine", "anglehash.search.engines")
+    engines = Folder("engine", "anglehash.index")
     assert "exact" in engines
-    assert engines["exact"].__name__ == "anglehash.search.engines.exact"
+    assert engines["exact"].__name__ == "anglehash.index.exact"
     with pytest.raises(ConfigError, match="did you mean 'exact'"):
         engines["exat"]

@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from anglehash.codes import hamming, pack, unpack
     from anglehash.config import TrainConfig
     from anglehash.data.protocols import make_split
-    from anglehash.data.sources import open_dataset
+    from anglehash.data.sources.open import open_dataset
     from anglehash.data.split import RetrievalSplit
     from anglehash.encode.bundle import Bundle
-    from anglehash.learn.hasher import Hasher
-    from anglehash.learn.losses.angular import AngularHashLoss
-    from anglehash.search.gallery import Gallery
+    from anglehash.gallery.gallery import Gallery
+    from anglehash.methods.losses.angular import AngularHashLoss
+    from anglehash.training.hasher import Hasher
 
 _HOMES = {
-    "AngularHashLoss": "anglehash.learn.losses.angular",
+    "AngularHashLoss": "anglehash.methods.losses.angular",
     "Bundle": "anglehash.encode.bundle",
-    "Gallery": "anglehash.search.gallery",
-    "Hasher": "anglehash.learn.hasher",
+    "Gallery": "anglehash.gallery.gallery",
+    "Hasher": "anglehash.training.hasher",
     "RetrievalSplit": "anglehash.data.split",
     "TrainConfig": "anglehash.config",
     "hamming": "anglehash.codes",
     "make_split": "anglehash.data.protocols",
-    "open_dataset": "anglehash.data.sources",
+    "open_dataset": "anglehash.data.sources.open",
     "pack": "anglehash.codes",
     "unpack": "anglehash.codes",
 }

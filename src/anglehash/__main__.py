@@ -1,6 +1,6 @@
 """``python -m anglehash``: the command line."""
 
-from anglehash.serve.cli import main
+from anglehash.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ from anglehash.codes import Codes, unpack, width
 from anglehash.errors import CodeMismatchError, DataError
 
 SURE = 255
-"""The weight of a bit that a query is sure of: distances are counted in so many parts of a bit."""
+"""The weight of a bit that a query is sure of: distances are counted in fractions of a bit of this size."""
 STEEP = 1.5
 """At the mean size of a query's logits a bit has tanh(1.5) = .91 of the full weight."""
 

@@ -39,7 +39,7 @@ class ImageError(DataError):
     """One image is unusable.
 
     Attributes:
-        reason: a short code out of :data:`anglehash.data.images.REASONS`.
+        reason: a short code out of :data:`anglehash.data.images.decoding.REASONS`.
     """
 
     def __init__(self, reason: str, detail: str) -> None:

@@ -20,8 +20,8 @@ _AGAIN = {"gallery": "index the images again", "model": "train again", "bundle":
 
 
 def _text(content: dict[str, Any]) -> bytes:
-    sealed = {**content, "seal": sha256_json(content)}
-    return (json.dumps(sealed, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
+    content = {**content, "seal": sha256_json(content)}
+    return (json.dumps(content, indent=2, ensure_ascii=True, allow_nan=False) + "\n").encode()
 
 
 def write_manifest(
@@ -57,7 +57,7 @@ def read_manifest(folder: Path, kind: str, version: int, *, oldest: int = 0) -> 
     """
     path = folder / NAME
     if not folder.exists():
-        raise ModelError(f"there is no folder {folder}: name an anglehash {kind}")
+        raise ModelError(f"no folder {folder}: name an anglehash {kind}")
     if not path.is_file():
         raise ModelError(f"{folder} is not an anglehash {kind}: it has no {NAME}")
     raw = path.read_bytes()
@@ -93,10 +93,10 @@ def read_manifest(folder: Path, kind: str, version: int, *, oldest: int = 0) -> 
     return content
 
 
-def sealed_facts(raw: bytes) -> dict[str, Any]:
+def checked_info(raw: bytes) -> dict[str, Any]:
     """What the bytes of a manifest say, none of its files looked at; nothing where they do not match its seal.
 
-    >>> sealed_facts(_text({"id": "m"})), sealed_facts(_text({"id": "m"}).replace(b"m", b"n")), sealed_facts(b"3")
+    >>> checked_info(_text({"id": "m"})), checked_info(_text({"id": "m"}).replace(b"m", b"n")), checked_info(b"3")
     ({'id': 'm'}, {}, {})
     """
     try:

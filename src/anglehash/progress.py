@@ -7,14 +7,14 @@ from collections.abc import Callable
 from threading import RLock
 from typing import Any, TextIO
 
-Report = Callable[[str, int, int, str], None]
-"""``report(stage, done, total, note)``: how far a named stage has come."""
+Progress = Callable[[str, int, int, str], None]
+"""``progress(stage, done, total, note)``: how far a named stage has come."""
 
 _FORMAT = "{desc} {n_fmt}/{total_fmt}, {rate_fmt}, {elapsed} < {remaining}{postfix}"
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
-    """A :data:`Report` that says nothing."""
+    """A :data:`Progress` that says nothing."""
 
 
 def in_notebook() -> bool:
@@ -27,13 +27,13 @@ def in_notebook() -> bool:
     return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 
-def usual() -> Report:
+def usual() -> Progress:
     """What a call from Python reports to by default: a bar in a notebook, nobody elsewhere."""
     return Console() if in_notebook() else silent
 
 
 class Console:
-    """A :data:`Report` for people: a moving bar on a terminal or in a notebook, a line every few seconds elsewhere."""
+    """A :data:`Progress` for people: a moving bar on a terminal or in a notebook, a line every few seconds elsewhere."""
 
     def __init__(self, stream: TextIO | None = None, *, every: float = 5.0) -> None:
         self._stream = stream or sys.stderr

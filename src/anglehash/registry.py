@@ -78,7 +78,7 @@ class Folder(Mapping[str, ModuleType]):
 
     A member's name is its file's with ``-`` for ``_``. Files that start with ``_`` are not members.
 
-    >>> engines = Folder("engine", "anglehash.search.engines")
+    >>> engines = Folder("engine", "anglehash.index")
     >>> "exact" in engines
     True
     """

@@ -9,7 +9,7 @@ from PIL import Image
 
 from anglehash.data.copies import copies_of
 from anglehash.data.dataset import Arrays, Encoded
-from anglehash.data.images import decode
+from anglehash.data.images.decoding import decode
 
 
 def scenes(n: int) -> NDArray[np.uint8]:

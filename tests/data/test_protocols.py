@@ -15,9 +15,9 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from anglehash.data.dataset import PARTS, Dataset, Encoded
-from anglehash.data.keys import id_keys
+from anglehash.data.image_hash import id_keys
 from anglehash.data.protocols import PROTOCOLS, fit_split, make_split
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.open import open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import ConfigError, DataError
 
@@ -300,7 +300,7 @@ def test_given_searches_the_training_images_of_an_official_pair(synthetic: Make)
     assert split.database.tolist() == list(range(40))
 
 
-def test_given_without_training_images_judges_a_finished_model(synthetic: Make) -> None:
+def test_given_without_training_images_evaluates_a_finished_model(synthetic: Make) -> None:
     split = by_ids(synthetic([0, 0, 1], parts=["query", "database", "database"]), "given")
     assert split.sizes == {"train": 0, "validation": 0, "query": 1, "database": 2}
 

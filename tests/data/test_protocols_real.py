@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from anglehash.data.dataset import Dataset
-from anglehash.data.keys import id_keys, sign
-from anglehash.data.lists import load_lists
+from anglehash.data.image_hash import id_keys, sign
 from anglehash.data.protocols import make_split
-from anglehash.data.sources import open_dataset
+from anglehash.data.sources.lists import load_lists
+from anglehash.data.sources.open import open_dataset
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from anglehash.data.dataset import PARTS, Arrays, Dataset
-from anglehash.data.keys import id_keys, readable
+from anglehash.data.image_hash import id_keys, readable
 from anglehash.data.split import RetrievalSplit, only_held_out
 from anglehash.errors import DataError
 

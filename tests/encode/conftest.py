@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from anglehash import Hasher
 from anglehash.data.dataset import Arrays
-from anglehash.serve.exporting import Trial, export_bundle
+from anglehash.training.export_bundle import Trial, export_bundle
 
 SIZE, BITS = 16, 12
 

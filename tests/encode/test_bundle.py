@@ -20,11 +20,11 @@ import anglehash.encode.bundle as bundles
 from anglehash import Bundle, Hasher
 from anglehash.data.dataset import Arrays, Encoded
 from anglehash.encode.bundle import NETWORK
-from anglehash.encode.level import Level
-from anglehash.encode.probes import pictures
+from anglehash.encode.self_test import pictures
+from anglehash.encode.unknown_level import Level
 from anglehash.errors import DataError, ModelError, OutputExistsError
 from anglehash.manifest import read_manifest, write_manifest
-from anglehash.serve.exporting import Trial, export_bundle
+from anglehash.training.export_bundle import Trial, export_bundle
 from tests.encode.conftest import BITS, SIZE, noise
 
 
@@ -32,7 +32,7 @@ from tests.encode.conftest import BITS, SIZE, noise
 def quick(exported: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The network is exported once: that takes seconds."""
     network = (exported / NETWORK).read_bytes()
-    monkeypatch.setattr("anglehash.serve.exporting.whole_network", lambda model: network)
+    monkeypatch.setattr("anglehash.training.export_bundle.whole_network", lambda model: network)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def copy(exported: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported, tmp_path / "b"))
 
 
-def sealed_again(path: Path, **facts: Any) -> None:
+def rewritten(path: Path, **facts: Any) -> None:
     """What somebody with bad intentions does: change the content, and seal it as it should be."""
     old = json.loads((path / "manifest.json").read_bytes())
     kept = {k: v for k, v in old.items() if k not in ("format", "version", "files", "seal")}
@@ -68,7 +68,7 @@ def test_codes_and_id_are_the_models(hasher: Hasher, exported: Path) -> None:
 def test_parity_counts_the_bits_that_differ(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anglehash.serve import exporting
+    from anglehash.training import export_bundle as exporting
 
     images = Arrays(noise(60, seed=1))
     trial = Trial.of_images("noise", images)
@@ -191,11 +191,11 @@ def foreign(**changes: Any) -> onnx.ModelProto:
     ],
     ids=["external", "custom", "input", "bits", "nan"],
 )
-def test_a_foreign_network_is_refused_though_it_is_sealed(
+def test_a_foreign_network_is_refused_though_it_seal_matches(
     copy: Path, changes: dict[str, Any], match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy / NETWORK).write_bytes(foreign(**changes).SerializeToString())
-    sealed_again(copy)
+    rewritten(copy)
     if "location" in changes or "domain" in changes:  # it does not even come to ONNX Runtime
         monkeypatch.setattr(bundles, "Network", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(ModelError, match=match):
@@ -228,13 +228,13 @@ def test_a_manifest_that_names_files_elsewhere_is_refused(copy: Path, name: str)
     "facts", [{"bits": 3}, {"bits": "x"}, {"probes": [{"file": "probe-a"}]}, {"preprocessing": 1}]
 )
 def test_facts_that_make_no_sense_are_refused(copy: Path, facts: dict[str, Any]) -> None:
-    sealed_again(copy, **facts)
+    rewritten(copy, **facts)
     with pytest.raises((ModelError, DataError), match=r"is not a bundle|preprocessing"):
         Bundle.open(copy)
 
 
 def test_a_missing_or_newer_or_other_folder_is_refused(copy: Path, model: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(ModelError, match="no folder"):
         Bundle.open(tmp_path / "nothing")
     with pytest.raises(ModelError, match="anglehash-model, but an anglehash-bundle is wanted"):
         Bundle.open(model)
@@ -255,7 +255,7 @@ def other_code(copy: Path) -> Path:
     """A bundle whose probes have another code here: 3 bits of one of them."""
     probes = read_manifest(copy, "bundle", 1)["probes"]
     probes[4]["code"] = f"{int(probes[4]['code'], 16) ^ 0b111 << 4:04x}"
-    sealed_again(copy, probes=probes)
+    rewritten(copy, probes=probes)
     return copy
 
 
@@ -288,7 +288,7 @@ def test_another_decoder_shows_in_the_pixels(exported: Path, monkeypatch: pytest
 
 
 def test_the_probes_take_every_format() -> None:
-    from anglehash.data.images import decode
+    from anglehash.data.images.decoding import decode
 
     found = {name: decode(data) for name, data in pictures().items()}
     assert {one.format for one in found.values()} == {"JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"}

@@ -16,12 +16,12 @@ from anglehash import Bundle, Hasher
 from anglehash.data.dataset import Arrays
 from anglehash.encode.bundle import NETWORK
 from anglehash.encode.network import Network
-from anglehash.learn.ensemble import ensemble_of
-from anglehash.learn.export import whole_network
-from anglehash.learn.likeness import with_likeness
-from anglehash.learn.shallow import SHALLOW
-from anglehash.learn.shallow.heads import HEADS
-from anglehash.serve.exporting import Trial, export_bundle
+from anglehash.methods.classical import CLASSICAL
+from anglehash.methods.likeness import with_likeness
+from anglehash.models.heads.classical import HEADS
+from anglehash.models.heads.ensemble import ensemble_of
+from anglehash.models.onnx_export import whole_network
+from anglehash.training.export_bundle import Trial, export_bundle
 from tests.encode.conftest import BITS, noise
 
 ONE = np.eye(2, dtype=bool)[np.arange(60) % 2]
@@ -43,10 +43,12 @@ def test_codes_of_each_conventional_kind_of_head_are_those_of_torch(hasher: Hash
     """What a conventional method computes has the form of one of these; a deep one's is in test_bundle."""
     model = hasher.model_
     features = model.encode(Arrays(noise(60))).features
-    learned = [SHALLOW[name](features, ONE, BITS, seed=0) for name in ("itq", "ksh", "sh")]
+    learned = [CLASSICAL[name](features, ONE, BITS, seed=0) for name in ("itq", "ksh", "sh")]
     heads: dict[str, nn.Module] = {str(head.kind): head for head in learned}
     assert heads.keys() == HEADS.keys() - {"posterior"}  # that is below
-    ensemble = ensemble_of([copy.deepcopy(learned[0]), SHALLOW["lsh"](features, ONE, BITS, seed=1)], features)
+    ensemble = ensemble_of(
+        [copy.deepcopy(learned[0]), CLASSICAL["lsh"](features, ONE, BITS, seed=1)], features
+    )
     heads |= {"ensemble": ensemble, "likeness": with_likeness(copy.deepcopy(ensemble), features, ONE, 1.0)}
     network = whole_network(replace(model, head=_SideBySide(heads)))
     running = Network(network, model.backbone.preprocessing, bits=BITS * len(heads), name="all heads")
@@ -62,7 +64,7 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
     hasher: Hasher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     features = hasher.model_.encode(Arrays(noise(60))).features
-    model = replace(hasher.model_, head=SHALLOW["posterior"](features, SEVERAL, BITS, seed=0, kept=0.5))
+    model = replace(hasher.model_, head=CLASSICAL["posterior"](features, SEVERAL, BITS, seed=0, kept=0.5))
     assert float(model.head.get_buffer("roots")) == 1 < len(model.head.get_buffer("kept_bias"))
     model.save(tmp_path / "m")
     trial = Trial.of_images("noise", Arrays(noise(80, seed=2)))
@@ -73,7 +75,9 @@ def test_a_posterior_model_is_exported_in_full_precision_and_in_8_bits(
     np.testing.assert_array_equal(bundle.codes(images), model.encode(Arrays(images)).codes)
 
     network = (tmp_path / "b" / NETWORK).read_bytes()
-    monkeypatch.setattr("anglehash.serve.exporting.whole_network", lambda model: network)  # not once more
+    monkeypatch.setattr(
+        "anglehash.training.export_bundle.whole_network", lambda model: network
+    )  # not once more
     done = export_bundle(tmp_path / "m", tmp_path / "b8", trial, int8=True)
     assert done["id"] != done["model"]
     assert 0.9 < done["parity"]["int8"]["equal_bits"] <= 1

@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from anglehash import Bundle
-from anglehash.data.images import Preprocessing
+from anglehash.data.images.decoding import Preprocessing
 from anglehash.encode import trial
 from anglehash.encode.bundle import NETWORK
 from anglehash.encode.trial import try_out
@@ -105,7 +105,7 @@ def test_other_faults_are_named_as_before() -> None:
 def test_a_bundle_is_opened_only_after_its_network_was_tried(exported: Path, tmp_path: Path) -> None:
     import shutil
 
-    from tests.encode.test_bundle import sealed_again
+    from tests.encode.test_bundle import rewritten
 
     folder = Path(shutil.copytree(exported, tmp_path / "b"))
     hostile = onnx.load_from_string((folder / NETWORK).read_bytes())
@@ -120,7 +120,7 @@ def test_a_bundle_is_opened_only_after_its_network_was_tried(exported: Path, tmp
                 one.output[i] = "before"
     hostile.graph.node.append(helper.make_node("Add", ["before", "top"], [last]))
     (folder / NETWORK).write_bytes(hostile.SerializeToString())
-    sealed_again(folder)
+    rewritten(folder)
     for probe in (True, False):
         with pytest.raises(ModelError, match="MiB of memory"):
             Bundle.open(folder, probe=probe)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from anglehash import Hasher
-from anglehash.serve.exporting import Trial, export_bundle
+from anglehash.training.export_bundle import Trial, export_bundle
 
 ROOT = Path(__file__).parents[2]
 

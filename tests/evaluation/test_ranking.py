@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, hamming, pack, unpack
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
 from anglehash.evaluation import ranking
-from anglehash.evaluation.graded import weighted_average_precision
 from anglehash.evaluation.metrics import (
     average_precision,
     histograms_of,
     mean_average_precision_convention,
     tabulate,
 )
+from anglehash.evaluation.multi_label import weighted_average_precision
 from anglehash.evaluation.ranking import (
     average_precision_of_codes,
     histograms,

@@ -20,10 +20,10 @@ import numpy as np
 import pytest
 
 from anglehash import files
-from anglehash.encode.encoding import Encoding
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.items import Item
-from anglehash.search.store.writer import Changes
+from anglehash.encode.encoder import Encoding
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.writer import Changes
 
 LONG = bool(os.environ.get("ANGLEHASH_LONG"))
 
@@ -63,7 +63,7 @@ class Script:
         return self.commits[number - 1]
 
     def after(self, number: int) -> dict[str, bytes]:
-        """Ids to codes after so many commits."""
+        """Ids to codes after ``commits`` commits."""
         if number:
             self.commit(number)
         return self.held[number]
@@ -316,8 +316,11 @@ def fake_encoder() -> type[FakeEncoder]:
 @pytest.fixture
 def fake_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """Models ``m`` and ``n`` whose encoders are fake: no picture is decoded, so files may hold anything."""
+    from anglehash.encode import load as encoders
+    from anglehash.gallery import build as galleries
+    from anglehash.gallery import ingest
+    from anglehash.gallery import reindex as reindexing
     from anglehash.manifest import read_manifest, write_manifest
-    from anglehash.serve import encoders, galleries, ingest, reindexing
 
     def open_fake(path: Path, **_: Any) -> FakeEncoder:
         return FakeEncoder(read_manifest(path, "model", 1)["id"])

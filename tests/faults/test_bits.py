@@ -1,4 +1,4 @@
-"""One flipped bit in any file: found by verify, named, and never answered from."""
+"""One flipped bit in any file: found by verify, named, and never served."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import numpy as np
 import pytest
 
 from anglehash.errors import ModelError
-from anglehash.search.filters import Filter
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import items
-from anglehash.search.store import reader as reading
-from anglehash.search.store import writer as writing
-from anglehash.search.store.items import Item, Seen
-from anglehash.search.store.layout import read_receipt, write_receipt
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
+from anglehash.gallery.filters import Filter
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store import items
+from anglehash.gallery.store import reader as reading
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.items import Item, Seen
+from anglehash.gallery.store.layout import read_receipt, write_receipt
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 QUERIES = np.random.default_rng(1).integers(0, 256, (8, 2), dtype=np.uint8)
 DOGS, OWLS = Filter(labels=("dog",)), Filter(labels=("owl",))
@@ -59,7 +59,7 @@ def whole(tmp_path: Path) -> Path:
 
 
 def answers(path: Path) -> list[Any]:
-    """Everything that a reader can be told."""
+    """Everything that a reader can be reported."""
     with Gallery.open(path) as gallery:
         return [
             gallery.search(QUERIES, 20),
@@ -108,12 +108,12 @@ def test_a_flipped_bit(
         assert refused == len(trials(15, 300))
 
 
-@pytest.mark.parametrize("sealed", [False, True])
+@pytest.mark.parametrize("checksummed", [False, True])
 def test_a_damaged_label_does_not_hide_its_item_from_a_filter(
-    whole: Path, sealed: bool, monkeypatch: pytest.MonkeyPatch
+    whole: Path, checksummed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reading, "SMALL", 0)
-    if not sealed:
+    if not checksummed:
         write_receipt(whole, replace(read_receipt(whole)[1], database=None))
     database = whole / "1" / "items.db"
     data = database.read_bytes()
@@ -146,7 +146,7 @@ def test_rows_are_compared_once(whole: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     with open_writer(whole) as writer, Gallery.open(whole) as gallery:
         writer.commit(Changes([Item("owl/new", b"ab", ("owl",))]))
-        gallery.refresh()  # an open writer's database is not sealed
+        gallery.refresh()  # an open writer's database is not checksummed
         monkeypatch.setattr(reading, "check", note)
         monkeypatch.setattr(reading, "_PAGE", 50)
         assert len(gallery.listed(OWLS)[0]) == 6
@@ -198,7 +198,7 @@ def test_a_flipped_bit_in_the_log_of_a_killed_writer(
 def test_repair_keeps_what_a_damaged_log_has_left(
     empty: Path, script: Any, forked: Any, held: Callable[[Path], dict[str, bytes]]
 ) -> None:
-    from anglehash.search.store.repair import repair
+    from anglehash.gallery.store.repair import repair
 
     story = script(6)
 

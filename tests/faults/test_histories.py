@@ -23,14 +23,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.backup import backup, restore
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
-from anglehash.serve import galleries, ingest
-from anglehash.serve.galleries import Images
-from anglehash.serve.reindexing import reindex
+from anglehash.gallery import build as galleries
+from anglehash.gallery import ingest
+from anglehash.gallery.build import Images
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.reindex import reindex
+from anglehash.gallery.store.backup import backup, restore
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 Held = dict[str, tuple[bytes, tuple[str, ...]]]
 

@@ -13,15 +13,15 @@ from typing import Any
 
 import pytest
 
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import writer as writing
-from anglehash.search.store.layout import read_receipt
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.layout import read_receipt
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
 
 
 def write_for_ever(path: Path, script: Any, first: int, pipe: Any) -> None:
-    """Commits one after the other; each number is told once it has returned. Segments are written often."""
+    """Commits one after the other; each number is reported once it has returned. Segments are written often."""
     writing.TAIL, writing.LONG_TAIL = 8, 64
     number = first
     while True:
@@ -47,11 +47,11 @@ def test_kill_at_any_moment(
         time.sleep(rng.uniform(0.0, 0.12))
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        told = [int(line) for line in pipe.read().splitlines()]
+        reported = [int(line) for line in pipe.read().splitlines()]
         pipe.close()
-        acknowledged = told[-1] if told else known
+        acknowledged = reported[-1] if reported else known
         found = held(empty)
-        # one more may be on disk: killed after the commit and before it was told
+        # one more may be on disk: killed after the commit and before it was reported
         assert found in (story.after(acknowledged), story.after(acknowledged + 1))
         known = acknowledged if found == story.after(acknowledged) else acknowledged + 1
         assert verify(empty) == []

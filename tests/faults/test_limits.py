@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import segments
-from anglehash.search.store import writer as writing
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store import segments
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
 
 LIMIT = 512 * 2**20
 
@@ -29,17 +29,17 @@ from pathlib import Path
 path, limit = Path(sys.argv[1]), int(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 import numpy as np
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 with open_writer(path) as writer:
     writer.commit(Changes([Item("later", bytes(8))]))
 gallery = Gallery.open(path)
 queries = gallery.codes[:1000].copy()
-gallery.search(queries, 1)  # so many that tables are built
+gallery.search(queries, 1)  # enough that tables are built
 hits = [found[0].id for found in gallery.search(queries, 1)]
 assert verify(path) == []
 (peak,) = [int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM")]
@@ -94,8 +94,8 @@ def test_half_a_gigabyte_is_enough(tmp_path: Path, trials: Any) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
-    told = json.loads(done.stdout)
-    assert told["hits"] == ids[:1000]
-    assert told["numba"]  # built under the limit
-    assert told["peak"] < LIMIT
-    print(f"{count} items: {told['peak'] >> 20} MiB at most")
+    reported = json.loads(done.stdout)
+    assert reported["hits"] == ids[:1000]
+    assert reported["numba"]  # built under the limit
+    assert reported["peak"] < LIMIT
+    print(f"{count} items: {reported['peak'] >> 20} MiB at most")

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from anglehash.learn.model import Model
-from anglehash.search.gallery import Gallery
-from anglehash.search.store.verify import verify
-from anglehash.serve.cli import cli
-from anglehash.serve.galleries import Images, add, build, sync
+from anglehash.cli.main import cli
+from anglehash.gallery.build import Images, add, build, sync
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.verify import verify
+from anglehash.models.model import Model
 
 NAMES = [
     b"plain.png",
@@ -121,7 +121,7 @@ def test_the_command_line_takes_and_shows_any_name(model: Path, odd: Path, tmp_p
     assert codes(tmp_path / "g").keys() == {*NAMES, b"deep/er/1.png"} - {NAMES[1], NAMES[8], NAMES[5]}
 
 
-def test_what_is_no_file_is_reported_and_never_opened(model: Path, odd: Path, tmp_path: Path) -> None:
+def test_what_is_not_file_is_reported_and_never_opened(model: Path, odd: Path, tmp_path: Path) -> None:
     build(model, Images(data=str(odd)), tmp_path / "g")
     os.mkfifo(odd / "pipe.png")
     (odd / "circle").symlink_to(odd)

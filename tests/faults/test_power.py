@@ -27,12 +27,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import writer as writing
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 COMMITS = 45
 SECTOR = 512
@@ -242,11 +242,11 @@ def _write(folder: Folder, target: Path, rng: Random) -> None:
 
 
 def play(path: Path) -> None:
-    """Make a gallery and change it, with segments, merges and purges; each commit is told when it has returned."""
+    """Make a gallery and change it, with segments, merges and purges; each commit is reported when it has returned."""
     writing.TAIL, writing.LONG_TAIL = 16, 64
     none = np.zeros((0, 2), np.uint8)
     Gallery.create(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
-    os.write(1, b"told 0\n")
+    os.write(1, b"reported 0\n")
     story: list[Changes] = pickle.loads(sys.stdin.buffer.read())  # our own
     number = 0
     while number < COMMITS:
@@ -254,7 +254,7 @@ def play(path: Path) -> None:
             for _ in range(3):
                 number += 1
                 writer.commit(story[number - 1])
-                os.write(1, b"told %d\n" % number)
+                os.write(1, b"reported %d\n" % number)
 
 
 @pytest.fixture(scope="module")
@@ -294,25 +294,25 @@ def test_what_was_acknowledged_survives_a_power_cut(
     where, recorded = trace
     story, rng = script(4), Random(0)
     disk = Disk(where)
-    changing = [number for number, call in enumerate(recorded) if disk.apply(call) or _is_told(call)]
+    changing = [number for number, call in enumerate(recorded) if disk.apply(call) or _is_reported(call)]
     cuts = sorted(rng.choice(changing) for _ in trials(15, 1000))
-    disk, told, done = Disk(where), -1, 0
+    disk, reported, done = Disk(where), -1, 0
     lost = 0
     for cut in cuts:
         for call in recorded[done:cut]:
             disk.apply(call)
-            told += _is_told(call)
+            reported += _is_reported(call)
         done = cut
         target = tmp_path / "after"
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
         disk.cut(target, rng)
         path = target / "g"
-        if told < 0 and not path.exists():
+        if reported < 0 and not path.exists():
             continue  # nothing was acknowledged yet
         found = held(path)
-        known = max(told, 0)
-        assert found in (story.after(known), story.after(known + 1)), f"after call {cut}, {told} told"
+        known = max(reported, 0)
+        assert found in (story.after(known), story.after(known + 1)), f"after call {cut}, {reported} reported"
         lost += found == story.after(known)
         with open_writer(path) as writer:
             writer.commit(Changes([Item("later", b"ab")]))
@@ -321,8 +321,8 @@ def test_what_was_acknowledged_survives_a_power_cut(
     assert lost > len(cuts) // 2
 
 
-def _is_told(call: Call) -> bool:
-    return call.name == "write" and b"told " in b"".join(call.texts[:1])
+def _is_reported(call: Call) -> bool:
+    return call.name == "write" and b"reported " in b"".join(call.texts[:1])
 
 
 def test_replaying_all_calls_gives_what_is_on_disk(trace: tuple[Path, list[Call]], tmp_path: Path) -> None:

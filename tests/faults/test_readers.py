@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from anglehash.errors import ModelError
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import writer as writing
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.verify import verify
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.verify import verify
 
 
 def write(path: Path, story: Any, end: float) -> None:
@@ -60,7 +60,7 @@ def commit_of(
         after = story.after(number)
         if (held is None or held == after) and codes == sorted(after.values()):
             return number, after
-    raise AssertionError("this is no generation")
+    raise AssertionError("this is not a generation")
 
 
 def codes_of(data: bytes) -> list[bytes]:
@@ -79,11 +79,11 @@ def test_a_writer_and_many_readers(empty: Path, script: Any, forked: Any, trials
         pipe.write(str(read(empty, script(9), end, reopen)))
 
     children = [forked(writing_child), *(forked(reading_child) for _ in range(readers))]
-    told = [pipe.read() for _, pipe in children]
+    reported = [pipe.read() for _, pipe in children]
     codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid, _ in children]
     assert codes == [0] * (readers + 1)
-    assert all(int(answers) > 0 for answers in told[1:])
-    print(f"{readers} readers, {seconds} s, {sum(map(int, told[1:]))} answers")
+    assert all(int(answers) > 0 for answers in reported[1:])
+    print(f"{readers} readers, {seconds} s, {sum(map(int, reported[1:]))} answers")
     assert verify(empty) == []
 
 
@@ -102,7 +102,7 @@ def test_two_writers_at_once(empty: Path, script: Any, forked: Any, held: Any) -
     assert verify(empty) == []
 
 
-def test_a_dead_writers_lock_is_no_lock(empty: Path, script: Any, forked: Any, held: Any) -> None:
+def test_a_dead_writers_lock_is_not_lock(empty: Path, script: Any, forked: Any, held: Any) -> None:
     def die(pipe: Any) -> None:
         with open_writer(empty):
             os._exit(9)
@@ -147,5 +147,5 @@ def test_a_moved_gallery_and_another_working_directory(
         writer.commit(script(1).commit(2))
     monkeypatch.chdir("/")
     assert held(place / "g") == script(1).after(2)
-    with pytest.raises(ModelError, match="there is no folder"):
+    with pytest.raises(ModelError, match="no folder"):
         Gallery.open(empty)

@@ -1,4 +1,4 @@
-"""No space, no rights: nothing half there, exit codes of their own, and the gallery goes on once there is room."""
+"""No space, no rights: nothing half there, exit codes of their own, and the gallery continues once there is room."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from PIL import Image
 
 import anglehash
 from anglehash.data.dataset import Problem
-from anglehash.data.sources import list_images
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import writer as writing
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.sources import Source
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
-from anglehash.serve.ingest import removable
+from anglehash.data.sources.open import list_images
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.ingest import removable
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.sources import Source
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 NOBODY = 65534
 
@@ -76,7 +76,7 @@ def test_a_full_disk(small_disk: Path, script: Any, held: Callable[[Path], dict[
     assert verify(path) == []
 
 
-def test_a_full_disk_is_no_reason_to_stop_answering(
+def test_a_full_disk_is_not_reason_to_stop_answering(
     small_disk: Path, script: Any, held: Callable[[Path], dict[str, bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     none = np.zeros((0, 2), np.uint8)
@@ -89,7 +89,7 @@ def test_a_full_disk_is_no_reason_to_stop_answering(
             writer.commit(story.commit(number))
         free = shutil.disk_usage(small_disk).free
         (small_disk / "ballast").write_bytes(bytes(max(0, free - 8192)))
-    assert "searching goes on" in caplog.text  # the segments did not fit; the commits had
+    assert "searching continues" in caplog.text  # the segments did not fit; the commits had
     assert held(path) == story.after(29)
     (small_disk / "ballast").unlink()
     with open_writer(path):
@@ -123,8 +123,8 @@ def test_a_limit_on_the_size_of_files(
         pid, pipe = forked(write)
         lines = pipe.read().split()
         os.waitpid(pid, 0)
-        told = [int(line) for line in lines if line != "full"]
-        known = told[-1] if told else known
+        reported = [int(line) for line in lines if line != "full"]
+        known = reported[-1] if reported else known
         found = held(empty)
         assert found in (story.after(known), story.after(known + 1))
         known += found != story.after(known)
@@ -196,7 +196,7 @@ def test_who_may_only_read_can_search(readable: Path, as_nobody: Any) -> None:
 def test_exit_codes_without_rights(
     readable: Path, as_nobody: Any, arguments: list[str], code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from anglehash.serve.cli import main
+    from anglehash.cli.main import main
 
     def command() -> None:
         main()
@@ -210,7 +210,7 @@ def test_exit_codes_without_rights(
     with pytest.raises(SystemExit):
         main()
     for name in ("verify", "repair"):
-        import_module(f"anglehash.search.store.{name}")
+        import_module(f"anglehash.gallery.store.{name}")
     monkeypatch.setattr(sys, "argv", ["anglehash", *words])
     ended, output = as_nobody(command)
     assert ended == code, output

@@ -20,19 +20,20 @@ import pytest
 
 from anglehash import files
 from anglehash.errors import AnglehashError, DataError
-from anglehash.search.gallery import Gallery
-from anglehash.search.store import writer as writing
-from anglehash.search.store.backup import backup, restore
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.repair import repair
-from anglehash.search.store.sources import sources_of
-from anglehash.search.store.summary import codes_by_labels, summarise
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
-from anglehash.serve import galleries, ingest
-from anglehash.serve.galleries import Images
-from anglehash.serve.reindexing import reindex
+from anglehash.gallery import build as galleries
+from anglehash.gallery import ingest
+from anglehash.gallery.build import Images
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.reindex import reindex
+from anglehash.gallery.store import writer as writing
+from anglehash.gallery.store.backup import backup, restore
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.repair import repair
+from anglehash.gallery.store.sources import sources_of
+from anglehash.gallery.store.summary import codes_by_labels, summarise
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 
 Held = dict[str, tuple[bytes, tuple[str, ...]]]
 
@@ -155,7 +156,7 @@ def create(world: World) -> None:
 
 def begin_reindex(world: World) -> None:
     """A reindex that was stopped, after which an item went, one was relabelled and one replaced."""
-    from anglehash.serve import reindexing
+    from anglehash.gallery import reindex as reindexing
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reindexing, "SMALLEST", 1)

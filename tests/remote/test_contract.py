@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from anglehash.data.keys import Picture
+from anglehash.data.image_hash import Picture
 from anglehash.errors import CodeMismatchError, ConfigError, DataError, ModelError
-from anglehash.search.filters import Condition, Filter, nanoseconds
-from anglehash.search.gallery import Gallery
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.target import Target
-from anglehash.search.remote.transfer import push
-from anglehash.search.store.items import Item
-from anglehash.search.store.opening import open_writer
-from anglehash.search.store.writer import Changes
+from anglehash.gallery.filters import Condition, Filter, nanoseconds
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.opening import open_writer
+from anglehash.gallery.store.writer import Changes
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.transfer import push
+from anglehash.remote.url import Target
 
 LABELS = ["a", "b", 'quote"', "it's", ",", "%", "\n", "\ud800", "é", "\0", "x" * 600]
 NAMES = ["caf\udce9.jpg", "a\nb", "100%_sure\\.jpg", "'; DROP TABLE items; --", "日本/é.jpg", "d1/#?*.jpg"]
@@ -195,7 +195,7 @@ def test_create_add_replace_remove(target: str) -> None:
 
 
 def test_ties_past_what_an_engine_gives_at_once(target: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    milvus = pytest.importorskip("anglehash.search.remote.engines.milvus")
+    milvus = pytest.importorskip("anglehash.remote.backends.milvus")
     monkeypatch.setattr(milvus, "LIMIT", 50)
     codes = np.repeat(np.array([[0], [1], [3]], np.uint8), [3, 180, 20], axis=0)
     order = np.random.default_rng(0).permutation(len(codes))
@@ -230,7 +230,7 @@ def test_refuses(target: str) -> None:
             there.page(query, 1, cursor=None if not (c := _cursor(there, query)) else c, radius=3)
         with pytest.raises(ModelError, match=r"model model-1, but these are of model-2"):
             there.require_model("model-2")
-        with pytest.raises(DataError, match="there is no item 'x'"):
+        with pytest.raises(DataError, match="no item 'x'"):
             there.item("x")
         for wrong, error in (
             ([Item("a", b"123")], CodeMismatchError),
@@ -244,7 +244,7 @@ def test_refuses(target: str) -> None:
                 there.change(Changes(wrong))
     with RemoteGallery.open(target) as again:
         assert (len(again), again.generation) == (2, 2)
-    with pytest.raises(ModelError, match=r"there is no gallery .*: make it with anglehash push"):
+    with pytest.raises(ModelError, match=r"no gallery .*: make it with anglehash push"):
         RemoteGallery.open(target + "x")
 
 
@@ -256,7 +256,7 @@ def _cursor(there: RemoteGallery, query: Any) -> str:
 
 
 def test_hnsw_finds_most_of_the_nearest_where_pgvector_is(tmp_path: Path, postgres: str) -> None:
-    """Approximate, so its recall is what is tested: an answer is right if it is no farther than the k-th."""
+    """Approximate, so its recall is what is tested: an answer is right if it is not farther than the k-th."""
     import psycopg
 
     with psycopg.connect(postgres) as connection:

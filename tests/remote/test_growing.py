@@ -12,12 +12,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from anglehash.cli.main import cli
 from anglehash.errors import RemoteError
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.opening import write_any
-from anglehash.search.store.items import Item
-from anglehash.search.store.writer import Changes
-from anglehash.serve.cli import cli
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.writer import Changes
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.opening import write_any
 
 
 def run(*words: object) -> Any:
@@ -86,7 +86,7 @@ def test_what_is_not_there_is_named_and_nothing_goes(model: Path, target: str) -
     with write_any(target) as writer:
         writer.commit(Changes([Item("a", b"\1"), Item("b", b"\2")]))
     done = CliRunner().invoke(cli, ["remove", target, "a", "c"], standalone_mode=False)
-    assert "there is no item 'c'" in str(done.exception)
+    assert "no item 'c'" in str(done.exception)
     with RemoteGallery.open(target) as there:
         assert there.ids == ("a", "b")
 

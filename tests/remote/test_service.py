@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.target import Target
-from anglehash.search.remote.transfer import push
-from anglehash.serve.galleries import Images, build
-from anglehash.serve.web.keys import Keys
-from tests.web.conftest import WRITE, file_part, picture, serving, text_part, until
-from tests.web.conftest import keys as keys
+from anglehash.gallery.build import Images, build
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.transfer import push
+from anglehash.remote.url import Target
+from anglehash.server.auth import Keys
+from tests.server.conftest import WRITE, file_part, picture, serving, text_part, until
+from tests.server.conftest import keys as keys
 
 
 def test_images_are_added_and_removed_over_http(
@@ -38,9 +38,7 @@ def test_images_are_added_and_removed_over_http(
         assert client.send("DELETE", item["item"]).reason == "no-item"
         assert client.send("DELETE", hit["item"]).json == {"removed": 1}
         assert running.client.send("DELETE", hit["item"]).status == 401
-        running.service.jobs._homeless = (
-            True  # as without --uploads: there is no place beside an engine's gallery
-        )
+        running.service.jobs._homeless = True  # as without --uploads: no place beside an engine's gallery
         assert client.form("/v1/items", file_part(picture(9))).reason == "no-uploads"
     with RemoteGallery.open(target) as there:
         assert len(there) == 2

@@ -14,17 +14,17 @@ import pytest
 
 from anglehash.errors import ModelError, OutputExistsError, RemoteError
 from anglehash.files import write_json
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.store.items import Item
+from anglehash.gallery.store.verify import verify
+from anglehash.gallery.store.writer import Changes
 from anglehash.manifest import write_manifest
-from anglehash.search.gallery import Gallery
-from anglehash.search.remote import transfer
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.rows import Row
-from anglehash.search.remote.target import Target
-from anglehash.search.remote.transfer import pull, push
-from anglehash.search.remote.view import View, connect
-from anglehash.search.store.items import Item
-from anglehash.search.store.verify import verify
-from anglehash.search.store.writer import Changes
+from anglehash.remote import transfer
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.rows import Row
+from anglehash.remote.snapshot import RemoteView, connect
+from anglehash.remote.transfer import pull, push
+from anglehash.remote.url import Target
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_a_push_that_is_broken_off_shows_nothing_and_the_next_finishes_it(
 ) -> None:
     place = Target.parse(target)
     monkeypatch.setattr(transfer, "BATCH", 10)
-    engine_class = class_of(place)
-    put, calls = engine_class.put, [0]
+    backend_class = class_of(place)
+    put, calls = backend_class.put, [0]
 
     def failing(self: Any, collection: str, rows: Sequence[Row]) -> None:
         calls[0] += 1
@@ -87,10 +87,10 @@ def test_a_push_that_is_broken_off_shows_nothing_and_the_next_finishes_it(
             raise RemoteError("the line is down")
         put(self, collection, rows)
 
-    monkeypatch.setattr(engine_class, "put", failing)
+    monkeypatch.setattr(backend_class, "put", failing)
     with pytest.raises(RemoteError):
         push(gallery.path, place)
-    with pytest.raises(ModelError, match="there is no gallery"):
+    with pytest.raises(ModelError, match="no gallery"):
         RemoteGallery.open(place)
     done = push(gallery.path, place)
     assert (done.found, done.sent) == (30, 65)
@@ -144,8 +144,8 @@ def test_what_comes_back_changed_is_never_published(
     target: str, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = Target.parse(target)
-    engine_class = class_of(place)
-    put = engine_class.put
+    backend_class = class_of(place)
+    put = backend_class.put
     spoilt = [True]
 
     def spoiling(self: Any, collection: str, rows: Sequence[Row]) -> None:
@@ -155,10 +155,10 @@ def test_what_comes_back_changed_is_never_published(
             [row._replace(crc=row.crc ^ 1) if spoilt[0] and row.row == 7 else row for row in rows],
         )
 
-    monkeypatch.setattr(engine_class, "put", spoiling)
+    monkeypatch.setattr(backend_class, "put", spoiling)
     with pytest.raises(ModelError, match="what came back is not what was sent"):
         push(gallery.path, place)
-    with pytest.raises(ModelError, match="there is no gallery"):
+    with pytest.raises(ModelError, match="no gallery"):
         RemoteGallery.open(place)
     spoilt[0] = False
     assert push(gallery.path, place).sent == 95
@@ -186,16 +186,16 @@ def test_a_pull_that_is_broken_off_goes_on(
     place = Target.parse(target)
     push(gallery.path, place)
     monkeypatch.setattr(transfer, "CHUNK", 10)
-    rows = View.rows
+    rows = RemoteView.rows
 
-    def breaking(self: View) -> Any:
+    def breaking(self: RemoteView) -> Any:
         for row in rows(self):
             if row.row == 36:
                 raise RemoteError("the line is down")
             yield row
 
     with monkeypatch.context() as patch:
-        patch.setattr(View, "rows", breaking)
+        patch.setattr(RemoteView, "rows", breaking)
         with pytest.raises(RemoteError):
             pull(place, tmp_path / "back")
     assert not (tmp_path / "back").exists()
@@ -229,7 +229,7 @@ def test_a_connection_that_is_lost_in_a_push(
             push(gallery.path, place, model=False)
         assert "\n" not in str(caught.value)
         proxy.after = None
-        with pytest.raises(ModelError, match="there is no gallery"):
+        with pytest.raises(ModelError, match="no gallery"):
             RemoteGallery.open(place)
         done = push(gallery.path, place, model=False)
         assert 0 < done.found < 95

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from anglehash.codes import hamming, pack
-from anglehash.encode.level import Level
+from anglehash.encode.unknown_level import Level
+from anglehash.gallery.filters import Condition, Filter
+from anglehash.gallery.gallery import Gallery
 from anglehash.manifest import write_manifest
-from anglehash.search.filters import Condition, Filter
-from anglehash.search.gallery import Gallery
-from anglehash.search.remote.gallery import RemoteGallery
-from anglehash.search.remote.target import Target
-from anglehash.search.remote.transfer import push
+from anglehash.remote.gallery import RemoteGallery
+from anglehash.remote.transfer import push
+from anglehash.remote.url import Target
 
 BITS = 24
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anglehash.data.dataset import Encoded, ImageStore
-from anglehash.data.images import decode, pixel_key, rgb_pixels
-from anglehash.data.pool import Rows
-from anglehash.data.workers import map_images
+from anglehash.data.images.decoding import decode, pixel_key, rgb_pixels
+from anglehash.data.images.workers import map_images
+from anglehash.data.sampling import Rows
 from anglehash.errors import ImageError
 
 COPIES = 300

@@ -25,7 +25,7 @@ class Problem(NamedTuple):
 
     Attributes:
         id: the image's id.
-        reason: a code out of :data:`anglehash.data.images.REASONS`.
+        reason: a code out of :data:`anglehash.data.images.decoding.REASONS`.
         detail: one line for a person.
     """
 

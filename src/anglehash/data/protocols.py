@@ -1,6 +1,6 @@
 """The named protocols: how the images of a data set become a retrieval split.
 
-Each is one function from a :class:`~anglehash.data.pool.Pool` to :class:`Parts` and reads like its
+Each is one function from a :class:`~anglehash.data.sampling.Pool` to :class:`Parts` and reads like its
 definition; draws are made in the order in which they are written. A further protocol is one more function.
 Their counts and reasons are in ``docs/protocols.md``.
 """
@@ -18,11 +18,11 @@ import numpy as np
 from anglehash.config import MAX_PIXELS
 from anglehash.data.dataset import Dataset, refuse_problems
 from anglehash.data.groups import grouped
-from anglehash.data.keys import Keys, check_keys, readable
-from anglehash.data.pool import Pool, Rows, without
+from anglehash.data.image_hash import Keys, check_keys, readable
+from anglehash.data.sampling import Pool, Rows, without
 from anglehash.data.split import RetrievalSplit, held_out_columns, only_held_out, same_image
 from anglehash.errors import DataError, unknown
-from anglehash.progress import Report, silent
+from anglehash.progress import Progress, silent
 from anglehash.registry import Registry
 
 
@@ -36,7 +36,7 @@ class Parts:
         database: rows to search in.
         training: rows to learn from, those of validation among them.
         validation: the training rows that are kept for choosing epochs and settings.
-        rank_cuts: mAP is taken over so many first ranks, the headline first.
+        rank_cuts: mAP is taken over this many first ranks, the headline first.
         held_out: classes kept out of training.
         drop_leaks: leave out a query that is also elsewhere; otherwise such a split is refused.
     """
@@ -65,7 +65,7 @@ def make_split(
     salvage: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
-    report: Report = silent,
+    progress: Progress = silent,
     **options: Any,
 ) -> RetrievalSplit:
     """Split a data set by a named protocol.
@@ -78,12 +78,12 @@ def make_split(
         protocol: a name of :data:`PROTOCOLS`.
         seed: of the draws.
         keys: the keys of the images; computed from their pixels when not given. Where the images are not
-            at hand, :func:`~anglehash.data.keys.id_keys` stands in.
+            at hand, :func:`~anglehash.data.image_hash.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
         salvage: accept JPEG files whose end is missing.
         max_pixels: of an image that is decoded.
-        cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.keys.sign`.
-        report: told of the progress while keys are computed.
+        cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.image_hash.sign`.
+        progress: callback while keys are computed.
         options: the protocol's own settings; ``None`` stands for the default.
 
     Raises:
@@ -94,7 +94,7 @@ def make_split(
     signatures = None
     if keys is None:
         dataset, keys, signatures = readable(
-            dataset, salvage=salvage, max_pixels=max_pixels, cache=cache, report=report
+            dataset, salvage=salvage, max_pixels=max_pixels, cache=cache, progress=progress
         )
         if not len(dataset):  # there is nothing to skip to
             refuse_problems(dataset.problems, len(dataset.problems))
@@ -335,7 +335,7 @@ def given(pool: Pool) -> Parts:
     """The parts that the data name; where they name ``test``, its images query the training images.
 
     Without a validation part, a tenth of the training part is validation. Without a training part nothing
-    trains, and the split judges a finished model.
+    trains, and the split evaluates a finished model.
     """
     pool.refuse_partless()
     query = pool.rows("query", "test")

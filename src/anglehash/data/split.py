@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from anglehash.data.dataset import PARTS, Dataset
 from anglehash.data.groups import GROUPED, grouped
-from anglehash.data.keys import KEY_BYTES, Keys, as_items, check_keys, readable
-from anglehash.data.pool import Rows, as_rows, keep_classes
-from anglehash.data.signatures import Signatures
+from anglehash.data.image_hash import KEY_BYTES, Keys, as_items, check_keys, readable
+from anglehash.data.perceptual_hash import Signatures
+from anglehash.data.sampling import Rows, as_rows, keep_classes
 from anglehash.errors import DataError
 from anglehash.files import sha256_json, write_json
 
@@ -44,7 +44,7 @@ class RetrievalSplit:
         database: row numbers to search in.
         protocol: the name of the definition.
         seed: the seed of its draws.
-        rank_cuts: mAP is taken over so many first ranks (``None``: all); the first is the headline.
+        rank_cuts: mAP is taken over this many first ranks (``None``: all); the first is the headline.
         dropped_queries: drawn queries that had the pixels of another part's image and were left out.
         held_out: classes kept out of training, between which alone is retrieved.
         unlabelled: what happened to images without a label: ``refuse`` or ``skip``.
@@ -195,7 +195,7 @@ class RetrievalSplit:
         if split.hash != manifest["hash"]:
             raise DataError(
                 f"{path}: images or labels of {dataset.name} have changed since the split was saved: "
-                "restore them, or split anew"
+                "restore them, or make a new split"
             )
         return split
 

@@ -1,7 +1,7 @@
 """A bundle: a model as it is used, on any machine, without torch.
 
 It is a folder: the network from pixels to logits as ONNX (``network.onnx``), the golden probes as pictures
-(``probe-*``), and a sealed manifest with the preprocessing, the probes' codes, what was measured when it was
+(``probe-*``), and a checksummed manifest with the preprocessing, the probes' codes, what was measured when it was
 exported, and the sha256 of each file. What the folder holds is taken as hostile: nothing reaches ONNX Runtime
 before it was looked at, and nothing runs in this process before it ran in another, within limits.
 """
@@ -23,18 +23,18 @@ from safetensors import SafetensorError
 from anglehash.codes import Codes, check_bits, width
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore
-from anglehash.data.images import Preprocessing
-from anglehash.data.inputs import as_images
-from anglehash.encode.encoding import Encoding, refuse_file
-from anglehash.encode.level import Level
+from anglehash.data.images.decoding import Preprocessing
+from anglehash.data.sources.in_memory import as_images
+from anglehash.encode.encoder import Encoding, refuse_file
 from anglehash.encode.network import Network
-from anglehash.encode.probes import Probe, ProbeResult, compare, pictures, prepared, record
+from anglehash.encode.onnx_check import check_plain
+from anglehash.encode.self_test import Probe, ProbeResult, compare, pictures, prepared, record
 from anglehash.encode.trial import believe, try_out
-from anglehash.encode.wire import check_plain
+from anglehash.encode.unknown_level import Level
 from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder, sha256_json
 from anglehash.manifest import is_a, read_manifest, write_manifest
-from anglehash.progress import Report, silent
+from anglehash.progress import Progress, silent
 
 KIND, VERSION = "bundle", 1
 NETWORK, LEARNED, SPLIT = "network.onnx", "data.safetensors", "split.json"
@@ -83,7 +83,7 @@ class Bundle:
     >>> Bundle.open("nowhere")
     Traceback (most recent call last):
     ...
-    anglehash.errors.ModelError: there is no folder nowhere: name an anglehash bundle
+    anglehash.errors.ModelError: no folder nowhere: name an anglehash bundle
     """
 
     network: Network
@@ -175,10 +175,10 @@ class Bundle:
         *,
         rows: NDArray[np.int64] | None = None,
         cache: Path | None = None,
-        report: Report = silent,
+        progress: Progress = silent,
     ) -> Encoding:
-        """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. No features are kept or looked up."""
-        return self.network.encode(images, rows=rows, report=report)
+        """Codes of images; see :class:`~anglehash.encode.encoder.Encoder`. No features are kept or looked up."""
+        return self.network.encode(images, rows=rows, progress=progress)
 
     def codes(self, images: Any) -> Codes:
         """Packed codes of a list of paths, PIL images, encoded bytes or ``uint8`` arrays, one row each.
@@ -223,7 +223,7 @@ def write_bundle(
         force: replace a bundle that is there.
 
     Raises:
-        OutputExistsError: ``path`` exists and ``force`` is not set, or it is no bundle.
+        OutputExistsError: ``path`` exists and ``force`` is not set, or it is not a bundle.
         ModelError: the network is not plain, too large, or gives NaN.
     """
     if len(network) > MAX_NETWORK:

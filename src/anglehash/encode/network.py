@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from anglehash.codes import pack
 from anglehash.data.dataset import ImageStore
-from anglehash.data.images import Pixels, Preprocessing
-from anglehash.data.workers import prepare
-from anglehash.encode.encoding import Encoding
+from anglehash.data.images.decoding import Pixels, Preprocessing
+from anglehash.data.images.workers import prepare
+from anglehash.encode.encoder import Encoding
 from anglehash.encode.session import Session
 from anglehash.errors import ModelError, first_line
-from anglehash.progress import Report, silent
+from anglehash.progress import Progress, silent
 
 BATCH = 32
 """Images that go through the network at once: more do not go faster, and need more memory."""
@@ -24,7 +24,7 @@ class Network:
     """An ONNX network from prepared images to logits.
 
     Args:
-        model: the content of the ONNX file, which :func:`~anglehash.encode.wire.check_plain` has let pass: one
+        model: the content of the ONNX file, which :func:`~anglehash.encode.onnx_check.check_plain` has let pass: one
             input, ``(n, size, size, 3)`` ``uint8`` RGB; one output, ``(n, bits)`` ``float32``.
         preprocessing: how its images are prepared.
         bits: length of a code.
@@ -78,16 +78,16 @@ class Network:
         return found
 
     def encode(
-        self, images: ImageStore, *, rows: NDArray[np.int64] | None = None, report: Report = silent
+        self, images: ImageStore, *, rows: NDArray[np.int64] | None = None, progress: Progress = silent
     ) -> Encoding:
-        """Codes of images; see :class:`~anglehash.encode.encoding.Encoder`. Decoding runs beside the network."""
+        """Codes of images; see :class:`~anglehash.encode.encoder.Encoder`. Decoding runs beside the network."""
         rows = np.arange(len(images), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
         kept = [np.zeros(0, dtype=np.int64)]
         logits = [np.zeros((0, self.bits), dtype=np.float32)]
         problems: list[tuple[int, str, str]] = []
         notes: list[tuple[int, str]] = []
         done = 0
-        report("codes", done, len(rows), "")
+        progress("codes", done, len(rows), "")
         batches = prepare(images, rows, self.preprocessing, batch=BATCH)
         with closing(batches):  # ends the decoders at once where the network fails
             for batch in batches:
@@ -96,7 +96,7 @@ class Network:
                 problems += batch.problems
                 notes += batch.notes
                 done += len(batch.rows) + len(batch.problems)
-                report("codes", done, len(rows), f"{len(problems)} skipped" if problems else "")
+                progress("codes", done, len(rows), f"{len(problems)} skipped" if problems else "")
         values = np.concatenate(logits)
         none = np.zeros((len(values), 0), dtype=np.float32)
         return Encoding(np.concatenate(kept), pack(values), values, none, problems, notes)

@@ -16,7 +16,7 @@ from contextlib import suppress
 
 import numpy as np
 
-from anglehash.data.images import Pixels, Preprocessing
+from anglehash.data.images.decoding import Pixels, Preprocessing
 from anglehash.errors import AnglehashError, ModelError
 from anglehash.files import cache_dir, write_atomic
 

@@ -9,7 +9,7 @@
     likeness.py   what an order inside a class is worth
     likeness_table.py  all of that for the codes of a split, and for the references
     scores.py     rankings by features and by posteriors
-    rivals.py     what a user would pick without training: float, bits, PQ, RaBitQ
+    baselines.py     what a user would pick without training: float, bits, PQ, RaBitQ
     codebook.py   the codes themselves, before any ranking
     ranking.py    rank tables straight from packed codes
     kernels.py    its compiled loops

@@ -1,4 +1,4 @@
-"""faiss on one thread, for the rivals and for the search engine."""
+"""faiss on one thread, for the baselines and the index."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ def split(
     found = nans = 0
     for item in range(len(scores)):
         distance = -scores[item]
-        hits[found] = distance  # both are written, and one is written over: there is no branch to guess
+        hits[found] = distance  # both are written, and one is written over: no branch to mispredict
         misses[item - found] = distance
         found += relevant[set_of[item]]
         nans += distance != distance

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, as_words, pack
 from anglehash.evaluation import kernels
-from anglehash.evaluation.codebook import distinct
+from anglehash.evaluation.code_statistics import distinct
 from anglehash.evaluation.scores import score_blocks
 from anglehash.evaluation.ties import Floats
 

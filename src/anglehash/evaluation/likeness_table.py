@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes, check_codes, pack
 from anglehash.errors import DataError
-from anglehash.evaluation.codebook import distinct
+from anglehash.evaluation.code_statistics import distinct
 from anglehash.evaluation.likeness import (
     Blocks,
     Labels,

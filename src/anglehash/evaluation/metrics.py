@@ -80,7 +80,7 @@ def average_precision_from_histograms(items: Counts, relevant: Counts, k: int | 
         ``(q,)`` in ``[0, 1]``; 0 where nothing is relevant.
 
     Raises:
-        DataError: the shapes differ, or there is no query.
+        DataError: the shapes differ, or no query is given.
         ConfigError: ``k`` is not a positive integer.
 
     Two tied items, one relevant: the orders give 1/1 and 1/2.
@@ -184,7 +184,7 @@ def precision_at(items: Counts, relevant: Counts, n: int) -> Floats:
     """P@N per query: the expected share of relevant items among the ``n`` nearest.
 
     Raises:
-        DataError: the shapes differ, or there is no query.
+        DataError: the shapes differ, or no query is given.
         ConfigError: ``n`` is not in 1..database size.
 
     The nearest is relevant, and so is one of the three that tie for the second place.
@@ -201,7 +201,7 @@ def recall_at(items: Counts, relevant: Counts, n: int) -> Floats:
     Not the "any hit" recall of metric learning. 0 where nothing is relevant.
 
     Raises:
-        DataError: the shapes differ, or there is no query.
+        DataError: the shapes differ, or no query is given.
         ConfigError: ``n`` is not in 1..database size.
     """
     return ratio(_hits(items, relevant, n), np.asarray(relevant).sum(axis=1))

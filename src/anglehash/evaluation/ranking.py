@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from anglehash.codes import Codes, as_words, check_codes, hamming, pack
 from anglehash.errors import CodeMismatchError, DataError
 from anglehash.evaluation import kernels
-from anglehash.evaluation.codebook import distinct
+from anglehash.evaluation.code_statistics import distinct
 from anglehash.evaluation.metrics import average_precision_from_histograms, histograms_of
 from anglehash.evaluation.ties import check_cut, tie_orders
 
@@ -127,7 +127,7 @@ class ShuffledPrecision(NamedTuple):
         average_precision: its mean is
             :func:`~anglehash.evaluation.metrics.mean_average_precision_convention`.
         weighted: every hit weighs its shared labels, as in
-            :func:`~anglehash.evaluation.graded.weighted_average_precision`.
+            :func:`~anglehash.evaluation.multi_label.weighted_average_precision`.
     """
 
     average_precision: NDArray[np.float64]

@@ -2,7 +2,7 @@
 
 The features before binarising (:func:`cosine`) tell how much quantization costs; the posterior of a
 calibrated classifier (:func:`posterior_agreement`, :func:`shared_label_agreement`) is the reference, called
-*ceiling* though it is no proven bound. A similarity is a function of two arrays that gives ``(q, n)``
+*ceiling* though it is not a proven bound. A similarity is a function of two arrays that gives ``(q, n)``
 scores, higher is nearer; only their order counts.
 """
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from anglehash.asymmetric import distances_to_signs
 from anglehash.codes import pack
 from anglehash.errors import DataError
-from anglehash.evaluation.codebook import distinct
+from anglehash.evaluation.code_statistics import distinct
 from anglehash.evaluation.ties import Floats, check_cut, harmonic_numbers
 
 Similarity = Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]

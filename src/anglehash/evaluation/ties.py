@@ -128,7 +128,7 @@ def check_cut(k: int | None, n: int) -> int:
 
 
 def check_ranks(n: int, database: int) -> int:
-    """Return ``n``, if a database of this size has so many ranks.
+    """Return ``n``, if a database of this size has that many ranks.
 
     Raises:
         ConfigError: ``n`` is not in 1..``database``.

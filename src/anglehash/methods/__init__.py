@@ -1,0 +1,1 @@
+"""What is learned: the losses of deep hashing, and the conventional methods."""

@@ -1,0 +1,1 @@
+"""Networks: backbones, heads, and the model that a user keeps. torch from here up."""
