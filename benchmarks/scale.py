@@ -27,9 +27,9 @@ from anglehash.codes import Codes, hamming
 from anglehash.errors import AnglehashError
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.target import Target
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.transfer import push
-from anglehash.remote.url import Target
 
 K, QUERIES = 10, 200
 

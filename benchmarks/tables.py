@@ -24,10 +24,11 @@ from statistics import mean, stdev
 from typing import Any, NamedTuple
 
 from anglehash.benchmark.report.leaderboard import Leaderboard, by_split, median_of
+from anglehash.benchmark.report.likeness import likeness_of_variants
 from anglehash.benchmark.report.scores import Score
 from anglehash.errors import DataError
 from anglehash.files import write_atomic
-from anglehash.report.likeness import MEASURES, known_measures, likeness_of_variants
+from anglehash.report.likeness import MEASURES, known_measures
 from anglehash.report.values import first_split, mapping, mappings, number, sequence
 
 HERE = Path(__file__).parent

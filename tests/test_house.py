@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,52 +15,82 @@ import pytest
 import anglehash
 
 SOURCE = Path(anglehash.__file__).parent
-FLOORS = [  # a room may import from lower floors only; rooms on one floor are strangers
+FLOORS = [  # a room imports lower floors only; rooms on one floor are strangers
     {"errors"},
-    {"codes", "files", "registry", "progress"},
-    {"asymmetric", "config", "manifest", "checksummed"},
+    {"codes", "files", "registry", "progress", "signals"},
+    {"asymmetric", "config", "manifest", "cache"},
     {"data"},
-    {"evaluation", "encode"},
-    {"learn", "search"},
-    {"serve"},
+    {"encode"},
+    {"models"},
+    {"evaluation"},
+    {"methods", "index", "report"},
+    {"training", "gallery"},
+    {"benchmark", "remote"},
+    {"server"},
+    {"cli"},
 ]
 FLOOR = {room: level for level, rooms in enumerate(FLOORS) for room in rooms}
-TORCH = {"torch", "safetensors.torch", "sklearn", "onnx", "onnxscript"}
-MODULES = sorted(
-    p for p in SOURCE.rglob("*.py") if p.parent != SOURCE or p.stem not in ("__init__", "__main__")
-)
+TORCH = {"torch", "sklearn", "onnx", "onnxscript"}
+TORCH_ROOMS = {"models", "methods", "training", "benchmark"}
+
+
+def name_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {
+    name_of(p): p
+    for p in sorted(SOURCE.rglob("*.py"))
+    if p.parent != SOURCE or p.stem not in ("__init__", "__main__")
+}
 
 
 def imports(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    """Modules that a file imports, submodules by their full name."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            yield node.module or ""
+            assert node.module is not None
+            full = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from {name if name in MODULES else node.module for name in full}
 
 
-def room(path: Path) -> str:
-    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+IMPORTS = {name: set(imports(path)) for name, path in MODULES.items()}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(SOURCE).as_posix())
-def test_imports_go_down(path: Path) -> None:
-    for name in imports(path):
-        parts = name.split(".")
-        if parts[0] == "anglehash" and len(parts) > 1 and parts[1] != room(path):
-            assert FLOOR[parts[1]] < FLOOR[room(path)], f"{path.name} must not import {name}"
+def room(name: str) -> str:
+    return name.split(".")[1]
 
 
-@pytest.mark.parametrize("path", [m for m in MODULES if room(m) != "learn"], ids=lambda p: p.stem)
-def test_torch_lives_in_learn_only(path: Path) -> None:
-    allowed = {"sklearn"} if path.stem == "digits" else set()
-    used = {name for name in imports(path) if name in TORCH or name.split(".")[0] in TORCH}
-    assert not {name.split(".")[0] for name in used} - allowed
+@pytest.mark.parametrize("name", MODULES)
+def test_imports_go_down(name: str) -> None:
+    for other in IMPORTS[name]:
+        if other.split(".")[0] == "anglehash":
+            assert other != "anglehash", f"{name} imports the package root"
+            own, theirs = room(name), room(other)
+            assert own == theirs or FLOOR[theirs] < FLOOR[own], f"{name} must not import {other}"
+
+
+def test_no_circle_between_files() -> None:
+    TopologicalSorter({name: IMPORTS[name] & MODULES.keys() for name in MODULES}).prepare()
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) not in TORCH_ROOMS])
+def test_torch_lives_in_few_rooms(name: str) -> None:
+    allowed = {"sklearn"} if name == "anglehash.data.datasets.digits" else set()
+    assert not {other.split(".")[0] for other in IMPORTS[name]} & TORCH - allowed
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room(name) != "cli"])
+def test_click_lives_in_the_command_line_only(name: str) -> None:
+    assert "click" not in {other.split(".")[0] for other in IMPORTS[name]}
 
 
 def test_every_room_has_a_floor() -> None:
-    assert {room(path) for path in MODULES} == set(FLOOR)
+    assert {room(name) for name in MODULES} == set(FLOOR)
 
 
 def test_all_lists_every_public_name() -> None:

@@ -18,6 +18,7 @@ Codes = NDArray[np.uint8]
 
 MIN_BITS = 4
 MAX_BITS = 1024
+SHORTEST_PREFIX = 8  # of nested codes
 
 
 def check_bits(bits: int) -> int:

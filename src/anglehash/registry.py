@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
+from importlib.metadata import entry_points
 from pkgutil import iter_modules
 from types import ModuleType
 from typing import TypeVar
@@ -103,3 +104,30 @@ class Folder(Mapping[str, ModuleType]):
 
     def __contains__(self, name: object) -> bool:
         return name in list(iter(self))
+
+
+class EntryPoints(Mapping[str, ModuleType]):
+    """Members that installed packages declare as entry points; one is imported when it is looked up.
+
+    Args:
+        kind: what a member is called in messages.
+        group: of the entry points.
+    """
+
+    def __init__(self, kind: str, group: str) -> None:
+        self._kind = kind
+        self._group = group
+
+    def __getitem__(self, name: str) -> ModuleType:
+        for found in entry_points(group=self._group, name=name):
+            return import_module(found.value)
+        raise unknown(self._kind, name, self)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(entry_points(group=self._group).names))
+
+    def __len__(self) -> int:
+        return len(entry_points(group=self._group).names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in entry_points(group=self._group).names

@@ -17,7 +17,8 @@ from PIL import Image
 from anglehash.codes import pack
 from anglehash.errors import OutputExistsError
 from anglehash.evaluation.evaluate import Outputs, evaluate
-from anglehash.report import figures, render, write_report
+from anglehash.report import figures
+from anglehash.report.evaluation import render, write_report
 from anglehash.report.pictures import Row, Tile
 from anglehash.report.sections import charts_of
 

@@ -12,8 +12,9 @@ from anglehash.codes import hamming, pack
 from anglehash.config import TrainConfig
 from anglehash.errors import ConfigError
 from anglehash.methods.catalogue import settled
-from anglehash.methods.likeness import LikenessHead, with_likeness
+from anglehash.methods.likeness import with_likeness
 from anglehash.models.heads.hash_head import logits_of
+from anglehash.models.heads.likeness import LikenessHead
 from anglehash.models.model import _restore_head, kind_of_head
 from anglehash.training import fit_head as fit_head
 from anglehash.training.fit_head import Labelled, Learned, add_likeness, learn_head

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from anglehash import Hasher
-from anglehash.remote.backends import BACKENDS
+from anglehash.gallery.target import BACKENDS
 
 _NUMBER = count()
 

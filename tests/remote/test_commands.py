@@ -21,7 +21,7 @@ from anglehash.codes import hamming, pack
 from anglehash.errors import ConfigError
 from anglehash.gallery.export import export_codes
 from anglehash.gallery.gallery import Gallery
-from anglehash.remote.opening import open_any
+from anglehash.gallery.opening import open_any
 
 BITS = 12
 

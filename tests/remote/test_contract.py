@@ -16,9 +16,9 @@ from anglehash.gallery.gallery import Gallery
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.opening import open_writer
 from anglehash.gallery.store.writer import Changes
+from anglehash.gallery.target import Target
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.transfer import push
-from anglehash.remote.url import Target
 
 LABELS = ["a", "b", 'quote"', "it's", ",", "%", "\n", "\ud800", "é", "\0", "x" * 600]
 NAMES = ["caf\udce9.jpg", "a\nb", "100%_sure\\.jpg", "'; DROP TABLE items; --", "日本/é.jpg", "d1/#?*.jpg"]

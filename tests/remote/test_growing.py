@@ -14,10 +14,10 @@ from PIL import Image
 
 from anglehash.cli.main import cli
 from anglehash.errors import RemoteError
+from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.writer import Changes
 from anglehash.remote.gallery import RemoteGallery
-from anglehash.remote.opening import write_any
 
 
 def run(*words: object) -> Any:
@@ -98,7 +98,7 @@ def test_a_writer_that_died_in_a_commit_leaves_nothing_wrong(
     RemoteGallery.create(target, bits=8, model_id="m").close()
     with write_any(target) as writer:
         writer.commit(Changes([Item("a", b"\1")]))
-        engine = type(writer._view.engine)  # type: ignore[union-attr]
+        engine = type(writer._view.engine)  # type: ignore[attr-defined]
         with monkeypatch.context() as patch:
             patch.setattr(engine, "count", dying)
             with pytest.raises(RemoteError, match="the line is down"):

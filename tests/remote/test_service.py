@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from anglehash.gallery.build import Images, build
+from anglehash.gallery.target import Target
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.transfer import push
-from anglehash.remote.url import Target
 from anglehash.server.auth import Keys
 from tests.server.conftest import WRITE, file_part, picture, serving, text_part, until
 from tests.server.conftest import keys as keys

@@ -18,13 +18,13 @@ from anglehash.gallery.gallery import Gallery
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.verify import verify
 from anglehash.gallery.store.writer import Changes
+from anglehash.gallery.target import Target
 from anglehash.manifest import write_manifest
 from anglehash.remote import transfer
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.rows import Row
 from anglehash.remote.snapshot import RemoteView, connect
 from anglehash.remote.transfer import pull, push
-from anglehash.remote.url import Target
 
 
 @pytest.fixture

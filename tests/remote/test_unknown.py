@@ -11,10 +11,10 @@ from anglehash.codes import hamming, pack
 from anglehash.encode.unknown_level import Level
 from anglehash.gallery.filters import Condition, Filter
 from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.target import Target
 from anglehash.manifest import write_manifest
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.transfer import push
-from anglehash.remote.url import Target
 
 BITS = 24
 

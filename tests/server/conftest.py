@@ -22,7 +22,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from anglehash.cli.main import cli
 from anglehash.gallery.gallery import Gallery
-from anglehash.remote.opening import open_any
+from anglehash.gallery.opening import open_any
 from anglehash.server.auth import Keys
 from anglehash.server.run import Server, listen, make_server
 from anglehash.server.service import Service

@@ -22,7 +22,7 @@ class _Path(click.Path):
     """A path; not the target of a gallery that an engine keeps, of which a folder would be made by mistake."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        from anglehash.remote.url import names_backend, shown
+        from anglehash.gallery.target import names_backend, shown
 
         if isinstance(value, str) and ":" in value and names_backend(value) and not Path(value).exists():
             self.fail(

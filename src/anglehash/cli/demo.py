@@ -15,8 +15,8 @@ from anglehash.files import cache_dir, write_json
 from anglehash.gallery.build import Images, build
 from anglehash.gallery.gallery import Gallery, Hit
 from anglehash.progress import Console
-from anglehash.report import write_report
 from anglehash.report.answer_grid import answers_png
+from anglehash.report.evaluation import write_report
 from anglehash.training.fit import fit
 
 DIGITS = TrainConfig(

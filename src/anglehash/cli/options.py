@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from datetime import datetime
 from functools import wraps
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import click
@@ -22,6 +23,21 @@ lock_option = click.option(
     show_default=True,
     help="Seconds to wait for another writer.",
 )
+
+strict_option = click.option(
+    "--strict", is_flag=True, help="Refuse a bundle whose golden probes have other codes on this machine."
+)
+model_option = click.option(
+    "--model",
+    type=click.Path(path_type=Path, readable=False),
+    help="Encode with this model or bundle, of the gallery's own id, in place of its copy.",
+)
+
+
+def encoder_options(command: F) -> F:
+    """``--model`` and ``--strict``: who encodes for a gallery (:class:`anglehash.encode.load.Using`)."""
+    return model_option(strict_option(command))
+
 
 prefix_option = click.option("--prefix", default="", help="Put this and a / before each id.")
 verify_content_option = click.option(

@@ -2,34 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
-
-import click
+from typing import NamedTuple, Protocol
 
 from anglehash.encode.bundle import KIND, Bundle
 from anglehash.encode.encoder import MODEL_VERSION, Encoder, refuse_file
 from anglehash.errors import MissingExtraError, ModelError
 from anglehash.manifest import kind_of, read_manifest
-
-if TYPE_CHECKING:
-    from anglehash.models.model import Model
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-strict_option = click.option(
-    "--strict", is_flag=True, help="Refuse a bundle whose golden probes have other codes on this machine."
-)
-
-
-def encoder_options(command: F) -> F:
-    """``--model`` and ``--strict``: who encodes for a gallery; :class:`Using` holds them."""
-    model = click.option(
-        "--model", type=click.Path(path_type=Path, readable=False),
-        help="Encode with this model or bundle, of the gallery's own id, in place of its copy.",
-    )  # fmt: skip
-    return model(strict_option(command))
 
 
 class Holder(Protocol):
@@ -78,7 +58,7 @@ OWN = Using()
 """The gallery's own copy."""
 
 
-def open_encoder(path: Path, *, strict: bool = False) -> Bundle | Model:
+def open_encoder(path: Path, *, strict: bool = False) -> Encoder:
     """The model or bundle of a folder.
 
     Args:
@@ -96,8 +76,8 @@ def open_encoder(path: Path, *, strict: bool = False) -> Bundle | Model:
     if kind != "model":
         read_manifest(path, "model", MODEL_VERSION)  # says what is wrong, and needs no torch to do so
     try:
-        from anglehash.models.model import Model
+        model: Encoder = import_module("anglehash.models.model").Model.load(path)  # the one that needs torch
     except ModuleNotFoundError as error:
         instead = f"  or make a bundle where it is:  anglehash export {path} -o BUNDLE"
         raise MissingExtraError(str(error.name), extra="train", instead=instead) from error
-    return Model.load(path)
+    return model

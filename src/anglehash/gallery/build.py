@@ -15,15 +15,15 @@ from anglehash.files import put_in_place, refuse_existing
 from anglehash.gallery.gallery import us
 from anglehash.gallery.ingest import LARGEST, SMALLEST, Given, Ingested, ingest, removable
 from anglehash.gallery.metadata import manifest_metadata
+from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.database import State
 from anglehash.gallery.store.layout import KIND, Store
 from anglehash.gallery.store.opening import LOCK_TIMEOUT, attach, make_store, open_writer
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Changes
+from anglehash.gallery.target import shown
 from anglehash.manifest import NAME, is_a, kind_of
 from anglehash.progress import Progress, silent
-from anglehash.remote.opening import write_any
-from anglehash.remote.url import shown
 
 FEW = 10
 """Number of items that may be removed at once without ``--force``; beyond it, at most half of them."""

@@ -20,7 +20,7 @@ from anglehash.gallery.store.items import Item
 from anglehash.index import DEFAULT, make_index
 
 if TYPE_CHECKING:
-    from anglehash.remote.opening import AnyGallery
+    from anglehash.gallery.interface import AnyGallery
 
 SAME_BYTES, SAME_PIXELS, NEAR = "same bytes", "same pixels", "near copies"
 

@@ -12,8 +12,8 @@ import numpy as np
 from anglehash.encode.codes_file import write_codes
 from anglehash.errors import ConfigError, unknown
 from anglehash.files import refuse_existing, write_atomic
+from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.store.items import Item, metadata_text
-from anglehash.remote.opening import AnyGallery
 
 
 def export_codes(gallery: AnyGallery, path: Path, *, force: bool = False) -> int:

@@ -24,6 +24,7 @@ from anglehash.errors import DataError, ModelError
 from anglehash.files import new_folder
 from anglehash.gallery import unknown
 from anglehash.gallery.filters import Filter
+from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.query import Ask, Hit, Hits, Page, Queries
 from anglehash.gallery.snapshot import View
 from anglehash.gallery.store.database import State
@@ -42,7 +43,7 @@ T = TypeVar("T")
 _TRIES = 10
 
 
-class Gallery:
+class Gallery(AnyGallery):
     """An opened gallery: one generation of it, until :meth:`refresh`.
 
     :meth:`create` makes one, :meth:`open` opens one that is there;
@@ -134,12 +135,6 @@ class Gallery:
         """Let go of its files. A gallery that is no longer referred to does so by itself."""
         self._view.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return len(self._view.rows)
 
@@ -189,16 +184,6 @@ class Gallery:
         return self._view.codes
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of each item."""
-        return tuple(stored.item.id for stored in self)
-
-    @property
-    def labels(self) -> tuple[tuple[str, ...], ...]:
-        """The labels of each item."""
-        return tuple(stored.item.labels for stored in self)
-
-    @property
     def files(self) -> list[Seen]:
         """Every file that was seen, by id, as of now."""
         return self._view.files()
@@ -244,18 +229,6 @@ class Gallery:
             The items, and what to give as ``after_row`` for the next ones; ``None`` after the last.
         """
         return self._answer(lambda view: view.listed(where or Filter(), limit, after_row))
-
-    def require_model(self, model_id: str) -> None:
-        """Refuse codes of another model: equal bits, but with other meanings.
-
-        Raises:
-            ModelError: the gallery's codes were made by another model.
-        """
-        if model_id != self.model_id:
-            raise ModelError(
-                f"{self.path} holds codes of the model {self.model_id}, but the query's model is {model_id}: "
-                "search with the gallery's model, or encode it again: anglehash reindex --model"
-            )
 
     def search(
         self,
@@ -324,34 +297,6 @@ class Gallery:
             check_k(size), radius, engine, where or Filter(), asymmetric, pictures, left_out, self.level
         )
         return self._answer(lambda view: unknown.page(view, query, ask, cursor))
-
-    def similar(
-        self,
-        name: str,
-        k: int,
-        *,
-        radius: int | None = None,
-        engine: str = DEFAULT,
-        where: Filter | None = None,
-    ) -> Hits:
-        """More like an item of the gallery: the items nearest to it, itself left out.
-
-        Args:
-            name: its id.
-            k: maximum number of answers.
-            radius: maximum distance, in bits.
-            engine: who searches.
-            where: look only at items that pass.
-
-        Raises:
-            DataError: no item of this id.
-        """
-        own = self.item(name).item
-        code = np.frombuffer(own.code, np.uint8)[None]
-        picture = Picture(own.content, own.pixels)
-        return self.search(
-            code, k, radius=radius, engine=engine, where=where, pictures=[picture], without=[name]
-        )[0]
 
     def _answer(self, ask: Callable[[View], T]) -> T:
         """An answer from one whole generation: a newer one where this has lost an item for good."""

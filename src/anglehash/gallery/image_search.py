@@ -12,8 +12,9 @@ from anglehash.encode.load import OWN, Using
 from anglehash.errors import ConfigError, ImageError
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.interface import AnyGallery
+from anglehash.gallery.opening import open_any
 from anglehash.gallery.query import Hits
-from anglehash.remote.opening import AnyGallery, open_any
 
 
 class Question(NamedTuple):

@@ -22,11 +22,11 @@ from anglehash.data.sources.walk import Files
 from anglehash.encode.encoder import Encoder
 from anglehash.errors import ImageError
 from anglehash.files import cache_dir
+from anglehash.gallery.interface import AnyWriter
 from anglehash.gallery.store.items import Item, Metadata, Seen, Stored
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Changes
 from anglehash.progress import Progress, silent
-from anglehash.remote.opening import AnyWriter
 from anglehash.signals import Stopping
 
 SECONDS = 5.0

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from anglehash.methods.classical.itq import rotation_step
 from anglehash.methods.classical.scaling import Matrix, blocks_of, squares
-from anglehash.models.heads.buffers import buffer
 from anglehash.models.heads.hash_head import logits_of, unit
+from anglehash.models.heads.likeness import LikenessHead
 
 ROWS = 20_000
 """Training images that the embedding is fitted to, at most: more do not change it, and need memory."""
@@ -31,45 +31,6 @@ ITERATIONS = 50  # of the rotation
 BATCH = 256
 PASSES = 30
 MOST_STEPS = 300
-
-
-class LikenessHead(nn.Module):
-    r"""The head of a method, and the features beside it: :math:`W_z\,z/|z| + W_f\,(x - \mu)/|x - \mu|`.
-
-    Args:
-        base: features to the logits z of the method, ``(batch, bits)``.
-        mean: ``(width,)``, mu.
-        feature_weight: ``(bits, width)``, W_f.
-        logit_weight: ``(bits, bits)``, W_z.
-
-    Shape:
-        - features: ``(batch, width)`` float.
-        - output: ``(batch, bits)`` logits.
-
-    Raises:
-        ModelError: the tensors do not fit together.
-    """
-
-    kind: ClassVar[str] = "likeness"
-
-    def __init__(
-        self, base: nn.Module, *, mean: Tensor, feature_weight: Tensor, logit_weight: Tensor
-    ) -> None:
-        super().__init__()
-        self.base = base
-        bits, width = len(logit_weight), len(mean)
-        self.mean = buffer(self, "mean", mean, width)
-        self.feature_weight = buffer(self, "feature_weight", feature_weight, bits, width)
-        self.logit_weight = buffer(self, "logit_weight", logit_weight, bits, bits)
-        self.eval()
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Logits of a batch of features."""
-        return self.of_logits(self.base(features)) + unit(features - self.mean) @ self.feature_weight.T
-
-    def of_logits(self, logits: Tensor) -> Tensor:
-        """The share of the method's own logits: the code of a class, where they are its vector."""
-        return unit(logits) @ self.logit_weight.T
 
 
 def with_likeness(

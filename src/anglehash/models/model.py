@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from anglehash.codes import check_bits, pack
+from anglehash.codes import SHORTEST_PREFIX, check_bits, pack
 from anglehash.config import TrainConfig
 from anglehash.data.dataset import ImageStore, Problem
 from anglehash.encode.encoder import MODEL_VERSION, Encoding, refuse_file
@@ -29,14 +29,13 @@ from anglehash.encode.unknown_level import KEY, Level
 from anglehash.errors import ConfigError, ModelError
 from anglehash.files import new_folder, sha256_json, write_json
 from anglehash.manifest import is_a, read_manifest, write_manifest
-from anglehash.methods.classical.nested import SHORTEST
-from anglehash.methods.likeness import LikenessHead
 from anglehash.models.backbones import Backbone, restore_backbone
 from anglehash.models.device import encoding_device, own_generators, torch_threads
 from anglehash.models.features import extract
 from anglehash.models.heads.classical import restore_head
 from anglehash.models.heads.ensemble import EnsembleHead
 from anglehash.models.heads.hash_head import HashHead, logits_of
+from anglehash.models.heads.likeness import LikenessHead
 from anglehash.models.heads.posterior import PosteriorHead
 from anglehash.progress import Progress, silent
 
@@ -147,9 +146,9 @@ class Model:
                 "only nested codes can be shortened, and this model's are not: train one with --method posterior, "
                 "--likeness 0 and nested = 128, say, under [loss] of --config"
             )
-        if not SHORTEST <= check_bits(bits) < self.bits:
+        if not SHORTEST_PREFIX <= check_bits(bits) < self.bits:
             raise ConfigError(
-                f"the model has {self.bits} bits: bits must be in {SHORTEST}..{self.bits - 1}, got {bits}"
+                f"the model has {self.bits} bits: bits must be in {SHORTEST_PREFIX}..{self.bits - 1}, got {bits}"
             )
         log = [{k: v for k, v in record.items() if k != "validation_map"} for record in self.log]
         config = replace(self.config, bits=bits)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -13,8 +14,9 @@ import numpy as np
 from anglehash.codes import Codes, width
 from anglehash.data.image_hash import Picture
 from anglehash.encode.unknown_level import Level
-from anglehash.errors import ConfigError, DataError, ModelError
+from anglehash.errors import ConfigError, DataError
 from anglehash.gallery.filters import Filter
+from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.query import (
     Ask,
     Asked,
@@ -29,6 +31,7 @@ from anglehash.gallery.query import (
 from anglehash.gallery.store.items import Item, Seen, Stored
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Applied, Changes
+from anglehash.gallery.target import Target
 from anglehash.gallery.unknown import set_unknown
 from anglehash.index import check_k, check_radius
 from anglehash.manifest import NAME as MANIFEST
@@ -37,11 +40,10 @@ from anglehash.remote.models import fetched
 from anglehash.remote.rows import key_of
 from anglehash.remote.search import Search
 from anglehash.remote.snapshot import RemoteView
-from anglehash.remote.url import Target
 from anglehash.remote.writer import RemoteWriter
 
 
-class RemoteGallery:
+class RemoteGallery(AnyGallery):
     """A gallery that an engine keeps; see :class:`anglehash.gallery.gallery.Gallery` for what it offers.
 
     Attributes:
@@ -95,12 +97,6 @@ class RemoteGallery:
         """Let go of the connection."""
         self.engine.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
-
     def __len__(self) -> int:
         return self.entry.live
 
@@ -146,16 +142,6 @@ class RemoteGallery:
         return np.frombuffer(joined, np.uint8).reshape(-1, width(self.bits))
 
     @property
-    def ids(self) -> tuple[str, ...]:
-        """The id of each item."""
-        return tuple(stored.item.id for stored in self)
-
-    @property
-    def labels(self) -> tuple[tuple[str, ...], ...]:
-        """The labels of each item."""
-        return tuple(stored.item.labels for stored in self)
-
-    @property
     def files(self) -> list[Seen]:
         """A remote gallery keeps no list of files that were seen."""
         return []
@@ -174,18 +160,6 @@ class RemoteGallery:
     def level(self) -> Level | None:
         """The level of the gallery's model; see :attr:`anglehash.gallery.gallery.Gallery.level`."""
         return Level.of_model(self.engine.file(self.model_id, MANIFEST) or b"", self.model_id)
-
-    def require_model(self, model_id: str) -> None:
-        """Refuse codes of another model: equal bits, but with other meanings.
-
-        Raises:
-            ModelError: the gallery's codes were made by another model.
-        """
-        if model_id != self.model_id:
-            raise ModelError(
-                f"{self.target} holds codes of the model {self.model_id}, but these are of {model_id}: "
-                "use the gallery's model, or push a gallery that was encoded again"
-            )
 
     def item(self, name: str) -> Stored:
         """The item of this id.
@@ -301,33 +275,6 @@ class RemoteGallery:
         set_unknown([hits], asked.codes, ask, lambda _: [search.nearest()])
         return Page(hits, shown.cursor)
 
-    def similar(
-        self,
-        name: str,
-        k: int,
-        *,
-        radius: int | None = None,
-        engine: str = "exact",
-        where: Filter | None = None,
-    ) -> Hits:
-        """More like an item of the gallery: the items nearest to it, itself left out.
-
-        Args:
-            name: its id.
-            k: maximum number of answers.
-            radius: maximum distance, in bits.
-            engine: who searches.
-            where: look only at items that pass.
-
-        Raises:
-            DataError: no item of this id.
-        """
-        own = self.item(name).item
-        code, picture = np.frombuffer(own.code, np.uint8)[None], Picture(own.content, own.pixels)
-        return self.search(
-            code, k, radius=radius, engine=engine, where=where, pictures=[picture], without=[name]
-        )[0]
-
     def change(self, changes: Changes) -> Applied:
         """Add, replace and remove items; see :meth:`~anglehash.remote.writer.RemoteWriter.commit`."""
         return RemoteWriter(self.view).commit(changes)
@@ -352,3 +299,16 @@ class RemoteGallery:
             "created_by": self.created_by,
             "generation": self.generation,
         }
+
+
+@contextmanager
+def writing(target: Target) -> Iterator[RemoteWriter]:
+    """Write to a remote gallery.
+
+    Raises:
+        ModelError: there is none.
+        RemoteError: the database is down.
+    """
+    with closing(RemoteWriter(RemoteView.open(target))) as writer:
+        writer.mend()
+        yield writer

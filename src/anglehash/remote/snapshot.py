@@ -16,12 +16,11 @@ from anglehash.data.image_hash import Picture
 from anglehash.errors import ConfigError, ModelError
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.store.items import Stored
+from anglehash.gallery.target import BACKENDS, Target
 from anglehash.index import ENGINES, make_index
 from anglehash.remote.backend import Backend, Entry, Near
-from anglehash.remote.backends import BACKENDS
 from anglehash.remote.pushdown import ALL, passes, wanted
 from anglehash.remote.rows import Row, in_order, picture_tags, stored_of
-from anglehash.remote.url import Target
 
 T = TypeVar("T")
 

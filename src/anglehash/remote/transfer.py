@@ -26,6 +26,7 @@ from anglehash.gallery.store.layout import KIND, Store
 from anglehash.gallery.store.opening import attach, make_store, open_writer
 from anglehash.gallery.store.sources import sources_of
 from anglehash.gallery.store.writer import CHUNK, Changes
+from anglehash.gallery.target import Target
 from anglehash.manifest import is_a, kind_of
 from anglehash.progress import Progress, silent
 from anglehash.remote import models
@@ -34,7 +35,6 @@ from anglehash.remote.gallery import RemoteGallery
 from anglehash.remote.pushdown import ALL
 from anglehash.remote.rows import Row, checksum, row_of
 from anglehash.remote.snapshot import connect
-from anglehash.remote.url import Target
 
 BATCH = 5000
 """Rows that are sent at once."""

@@ -17,10 +17,11 @@ from pathlib import Path
 from anglehash.data.images.decoding import read_file
 from anglehash.errors import AnglehashError, ImageError, ModelError
 from anglehash.gallery.ingest import Given, ingest
+from anglehash.gallery.interface import AnyGallery, AnyWriter
+from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Changes
 from anglehash.remote.gallery import RemoteGallery
-from anglehash.remote.opening import AnyGallery, AnyWriter, write_any
 from anglehash.server.errors import RefusalError, busy
 from anglehash.server.forms import Upload
 from anglehash.server.gallery_api import Searchable

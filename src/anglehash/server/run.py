@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from anglehash.errors import ConfigError
-from anglehash.remote.opening import open_any
+from anglehash.gallery.opening import open_any
 from anglehash.server.middleware import HEADER_BYTES
 from anglehash.server.protocol import protocol
 from anglehash.server.service import Service, make_app

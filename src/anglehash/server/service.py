@@ -26,9 +26,9 @@ from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.gallery import Gallery, us
 from anglehash.gallery.image_search import model_of
+from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.store.summary import Summary
 from anglehash.manifest import NAME as MANIFEST
-from anglehash.remote.opening import AnyGallery
 from anglehash.server import gallery_info as facts
 from anglehash.server.errors import RefusalError, problem, refusal_of
 from anglehash.server.gallery_api import Collection, Searchable

@@ -20,10 +20,11 @@ from anglehash.config import TrainConfig
 from anglehash.evaluation.ranking import average_precision_of_codes
 from anglehash.methods.catalogue import is_classical
 from anglehash.methods.classical import CLASSICAL
-from anglehash.methods.likeness import LikenessHead, with_likeness
+from anglehash.methods.likeness import with_likeness
 from anglehash.methods.losses import LOSSES
 from anglehash.models.heads.ensemble import ensemble_of
 from anglehash.models.heads.hash_head import HashHead, logits_of
+from anglehash.models.heads.likeness import LikenessHead
 from anglehash.progress import Progress, silent
 from anglehash.training.checkpoint import Checkpoint
 from anglehash.training.distributed import ALONE, Ranks

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from anglehash.config import TrainConfig
 from anglehash.errors import TrainingError
 from anglehash.files import sha256_json
+from anglehash.methods.batches import steps_of_epoch
 from anglehash.models.device import training_device
 from anglehash.progress import Progress, silent
 from anglehash.training.checkpoint import Checkpoint
@@ -166,19 +167,6 @@ def train(
     for part in (network, loss):
         part.cpu()
     return log
-
-
-def steps_of_epoch(n: int, batch_size: int) -> int:
-    """Batches of an epoch: equal ones, so that no image is left out and none is alone.
-
-    Few images are taken in up to 8 batches of 8 or more, since 30 steps in all would teach little.
-
-    >>> [steps_of_epoch(n, 128) for n in (1, 3, 20, 60, 300, 4500)]
-    [1, 1, 2, 7, 8, 35]
-    >>> steps_of_epoch(7, 2)
-    3
-    """
-    return max(1, min(n // 2, max(round(n / batch_size), min(8, n // 8))))
 
 
 def _hook(loss: nn.Module, name: str) -> Callable[[Any], None]:

@@ -15,9 +15,9 @@ from anglehash.benchmark.run_file import Run
 from anglehash.config import TrainConfig
 from anglehash.errors import ConfigError
 from anglehash.methods.catalogue import settled
-from anglehash.methods.likeness import LikenessHead
 from anglehash.models.heads.ensemble import EnsembleHead, ensemble_of
 from anglehash.models.heads.hash_head import logits_of
+from anglehash.models.heads.likeness import LikenessHead
 from anglehash.models.model import _restore_head, kind_of_head
 from anglehash.training.fit_head import Labelled, Learned, learn_head
 

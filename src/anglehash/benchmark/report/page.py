@@ -16,12 +16,12 @@ from anglehash.benchmark.report.classes import class_table
 from anglehash.benchmark.report.costs import seconds_section
 from anglehash.benchmark.report.header import failures, leaders, subtitle
 from anglehash.benchmark.report.leaderboard import Leaderboard
+from anglehash.benchmark.report.likeness import likeness_section
 from anglehash.benchmark.report.notes import how_to_read
 from anglehash.files import refuse_existing, write_atomic
 from anglehash.report.components import definitions, folded, header, page, row, scrolled, section, table
 from anglehash.report.figures import plot
 from anglehash.report.html import Markup, join, tag
-from anglehash.report.likeness import likeness_section
 from anglehash.report.pictures import Tile
 from anglehash.report.tiles import answer_list, query_tile
 from anglehash.report.values import count, figure, mapping, mappings, plain, sequence

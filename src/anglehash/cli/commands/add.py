@@ -7,8 +7,14 @@ from pathlib import Path
 import click
 
 from anglehash.cli.console import data_options, json_option, show_encoded
-from anglehash.cli.options import lock_option, memory_option, prefix_option, verify_content_option
-from anglehash.encode.load import Using, encoder_options
+from anglehash.cli.options import (
+    encoder_options,
+    lock_option,
+    memory_option,
+    prefix_option,
+    verify_content_option,
+)
+from anglehash.encode.load import Using
 
 
 @click.command("add")
@@ -45,8 +51,8 @@ def command(
         anglehash add gallery/ more-photos/ --prefix more
     """
     from anglehash.gallery.build import Images, add
+    from anglehash.gallery.target import shown
     from anglehash.progress import Console
-    from anglehash.remote.url import shown
 
     given = Images(
         data=images,

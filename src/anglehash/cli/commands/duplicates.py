@@ -28,7 +28,7 @@ def command(gallery: str, engine: str, as_json: bool) -> None:
         anglehash duplicates gallery/
     """
     from anglehash.gallery.duplicates import duplicates
-    from anglehash.remote.opening import open_any
+    from anglehash.gallery.opening import open_any
 
     with open_any(gallery) as opened:
         found = duplicates(opened, engine=engine)

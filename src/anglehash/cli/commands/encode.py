@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from anglehash.cli.console import PATH, data_options, force_option, json_option, show_encoded
-from anglehash.encode.load import strict_option
+from anglehash.cli.options import strict_option
 
 
 @click.command("encode")

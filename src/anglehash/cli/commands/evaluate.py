@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -19,7 +19,8 @@ from anglehash.cli.console import (
     skipped,
     split_options,
 )
-from anglehash.encode.load import open_encoder, strict_option
+from anglehash.cli.options import strict_option
+from anglehash.encode.load import open_encoder
 
 
 @click.command("evaluate")
@@ -67,10 +68,10 @@ def command(
     from anglehash.cli.results import picture_rows, summary
     from anglehash.data.choose_split import check_split_options, split_of, two_folders
     from anglehash.data.sources.open import open_dataset
-    from anglehash.evaluation.evaluate_model import measure
+    from anglehash.evaluation.evaluate_model import Measurable, measure
     from anglehash.files import cache_dir, refuse_existing, write_json
     from anglehash.progress import Console
-    from anglehash.report import write_report
+    from anglehash.report.evaluation import write_report
     from anglehash.report.figures import save_pdf
     from anglehash.report.sections import charts_of
 
@@ -101,7 +102,7 @@ def command(
         if not protocol:
             raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")
         split = split_of(dataset, progress=progress, **{**options, "protocol": protocol})
-    measured = measure(opened, split, cache=cache_dir(), progress=progress)
+    measured = measure(cast(Measurable, opened), split, cache=cache_dir(), progress=progress)
     found = {**measured.result, "problems": listed(split.dataset.problems)}
     show(found, as_json=as_json, text=lambda: summary(measured.result))
     if output:

@@ -22,8 +22,8 @@ def command(gallery: str, output: Path, force: bool, as_json: bool) -> None:
         anglehash export-codes gallery/ -o codes.parquet
     """
     from anglehash.gallery.export import export_codes
-    from anglehash.remote.opening import open_any
-    from anglehash.remote.url import shown
+    from anglehash.gallery.opening import open_any
+    from anglehash.gallery.target import shown
 
     with open_any(gallery) as opened:
         count = export_codes(opened, output, force=force)

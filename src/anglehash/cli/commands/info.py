@@ -23,8 +23,8 @@ def command(path: str, as_json: bool) -> None:
     Example:
         anglehash info model/
     """
+    from anglehash.gallery.target import is_target
     from anglehash.remote.gallery import RemoteGallery
-    from anglehash.remote.url import is_target
 
     if is_target(path):
         with RemoteGallery.open(path) as there:

@@ -28,8 +28,8 @@ def command(
     Example:
         anglehash list gallery/ --label cat --limit 20
     """
-    from anglehash.remote.opening import open_any
-    from anglehash.remote.url import shown
+    from anglehash.gallery.opening import open_any
+    from anglehash.gallery.target import shown
 
     with open_any(gallery) as opened:
         found, following = opened.listed(matching, limit=limit, after_row=cursor)

@@ -23,9 +23,9 @@ def command(target: str, output: Path, force: bool, as_json: bool) -> None:
     Example:
         anglehash pull milvus:http://localhost:19530#photos -o gallery/
     """
+    from anglehash.gallery.target import Target
     from anglehash.progress import Console
     from anglehash.remote.transfer import pull
-    from anglehash.remote.url import Target
 
     place = Target.parse(target)
     done = pull(place, output, force=force, progress=Console())

@@ -26,9 +26,9 @@ def command(gallery: Path, target: str, no_model: bool, force: bool, as_json: bo
         anglehash push gallery/ milvus:http://localhost:19530#photos
         anglehash push gallery/ postgres://me@localhost/images#photos
     """
+    from anglehash.gallery.target import Target
     from anglehash.progress import Console
     from anglehash.remote.transfer import push
-    from anglehash.remote.url import Target
 
     place = Target.parse(target)
     done = push(gallery, place, force=force, model=not no_model, progress=Console())

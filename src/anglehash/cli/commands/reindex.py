@@ -7,8 +7,7 @@ from pathlib import Path
 import click
 
 from anglehash.cli.console import PATH, json_option, show_encoded
-from anglehash.cli.options import lock_option
-from anglehash.encode.load import strict_option
+from anglehash.cli.options import lock_option, strict_option
 
 
 @click.command("reindex")

@@ -22,7 +22,7 @@ def command(gallery: str, ids: tuple[str, ...], lock_timeout: float, as_json: bo
         anglehash remove milvus:http://localhost:19530#photos cat/1.jpg
     """
     from anglehash.gallery.build import remove
-    from anglehash.remote.url import shown
+    from anglehash.gallery.target import shown
 
     name = shown(gallery)
     count = remove(gallery, ids, lock_timeout=lock_timeout)

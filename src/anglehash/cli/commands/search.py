@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from anglehash.cli.console import PATH, json_option, printable, show, table
-from anglehash.cli.options import filter_options
-from anglehash.encode.load import Using, encoder_options
+from anglehash.cli.options import encoder_options, filter_options
+from anglehash.encode.load import Using
 from anglehash.encode.unknown_level import TRAINING, Level
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.query import Hits

@@ -69,7 +69,7 @@ def command(
         import uvicorn  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(error.name or "fastapi", extra="serve") from error
-    from anglehash.remote.url import shown
+    from anglehash.gallery.target import shown
     from anglehash.server.auth import Keys
     from anglehash.server.run import run
     from anglehash.server.settings import Settings

@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from anglehash.methods.batches import steps_of_epoch
 from anglehash.methods.checks import check_positive, check_share, check_weight, check_whole
 from anglehash.methods.classical.checks import Features, Labels
 from anglehash.models.heads.hash_head import Dropout, mean_and_scale
-from anglehash.training.loop import steps_of_epoch
 
 BATCH = 128
 SERIES = 16  # terms of the logarithm in :func:`agreement`

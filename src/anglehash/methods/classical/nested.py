@@ -7,16 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from torch import Tensor
 
-from anglehash.codes import MIN_BITS
+from anglehash.codes import MIN_BITS, SHORTEST_PREFIX
 from anglehash.errors import ConfigError
 from anglehash.methods.checks import check_share, check_whole
 from anglehash.methods.classical.checks import Features, Labels
 from anglehash.methods.classical.cross_fitted import CrossFitted
 from anglehash.methods.classical.itq import itq
 from anglehash.models.heads.hash_head import logits_of
-
-SHORTEST = 8
-"""Bits of the first prefix of nested codes."""
 
 
 def prefixes(bits: int, *, nested: bool) -> tuple[int, ...]:
@@ -29,7 +26,7 @@ def prefixes(bits: int, *, nested: bool) -> tuple[int, ...]:
     >>> prefixes(48, nested=True), prefixes(48, nested=False)
     ((8, 16, 32, 48), (48,))
     """
-    shorter = [SHORTEST << i for i in range(8) if SHORTEST << i < bits] if nested else []
+    shorter = [SHORTEST_PREFIX << i for i in range(8) if SHORTEST_PREFIX << i < bits] if nested else []
     return (*shorter, bits)
 
 

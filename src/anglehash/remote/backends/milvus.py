@@ -24,10 +24,10 @@ from urllib.parse import quote
 
 from anglehash.codes import width
 from anglehash.errors import MissingExtraError, RemoteError, first_line
+from anglehash.gallery.target import Target
 from anglehash.remote.backend import Near
 from anglehash.remote.pushdown import ALL, Pushdown
 from anglehash.remote.rows import LONGEST_DOC, LONGEST_KEY, LONGEST_TAG, MOST_TAGS, Row, in_order
-from anglehash.remote.url import Target
 
 try:
     import grpc

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 
 from anglehash.errors import ConfigError, MissingExtraError, RemoteError, first_line
+from anglehash.gallery.target import Target
 from anglehash.remote.backend import Near
 from anglehash.remote.pushdown import Pushdown
 from anglehash.remote.rows import Row
-from anglehash.remote.url import Target
 
 try:
     import psycopg

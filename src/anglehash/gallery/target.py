@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from anglehash.errors import ConfigError, unknown
-from anglehash.remote.backends import BACKENDS
+from anglehash.registry import EntryPoints
+
+BACKENDS = EntryPoints("backend of remote galleries", "anglehash.backends")
+"""Databases that keep galleries: modules with ``connect(target)``, which returns a backend (:mod:`anglehash.remote`)."""
 
 NAME = "gallery"
 """The name of a gallery where a target gives none."""
@@ -21,7 +24,7 @@ class Target(NamedTuple):
     """Where a remote gallery is.
 
     Attributes:
-        engine: a name out of :data:`anglehash.remote.backends.BACKENDS`.
+        engine: a name out of :data:`BACKENDS`.
         address: of the engine, as the engine's own client takes it.
         name: of the gallery.
     """
@@ -57,7 +60,7 @@ class Target(NamedTuple):
         if engine == "postgresql":
             engine = "postgres"
         if engine not in BACKENDS:
-            raise unknown("engine of remote galleries", engine, BACKENDS)
+            raise unknown("backend of remote galleries", engine, BACKENDS)
         if not _NAME.fullmatch(name):
             raise ConfigError(
                 f"the name of a remote gallery is up to 40 letters, digits and _, after the #, got {name!r}"

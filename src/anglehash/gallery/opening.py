@@ -1,21 +1,17 @@
-"""Opening a gallery wherever it is kept: a folder, or an engine."""
+"""Opening a gallery wherever it is kept: a folder, or a database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.interface import AnyGallery, AnyWriter
 from anglehash.gallery.store.opening import LOCK_TIMEOUT, open_writer
-from anglehash.gallery.store.writer import Writer
-from anglehash.remote.gallery import RemoteGallery
-from anglehash.remote.snapshot import RemoteView
-from anglehash.remote.url import Target, is_target
-from anglehash.remote.writer import RemoteWriter
-
-AnyGallery = Gallery | RemoteGallery
-AnyWriter = Writer | RemoteWriter
+from anglehash.gallery.target import Target, is_target
 
 
 def open_any(name: str) -> AnyGallery:
@@ -23,9 +19,10 @@ def open_any(name: str) -> AnyGallery:
 
     Raises:
         ModelError: there is none, or it is damaged.
-        RemoteError: the engine is down.
+        RemoteError: the database is down.
     """
-    return RemoteGallery.open(name) if is_target(name) else Gallery.open(Path(name))
+    gallery: AnyGallery = _remote().RemoteGallery.open(name) if is_target(name) else Gallery.open(Path(name))
+    return gallery
 
 
 @contextmanager
@@ -34,18 +31,22 @@ def write_any(gallery: str | Path | Target, *, lock_timeout: float = LOCK_TIMEOU
 
     Args:
         gallery: its folder, or a target, or a text that names one of both.
-        lock_timeout: seconds to wait for another writer to a folder; engines have their own ways.
+        lock_timeout: seconds to wait for another writer to a folder; databases have their own ways.
 
     Raises:
-        ModelError: there is none, it is damaged, or somebody else writes to it.
-        RemoteError: the engine is down.
+        ModelError: there is none, it is damaged, or another process writes to it.
+        RemoteError: the database is down.
     """
     if isinstance(gallery, str) and is_target(gallery):
         gallery = Target.parse(gallery)
     if isinstance(gallery, Target):
-        with closing(RemoteWriter(RemoteView.open(gallery))) as there:
-            there.mend()
+        with _remote().writing(gallery) as there:
             yield there
         return
     with open_writer(Path(gallery), lock_timeout=lock_timeout) as here:
         yield here
+
+
+def _remote() -> Any:
+    """Galleries of databases are optional, and built on those of folders: loaded when one is named."""
+    return import_module("anglehash.remote.gallery")
