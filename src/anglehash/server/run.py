@@ -21,9 +21,10 @@ import uvicorn
 
 from anglehash.errors import ConfigError
 from anglehash.gallery.opening import open_any
+from anglehash.server.app import make_app
 from anglehash.server.middleware import HEADER_BYTES
 from anglehash.server.protocol import protocol
-from anglehash.server.service import Service, make_app
+from anglehash.server.service import Service
 from anglehash.server.settings import Settings
 
 GC_YOUNG = 5000

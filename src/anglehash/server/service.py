@@ -8,39 +8,25 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Any, cast
-
-from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp
-from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+from typing import Any
 
 from anglehash.encode.encoder import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.gallery.filters import Filter
-from anglehash.gallery.gallery import Gallery, us
+from anglehash.gallery.gallery import Gallery
 from anglehash.gallery.image_search import model_of
 from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.store.summary import Summary
 from anglehash.manifest import NAME as MANIFEST
 from anglehash.server import gallery_info as facts
-from anglehash.server.errors import RefusalError, problem, refusal_of
+from anglehash.server.errors import RefusalError
 from anglehash.server.gallery_api import Collection, Searchable
 from anglehash.server.image_encoder import ImageEncoder
 from anglehash.server.jobs import Jobs
 from anglehash.server.limits import Budget, Pool
 from anglehash.server.metrics import Metrics
-from anglehash.server.middleware import Middleware
 from anglehash.server.originals import Originals
-from anglehash.server.requests import first_fault
-from anglehash.server.responses import ProblemAnswer
-from anglehash.server.settings import PAGE, Settings
+from anglehash.server.settings import Settings
 from anglehash.server.thumbnails import Thumbnails
 
 _log = logging.getLogger("anglehash.cli")
@@ -165,57 +151,6 @@ class Service:
                 pass
             except (AnglehashError, OSError) as error:
                 _log.warning("the newest generation cannot be read, the one before is served: %s", error)
-
-
-def make_app(service: Service) -> ASGIApp:
-    """The application of a service."""
-    from anglehash.server.routes import ROUTER
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        following = asyncio.create_task(service.follow())
-        yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
-
-    app = FastAPI(
-        title="anglehash", version=us().split()[-1], docs_url=None, redoc_url=None, lifespan=lifespan,
-        summary="Search a gallery of images by example.", servers=[{"url": "."}],
-        responses={"default": {"model": ProblemAnswer, "description": "Refused", "content": _PROBLEM}},
-    )  # fmt: skip
-    app.state.service = service
-    app.include_router(ROUTER)
-    app.mount("/static", StaticFiles(directory=PAGE, check_dir=False), name="static")
-    for kind in (RefusalError, AnglehashError, OSError, Exception):
-        app.add_exception_handler(kind, _refused)
-    app.add_exception_handler(HTTPException, _not_found)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    guard = Middleware(app, service.settings, service.metrics, lambda: service.draining)
-    trusted = list(service.settings.trust_proxies)
-    return cast(ASGIApp, ProxyHeadersMiddleware(cast(Any, guard), trusted)) if trusted else guard
-
-
-_PROBLEM: dict[str, Any] = {
-    "application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemAnswer"}}
-}
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    return problem(refusal_of(error))
-
-
-async def _not_found(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException), "it is registered for these"
-    reason = {404: "no-such-path", 405: "no-such-method"}.get(error.status_code, "refused")
-    return problem(
-        RefusalError(error.status_code, reason, str(error.detail), headers=dict(error.headers or {}))
-    )
-
-
-async def _invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError), "it is registered for these"
-    return problem(RefusalError(422, "invalid", first_fault(error.errors())))
 
 
 def _model_of(gallery: Searchable) -> Encoder | None:
