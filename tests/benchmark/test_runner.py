@@ -27,7 +27,7 @@ from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources.open import open_dataset
 from anglehash.errors import DataError, TrainingError
-from anglehash.evaluation.evaluate_model import measure
+from anglehash.evaluation.evaluate_model import evaluate_model
 from anglehash.training.fit import fit
 
 
@@ -99,7 +99,7 @@ def test_a_cell_is_what_training_and_evaluation_give(
             TrainConfig(method=method, bits=16, size=32, epochs=2, preset="default", likeness=0.0),
             cache=cache,
         )
-        result = measure(model, split, cache=cache).result
+        result = evaluate_model(model, split, cache=cache).result
         cell = next(
             c for c in finished[0].result["cells"] if (c["variant"], c["bits"], c["seed"]) == (method, 16, 0)
         )

@@ -8,7 +8,7 @@ import pytest
 from anglehash import Hasher, make_split, open_dataset, unpack
 from anglehash.data.split import RetrievalSplit
 from anglehash.errors import DataError
-from anglehash.evaluation.evaluate_model import measure
+from anglehash.evaluation.evaluate_model import evaluate_model
 from anglehash.evaluation.metrics import mean_average_precision
 from anglehash.models.model import Model
 
@@ -25,7 +25,7 @@ def model(split: RetrievalSplit) -> Model:
 
 
 def test_the_result_is_that_of_the_codes(model: Model, split: RetrievalSplit) -> None:
-    measured = measure(model, split)
+    measured = evaluate_model(model, split)
     query, database = unpack(measured.query, 16), unpack(measured.database, 16)
     distances = (query[:, None] != database[None]).sum(axis=2)
     labels = split.dataset.labels.argmax(axis=1)
@@ -41,7 +41,7 @@ def test_a_query_that_was_trained_on_is_refused(model: Model, split: RetrievalSp
     database = np.setdiff1d(split.database, split.train[:1])
     swapped = replace(split, train=split.train[1:], query=split.train[:1], database=database)
     with pytest.raises(DataError, match="1 query images were seen in training"):
-        measure(model, swapped)
+        evaluate_model(model, swapped)
 
 
 def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: RetrievalSplit) -> None:
@@ -49,7 +49,7 @@ def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: Retriev
     settings = {"epochs": 1, "flip": False}
     model = Hasher(bits=16, backbone="tiny", size=16, settings=settings).fit(unseen).model_
     assert len(model.class_names) == 7
-    result = measure(model, unseen).result
+    result = evaluate_model(model, unseen).result
     assert result["posterior_map"] is None
     assert result["class_id_map"] is None
     assert result["map"] > 0
@@ -58,6 +58,6 @@ def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: Retriev
 
 def test_without_a_training_part_there_is_not_ceiling(model: Model, split: RetrievalSplit) -> None:
     none = np.zeros(0, dtype=np.int64)
-    result = measure(model, replace(split, train=none, validation=none)).result
+    result = evaluate_model(model, replace(split, train=none, validation=none)).result
     assert result["posterior_map"] is None
     assert result["map"] > 0

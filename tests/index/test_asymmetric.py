@@ -11,7 +11,8 @@ from anglehash.asymmetric import SURE, asymmetric_distances, bit_weights
 from anglehash.codes import pack
 from anglehash.errors import CodeMismatchError, ConfigError, DataError
 from anglehash.gallery.filters import Filter
-from anglehash.gallery.gallery import Gallery, Hit
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.query import Hit
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.opening import open_writer
 from anglehash.gallery.store.writer import Changes
@@ -65,7 +66,7 @@ def test_what_comes_too_late_is_passed_over_and_nothing_else(
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
-    return Gallery.create(
+    return Gallery.from_codes(
         tmp_path / "g", codes=CODES, ids=[f"{i:03}.jpg" for i in range(120)],
         labels=[["even" if i % 2 == 0 else "odd"] for i in range(120)], bits=BITS, model_id="m",
     )  # fmt: skip

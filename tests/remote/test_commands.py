@@ -21,7 +21,7 @@ from anglehash.codes import hamming, pack
 from anglehash.errors import ConfigError
 from anglehash.gallery.export import export_codes
 from anglehash.gallery.gallery import Gallery
-from anglehash.gallery.opening import open_any
+from anglehash.gallery.opening import open_gallery
 
 BITS = 12
 
@@ -31,7 +31,7 @@ def gallery(tmp_path: Path) -> Gallery:
     codes = pack(np.random.default_rng(0).normal(size=(40, BITS)))
     ids = [*(f"{i:02d}.jpg" for i in range(39)), "caf\udce9.jpg"]
     labels = [["é", f"l{i % 2}"] for i in range(40)]
-    return Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=BITS, model_id="m")
+    return Gallery.from_codes(tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=BITS, model_id="m")
 
 
 def run(*words: object) -> Any:
@@ -60,7 +60,7 @@ def test_real_valued_queries_are_of_galleries_in_folders(
 ) -> None:
     run("push", gallery.path, target)
     logits: Any = np.ones((1, gallery.bits), dtype=np.float32)
-    with open_any(target) as opened:
+    with open_gallery(target) as opened:
         for ask in (opened.search, opened.page):
             with pytest.raises(ConfigError, match="kept by an engine, which compares codes alone"):
                 ask(logits, 1, asymmetric=True)

@@ -14,9 +14,9 @@ from PIL import Image
 
 from anglehash.cli.main import cli
 from anglehash.errors import RemoteError
-from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.writer import Changes
+from anglehash.gallery.writing import write_gallery
 from anglehash.remote.gallery import RemoteGallery
 
 
@@ -83,7 +83,7 @@ def test_add_sync_and_remove_as_in_a_folder(photos: Path, model: Path, tmp_path:
 
 def test_what_is_not_there_is_named_and_nothing_goes(model: Path, target: str) -> None:
     RemoteGallery.create(target, bits=8, model_id="m").close()
-    with write_any(target) as writer:
+    with write_gallery(target) as writer:
         writer.commit(Changes([Item("a", b"\1"), Item("b", b"\2")]))
     done = CliRunner().invoke(cli, ["remove", target, "a", "c"], standalone_mode=False)
     assert "no item 'c'" in str(done.exception)
@@ -96,14 +96,14 @@ def test_a_writer_that_died_in_a_commit_leaves_nothing_wrong(
 ) -> None:
     """In PostgreSQL nothing of the commit is there; in Milvus its items are, and the next writer counts them."""
     RemoteGallery.create(target, bits=8, model_id="m").close()
-    with write_any(target) as writer:
+    with write_gallery(target) as writer:
         writer.commit(Changes([Item("a", b"\1")]))
         engine = type(writer._view.engine)  # type: ignore[attr-defined]
         with monkeypatch.context() as patch:
             patch.setattr(engine, "count", dying)
             with pytest.raises(RemoteError, match="the line is down"):
                 writer.commit(Changes([Item("b", b"\2"), Item("c", b"\3")]))
-    with write_any(target) as writer:
+    with write_gallery(target) as writer:
         writer.commit(Changes([Item("c", b"\4"), Item("d", b"\5")]))
     with RemoteGallery.open(target) as there:
         left = ["a", "c", "d"] if target.startswith("postgres") else ["a", "b", "c", "d"]

@@ -22,7 +22,7 @@ pytest.importorskip("fastapi", reason="the service needs the extra serve")
 
 from anglehash.cli.main import cli
 from anglehash.gallery.gallery import Gallery
-from anglehash.gallery.opening import open_any
+from anglehash.gallery.opening import open_gallery
 from anglehash.server.auth import Keys
 from anglehash.server.run import Server, listen, make_server
 from anglehash.server.service import Service
@@ -174,7 +174,7 @@ def serving(gallery: Path | str, **options: Any) -> Iterator[Running]:
     settings = Settings(port=0, **{"decode_timeout": 30.0, **options})  # the machine may be busy
     with (
         closing(listen(settings)) as listener,
-        open_any(str(gallery)) as opened,
+        open_gallery(str(gallery)) as opened,
         closing(Service(opened, settings)) as service,
     ):
         service.start()

@@ -9,7 +9,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import anglehash
 from anglehash.benchmark.run_file import Run, telling_settings
 from anglehash.config import TrainConfig
 
@@ -79,7 +78,7 @@ def variants_of(run: Run) -> list[dict[str, Any]]:
 
 def _commit() -> str | None:
     """The commit of the source that runs, where it is a checkout."""
-    here = str(Path(anglehash.__file__).parent)
+    here = str(Path(__file__).parents[1])
     asked = ["git", "-C", here, "rev-parse", "--short", "HEAD"]
     try:
         done = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 # fixed

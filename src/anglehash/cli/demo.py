@@ -10,10 +10,11 @@ from anglehash.config import TrainConfig
 from anglehash.data.protocols import make_split
 from anglehash.data.sources.open import open_dataset
 from anglehash.data.split import RetrievalSplit
-from anglehash.evaluation.evaluate_model import Measured, measure
+from anglehash.evaluation.evaluate_model import Measured, evaluate_model
 from anglehash.files import cache_dir, write_json
 from anglehash.gallery.build import Images, build
-from anglehash.gallery.gallery import Gallery, Hit
+from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.query import Hit
 from anglehash.progress import Console
 from anglehash.report.answer_grid import answers_png
 from anglehash.report.evaluation import write_report
@@ -64,7 +65,7 @@ def run_demo(data: str | None, folder: Path) -> Demo:
     split = make_split(dataset, "given" if dataset.brings_queries else "holdout", progress=progress)
     model = fit(split, PHOTOS if data else DIGITS, cache=cache_dir(), progress=progress)
     model.save(folder / "model")
-    measured = measure(model, split, cache=cache_dir(), progress=progress)
+    measured = evaluate_model(model, split, cache=cache_dir(), progress=progress)
     build(folder / "model", Images(data=data or "digits"), folder / "gallery", progress=progress)
     with Gallery.open(folder / "gallery") as gallery:
         own = split.dataset.ids[int(split.query[0])]

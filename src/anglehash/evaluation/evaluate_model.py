@@ -70,7 +70,7 @@ class Measured:
     database: Codes
 
 
-def measure(
+def evaluate_model(
     model: Measurable, split: RetrievalSplit, *, cache: Path | None = None, progress: Progress = silent
 ) -> Measured:
     """Evaluate ``model`` on the queries and database of ``split``.

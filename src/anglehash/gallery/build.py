@@ -12,16 +12,15 @@ from anglehash.encode.encoder import Encoder
 from anglehash.encode.load import OWN, Using, open_encoder
 from anglehash.errors import ConfigError, DataError, ModelError
 from anglehash.files import put_in_place, refuse_existing
-from anglehash.gallery.gallery import us
 from anglehash.gallery.ingest import LARGEST, SMALLEST, Given, Ingested, ingest, removable
 from anglehash.gallery.metadata import manifest_metadata
-from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.database import State
-from anglehash.gallery.store.layout import KIND, Store
+from anglehash.gallery.store.layout import KIND, Store, library
 from anglehash.gallery.store.opening import LOCK_TIMEOUT, attach, make_store, open_writer
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Changes
 from anglehash.gallery.target import shown
+from anglehash.gallery.writing import write_gallery
 from anglehash.manifest import NAME, is_a, kind_of
 from anglehash.progress import Progress, silent
 
@@ -153,7 +152,7 @@ def _begin(work: Path, model_path: Path, model: Encoder, images: Images, *, forc
     store = Store(work / "1")
     path = Path(os.path.expanduser(images.data))
     root = str(path.absolute()) if path.exists() else ""
-    make_store(store, State(bits=model.bits, model=model.id, root=root, created_by=us()), model_path)
+    make_store(store, State(bits=model.bits, model=model.id, root=root, created_by=library()), model_path)
     with attach(store) as writer:
         writer.publish(work)
 
@@ -176,7 +175,7 @@ def add(
         progress: callback.
     """
     given = images.given()
-    with write_any(gallery, lock_timeout=lock_timeout) as writer:
+    with write_gallery(gallery, lock_timeout=lock_timeout) as writer:
         return ingest(writer, using.open(writer), given, progress=progress)
 
 
@@ -197,7 +196,7 @@ def sync(
         DataError: more than half of the items would go, and ``force`` is not set: is a disk not mounted?
     """
     given = images.given()
-    with write_any(gallery, lock_timeout=lock_timeout) as writer:
+    with write_gallery(gallery, lock_timeout=lock_timeout) as writer:
         ids = writer.ids()
         gone = removable(ids, given.source, given.images)
         covered = sum(map(given.source.covers, ids))
@@ -225,7 +224,7 @@ def remove(gallery: str | Path, ids: tuple[str, ...], *, lock_timeout: float = L
     Raises:
         DataError: no item of one of these ids.
     """
-    with write_any(gallery, lock_timeout=lock_timeout) as writer:
+    with write_gallery(gallery, lock_timeout=lock_timeout) as writer:
         there = writer.items(ids)
         for name in ids:
             if name not in there:

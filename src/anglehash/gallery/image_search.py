@@ -11,9 +11,9 @@ from anglehash.encode.encoder import Encoder, Encoding
 from anglehash.encode.load import OWN, Using
 from anglehash.errors import ConfigError, ImageError
 from anglehash.gallery.filters import Filter
-from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.interface import AnyGallery
-from anglehash.gallery.opening import open_any
+from anglehash.gallery.opening import open_gallery
 from anglehash.gallery.query import Hits
 
 
@@ -56,15 +56,16 @@ def ask(name: str, question: Question, using: Using = OWN) -> tuple[Hits, str | 
         ModelError: the gallery is damaged.
         RemoteError: the engine that keeps it is down.
     """
-    with open_any(name) as gallery:
-        if question.asymmetric and not isinstance(gallery, Gallery):
+    with open_gallery(name) as gallery:
+        if question.asymmetric and not isinstance(gallery, FolderGallery):
             raise ConfigError(
                 f"{name} is kept by an engine, which compares codes alone: leave out --asymmetric"
             )
-        return _answers(gallery, question, using)
+        return answers(gallery, question, using)
 
 
-def _answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hits, str | None]:
+def answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hits, str | None]:
+    """The answers of an open gallery, best first, and a cursor to the next ones."""
     size, radius, engine, where = question.size, question.radius, question.engine, question.where
     if question.like is not None:
         if question.cursor:

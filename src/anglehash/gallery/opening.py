@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
-from anglehash.gallery.gallery import Gallery
-from anglehash.gallery.interface import AnyGallery, AnyWriter
-from anglehash.gallery.store.opening import LOCK_TIMEOUT, open_writer
-from anglehash.gallery.target import Target, is_target
+from anglehash.gallery.folder import FolderGallery
+from anglehash.gallery.interface import AnyGallery
+from anglehash.gallery.target import is_target
+from anglehash.gallery.writing import remote
 
 
-def open_any(name: str) -> AnyGallery:
+def open_gallery(name: str) -> AnyGallery:
     """The gallery of a folder, or of a target such as ``milvus:http://localhost:19530#photos``.
 
     Raises:
         ModelError: there is none, or it is damaged.
         RemoteError: the database is down.
     """
-    gallery: AnyGallery = _remote().RemoteGallery.open(name) if is_target(name) else Gallery.open(Path(name))
+    gallery: AnyGallery = (
+        remote().RemoteGallery.open(name) if is_target(name) else FolderGallery.open(Path(name))
+    )
     return gallery
-
-
-@contextmanager
-def write_any(gallery: str | Path | Target, *, lock_timeout: float = LOCK_TIMEOUT) -> Iterator[AnyWriter]:
-    """Write to the gallery of a folder or a target.
-
-    Args:
-        gallery: its folder, or a target, or a text that names one of both.
-        lock_timeout: seconds to wait for another writer to a folder; databases have their own ways.
-
-    Raises:
-        ModelError: there is none, it is damaged, or another process writes to it.
-        RemoteError: the database is down.
-    """
-    if isinstance(gallery, str) and is_target(gallery):
-        gallery = Target.parse(gallery)
-    if isinstance(gallery, Target):
-        with _remote().writing(gallery) as there:
-            yield there
-        return
-    with open_writer(Path(gallery), lock_timeout=lock_timeout) as here:
-        yield here
-
-
-def _remote() -> Any:
-    """Galleries of databases are optional, and built on those of folders: loaded when one is named."""
-    return import_module("anglehash.remote.gallery")

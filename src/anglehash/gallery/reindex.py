@@ -24,7 +24,6 @@ from anglehash.encode.encoder import Encoder
 from anglehash.encode.load import open_encoder
 from anglehash.errors import DataError, ImageError, ModelError
 from anglehash.files import cache_dir
-from anglehash.gallery.gallery import us
 from anglehash.gallery.ingest import (
     LARGEST,
     SMALLEST,
@@ -36,7 +35,7 @@ from anglehash.gallery.ingest import (
 )
 from anglehash.gallery.store.database import State
 from anglehash.gallery.store.items import Item, Seen, Stored
-from anglehash.gallery.store.layout import Store, clean, read_receipt
+from anglehash.gallery.store.layout import Store, clean, library, read_receipt
 from anglehash.gallery.store.opening import LOCK_TIMEOUT, attach, make_store
 from anglehash.gallery.store.reader import load
 from anglehash.gallery.store.sources import Source, read_sources
@@ -90,7 +89,7 @@ def _begin(path: Path, reading: Writer, model: Encoder, model_path: Path) -> Sto
             pass  # begun, and killed before its first commit
     shutil.rmtree(fresh.path, ignore_errors=True)
     state = State(
-        bits=model.bits, model=model.id, root=reading.state.root, created_by=us(),
+        bits=model.bits, model=model.id, root=reading.state.root, created_by=library(),
         generation=reading.state.generation, complete=False,
     )  # fmt: skip
     make_store(fresh, state, model_path)

@@ -83,7 +83,7 @@ class RemoteView:
             ModelError: there is one of this name.
             RemoteError: the engine is down.
         """
-        from anglehash.gallery.gallery import us
+        from anglehash.gallery.store.layout import library
 
         engine = connect(target)
         try:
@@ -95,7 +95,7 @@ class RemoteView:
                     bits=check_bits(bits),
                     model=model_id,
                     root=root,
-                    created_by=us(),
+                    created_by=library(),
                 )
                 engine.drop(entry.collection)
                 engine.make(entry.collection, bits)

@@ -19,10 +19,10 @@ from typing import Any
 
 from anglehash.errors import ModelError
 from anglehash.files import put_in_place, refuse_existing, sha256_json, write_json
-from anglehash.gallery.gallery import Gallery, us
+from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.store.database import State
 from anglehash.gallery.store.items import Item
-from anglehash.gallery.store.layout import KIND, Store
+from anglehash.gallery.store.layout import KIND, Store, library
 from anglehash.gallery.store.opening import attach, make_store, open_writer
 from anglehash.gallery.store.sources import sources_of
 from anglehash.gallery.store.writer import CHUNK, Changes
@@ -83,7 +83,7 @@ def push(
         DataError: the engine cannot hold an item.
         RemoteError: the engine is down, or went down; the same call resumes.
     """
-    with Gallery.open(path) as gallery:
+    with FolderGallery.open(path) as gallery:
         count, digest = checksum((row.row, row.crc) for row in _rows(gallery))
         engine = connect(target)
         try:
@@ -95,7 +95,7 @@ def push(
 
 
 def _push(
-    gallery: Gallery,
+    gallery: FolderGallery,
     engine: Backend,
     target: Target,
     content: tuple[int, str],
@@ -126,7 +126,7 @@ def _push(
     _verify(engine, staging, content, target, progress)
     engine.finish(staging)
     entry = Entry(
-        collection=staging, bits=gallery.bits, model=gallery.model_id, root=gallery.root, created_by=us(),
+        collection=staging, bits=gallery.bits, model=gallery.model_id, root=gallery.root, created_by=library(),
         generation=(old.generation if old else 0) + 1, last_row=count, live=count, checksum=digest,
         sources=tuple(sources_of(gallery.path).items()),
     )  # fmt: skip
@@ -135,7 +135,7 @@ def _push(
     return Moved(count, count - found, found, digest, sent_model)
 
 
-def _refuse_others(old: Entry, gallery: Gallery, target: Target) -> None:
+def _refuse_others(old: Entry, gallery: FolderGallery, target: Target) -> None:
     if (old.bits, old.model) != (gallery.bits, gallery.model_id):
         raise ModelError(
             f"{target} holds {old.bits}-bit codes of the model {old.model}, but {gallery.path} has {gallery.bits}-bit "
@@ -143,7 +143,7 @@ def _refuse_others(old: Entry, gallery: Gallery, target: Target) -> None:
         )
 
 
-def _rows(gallery: Gallery) -> Iterator[Row]:
+def _rows(gallery: FolderGallery) -> Iterator[Row]:
     """The rows of a gallery, numbered from 1 in its order."""
     return (row_of(stored.item, number) for number, stored in enumerate(gallery, 1))
 
@@ -217,7 +217,7 @@ def _begin(work: Path, remote: RemoteGallery) -> None:
     except ModelError:
         model = None  # it was pushed without one
     store, entry = Store(work / "1"), remote.entry
-    make_store(store, State(bits=entry.bits, model=entry.model, root=entry.root, created_by=us()), model)
+    make_store(store, State(bits=entry.bits, model=entry.model, root=entry.root, created_by=library()), model)
     with attach(store) as writer:
         writer.commit(Changes(sources=entry.sources))
         writer.publish(work)

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from anglehash.errors import AnglehashError
-from anglehash.gallery.gallery import us
+from anglehash.gallery.store.layout import library
 from anglehash.server.errors import RefusalError, problem, refusal_of
 from anglehash.server.middleware import Middleware
 from anglehash.server.requests import first_fault
@@ -39,7 +39,7 @@ def make_app(service: Service) -> ASGIApp:
             await following
 
     app = FastAPI(
-        title="anglehash", version=us().split()[-1], docs_url=None, redoc_url=None, lifespan=lifespan,
+        title="anglehash", version=library().split()[-1], docs_url=None, redoc_url=None, lifespan=lifespan,
         summary="Search a gallery of images by example.", servers=[{"url": "."}],
         responses={"default": {"model": ProblemAnswer, "description": "Refused", "content": _PROBLEM}},
     )  # fmt: skip

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from anglehash.codes import Codes
 from anglehash.evaluation.code_statistics import unique_codes
-from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.store.items import Seen
 from anglehash.gallery.store.summary import Summary, codes_by_labels, summarise
 from anglehash.server.gallery_api import Searchable
@@ -26,7 +26,7 @@ def summary_of(gallery: Searchable) -> Summary:
     Raises:
         ModelError: it is damaged.
     """
-    if isinstance(gallery, Gallery):
+    if isinstance(gallery, FolderGallery):
         return summarise(gallery.path, problems=MOST_PROBLEMS)
     labels, columns = Counter[str](), set[str]()
     for stored in gallery:
@@ -92,7 +92,7 @@ def _shares(counts: NDArray[np.int64], total: int) -> list[float]:
 
 
 def _grouped(gallery: Searchable) -> Iterator[tuple[tuple[str, ...], list[bytes]]]:
-    if isinstance(gallery, Gallery):
+    if isinstance(gallery, FolderGallery):
         return codes_by_labels(gallery.path)
     return _by_iteration(iter(gallery))
 

@@ -18,9 +18,9 @@ from anglehash.data.images.decoding import read_file
 from anglehash.errors import AnglehashError, ImageError, ModelError
 from anglehash.gallery.ingest import Given, ingest
 from anglehash.gallery.interface import AnyGallery, AnyWriter
-from anglehash.gallery.opening import write_any
 from anglehash.gallery.store.sources import Source
 from anglehash.gallery.store.writer import Changes
+from anglehash.gallery.writing import write_gallery
 from anglehash.remote.gallery import RemoteGallery
 from anglehash.server.errors import RefusalError, busy
 from anglehash.server.forms import Upload
@@ -176,7 +176,7 @@ class Jobs:
         try:
             with (
                 self._shared.in_order(LOCK_SECONDS),
-                write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
+                write_gallery(self._place, lock_timeout=LOCK_SECONDS) as writer,
             ):
                 sent = [job for job in self._uploads.jobs_with(name) if _holds(job, name)]
                 if writer.item(name) is not None:
@@ -255,7 +255,7 @@ class Jobs:
         self._try_decoding(job)
         with (
             self._shared.in_order(LOCK_SECONDS),
-            write_any(self._place, lock_timeout=LOCK_SECONDS) as writer,
+            write_gallery(self._place, lock_timeout=LOCK_SECONDS) as writer,
         ):
             self._add(job, writer)
             self._uploads.end(dataclasses.replace(job, state="done", error=None), MOST_KEPT)

@@ -14,7 +14,7 @@ from anglehash.data.images.decoding import read_file
 from anglehash.data.images.pillow import sniff
 from anglehash.data.sources.walk import is_inside
 from anglehash.errors import AnglehashError, ImageError
-from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.store.items import Item
 from anglehash.gallery.store.sources import Source, sources_of
 from anglehash.remote.gallery import RemoteGallery
@@ -90,7 +90,7 @@ class Originals:
 
     def _read_sources(self) -> dict[int, Source]:
         gallery = self._gallery
-        if isinstance(gallery, Gallery):
+        if isinstance(gallery, FolderGallery):
             return sources_of(gallery.path, gallery.root)
         if isinstance(gallery, RemoteGallery):
             return gallery.sources

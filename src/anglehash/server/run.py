@@ -20,7 +20,7 @@ from typing import Any
 import uvicorn
 
 from anglehash.errors import ConfigError
-from anglehash.gallery.opening import open_any
+from anglehash.gallery.opening import open_gallery
 from anglehash.server.app import make_app
 from anglehash.server.middleware import HEADER_BYTES
 from anglehash.server.protocol import protocol
@@ -177,7 +177,7 @@ def run(target: str, settings: Settings, *, started: Callable[[str], Any]) -> No
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
     with (
         closing(listen(settings)) as listener,
-        open_any(target) as gallery,
+        open_gallery(target) as gallery,
         closing(Service(gallery, settings)) as service,
     ):
         service.start()

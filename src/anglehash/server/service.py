@@ -13,7 +13,7 @@ from typing import Any
 from anglehash.encode.encoder import Encoder
 from anglehash.errors import AnglehashError, MissingExtraError
 from anglehash.gallery.filters import Filter
-from anglehash.gallery.gallery import Gallery
+from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.image_search import model_of
 from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.store.summary import Summary
@@ -84,7 +84,7 @@ class Service:
         """Get ready: the first client should not pay for it."""
         self.image_encoder.warm()
         self.summary()
-        if isinstance(self.gallery, Gallery) and len(self.gallery):
+        if isinstance(self.gallery, FolderGallery) and len(self.gallery):
             # As many as an engine builds its tables for: otherwise clients would wait while it does.
             some = self.gallery.codes[:: max(1, len(self.gallery) // WARM_QUERIES)][:WARM_QUERIES]
             self.gallery.search(some, 1, engine=self.settings.engine)

@@ -28,9 +28,9 @@ def command(gallery: str, engine: str, as_json: bool) -> None:
         anglehash duplicates gallery/
     """
     from anglehash.gallery.duplicates import duplicates
-    from anglehash.gallery.opening import open_any
+    from anglehash.gallery.opening import open_gallery
 
-    with open_any(gallery) as opened:
+    with open_gallery(gallery) as opened:
         found = duplicates(opened, engine=engine)
     facts = {
         "gallery": gallery,

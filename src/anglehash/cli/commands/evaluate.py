@@ -68,7 +68,7 @@ def command(
     from anglehash.cli.results import picture_rows, summary
     from anglehash.data.choose_split import check_split_options, split_of, two_folders
     from anglehash.data.sources.open import open_dataset
-    from anglehash.evaluation.evaluate_model import Measurable, measure
+    from anglehash.evaluation.evaluate_model import Measurable, evaluate_model
     from anglehash.files import cache_dir, refuse_existing, write_json
     from anglehash.progress import Console
     from anglehash.report.evaluation import write_report
@@ -102,7 +102,7 @@ def command(
         if not protocol:
             raise click.UsageError("say how DATA is split: --protocol holdout, given, cifar10-I, coco, ...")
         split = split_of(dataset, progress=progress, **{**options, "protocol": protocol})
-    measured = measure(cast(Measurable, opened), split, cache=cache_dir(), progress=progress)
+    measured = evaluate_model(cast(Measurable, opened), split, cache=cache_dir(), progress=progress)
     found = {**measured.result, "problems": listed(split.dataset.problems)}
     show(found, as_json=as_json, text=lambda: summary(measured.result))
     if output:

@@ -22,10 +22,10 @@ def command(gallery: str, output: Path, force: bool, as_json: bool) -> None:
         anglehash export-codes gallery/ -o codes.parquet
     """
     from anglehash.gallery.export import export_codes
-    from anglehash.gallery.opening import open_any
+    from anglehash.gallery.opening import open_gallery
     from anglehash.gallery.target import shown
 
-    with open_any(gallery) as opened:
+    with open_gallery(gallery) as opened:
         count = export_codes(opened, output, force=force)
         facts = {"gallery": shown(gallery), "output": str(output), "items": count, "bits": opened.bits}
     show(facts, as_json=as_json, text=lambda: f"{output}: {count} codes")

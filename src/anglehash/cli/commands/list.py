@@ -28,10 +28,10 @@ def command(
     Example:
         anglehash list gallery/ --label cat --limit 20
     """
-    from anglehash.gallery.opening import open_any
+    from anglehash.gallery.opening import open_gallery
     from anglehash.gallery.target import shown
 
-    with open_any(gallery) as opened:
+    with open_gallery(gallery) as opened:
         found, following = opened.listed(matching, limit=limit, after_row=cursor)
         total = len(opened)
     items = [{"id": item.id, "labels": list(item.labels), "metadata": dict(item.metadata)} for item in found]

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -253,3 +254,8 @@ def keep_damaged(store: Path) -> Path:
     kept = store.rename(store.with_name(f"{store.name}.damaged"))
     sync_directory(store.parent)
     return kept
+
+
+def library() -> str:
+    """The library, with its version."""
+    return f"anglehash {version('anglehash')}"

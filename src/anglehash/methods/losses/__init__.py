@@ -22,7 +22,7 @@ generator, which training reseeds for each epoch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from anglehash.registry import Registry
 
@@ -30,3 +30,12 @@ if TYPE_CHECKING:
     from torch import nn
 
 LOSSES: Registry[Callable[..., nn.Module]] = Registry("loss", package=__name__)
+
+
+def __getattr__(name: str) -> Any:
+    """The class of a loss by its name, such as ``losses.OrthoHashLoss``."""
+    if name[:1].isupper():
+        for loss in LOSSES.values():
+            if getattr(loss, "__name__", "") == name:
+                return loss
+    raise AttributeError(f"module 'anglehash.methods.losses' has no attribute {name!r}")
