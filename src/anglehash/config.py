@@ -35,7 +35,7 @@ class TrainConfig:
         networks: heads that learn from seeds of their own; a code is that of the mean of their logits, each at unit
             length. Not with ``fine_tune``.
         backbone: name of the network that turns images into features.
-        size: side of its square input, in pixels.
+        image_size: side of its square input, in pixels.
         fine_tune: train the backbone too; otherwise its features are computed once and cached.
         backbone_rate: learning rate of a pretrained backbone as a share of the head's.
         flip: with ``fine_tune``, mirror training images left to right at random.
@@ -48,7 +48,7 @@ class TrainConfig:
         weight_decay: decoupled weight decay.
         use_validation: learn from the validation images too; no validation mAP is then reported.
         unlabelled: what to do with images without a label: ``refuse`` or ``skip``.
-        salvage: accept JPEG files whose end is missing, in training and when encoding.
+        allow_truncated: accept JPEG files whose end is missing, in training and when encoding.
         max_pixels: of an image that is decoded, in training and when encoding; a JPEG may have four times as many.
         seed: seed of the weights, the order of images, dropout and augmentation.
         device: where networks learn and features are computed, ``cpu`` or ``cuda``; conventional methods compute
@@ -63,7 +63,7 @@ class TrainConfig:
     likeness: float | str = "auto"
     networks: int = 1
     backbone: str = "efficientnet_lite0"
-    size: int = 128
+    image_size: int = 128
     fine_tune: bool = False
     backbone_rate: float = 0.1
     flip: bool = True
@@ -76,7 +76,7 @@ class TrainConfig:
     weight_decay: float | None = None
     use_validation: bool = False
     unlabelled: str = "refuse"
-    salvage: bool = False
+    allow_truncated: bool = False
     max_pixels: int = MAX_PIXELS
     seed: int = 0
     device: str = "cpu"
@@ -86,7 +86,7 @@ class TrainConfig:
         for f in fields(self):
             _check_type(f.name, getattr(self, f.name), str(f.type))
         check_bits(self.bits)
-        _within("size", self.size, 8, 1024)
+        _within("image_size", self.image_size, 8, 1024)
         _within("batch_size", self.batch_size, 2, 65536)
         _within("threads", self.threads, 1, 256)
         _within("seed", self.seed, 0, 2**31 - 1)

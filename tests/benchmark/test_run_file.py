@@ -145,7 +145,10 @@ def test_a_variant_may_take_the_chosen_settings_of_another_row(tmp_path: Path) -
         ('variants = [{ name = "a", size = 64 }]', r"variant 'a': size belongs to \[settings\]"),
         ('variants = [{ name = "a", backbone = "tiny" }]', r"variant 'a': backbone belongs to \[settings\]"),
         ("settings = { use_validation = true }", "use_validation has no effect in a benchmark: leave it out"),
-        ("settings = { salvage = true }", "salvage has no effect in a benchmark: leave it out"),
+        (
+            "settings = { allow_truncated = true }",
+            "allow_truncated has no effect in a benchmark: leave it out",
+        ),
     ],
 )
 def test_a_wrong_file_is_refused_in_one_line_that_names_it(tmp_path: Path, change: str, message: str) -> None:

@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         bits=(8, 16),
         seeds=(0, 1),
         methods=("ce", "itq"),
-        settings={"size": 32, "epochs": 2},
+        settings={"image_size": 32, "epochs": 2},
         baselines=("float", "bits"),
         examples={"variants": ["ce", "itq"], "bits": 8, "queries": 3, "answers": 4},
     )
@@ -96,7 +96,7 @@ def test_a_cell_is_what_training_and_evaluation_give(
     for method in ("ce", "itq"):
         model = fit(
             split,
-            TrainConfig(method=method, bits=16, size=32, epochs=2, preset="default", likeness=0.0),
+            TrainConfig(method=method, bits=16, image_size=32, epochs=2, preset="default", likeness=0.0),
             cache=cache,
         )
         result = evaluate_model(model, split, cache=cache).result
@@ -260,7 +260,7 @@ def test_real_valued_queries_are_measured_where_that_is_wanted(run: Run, folder:
 
 def test_references_of_another_backbone_or_size_are_not_taken(run: Run, folder: Path, cache: Path) -> None:
     before = json.loads((folder / "result.json").read_text())["splits"][0]
-    mine = replace(run, settings={**run.settings, "size": 48}, methods=("itq",), bits=(8,))
+    mine = replace(run, settings={**run.settings, "image_size": 48}, methods=("itq",), bits=(8,))
     split = benchmark(mine, folder, cache=cache).result["splits"][0]
     assert (split["hash"], split["size"], before["size"]) == (before["hash"], 48, 32)
     assert split["posterior_map"] != before["posterior_map"]
@@ -329,7 +329,7 @@ def test_a_class_of_the_queries_that_none_trains_is_named(run: Run, tmp_path: Pa
 def test_a_network_without_weights_is_benchmarked_where_it_learns(
     run: Run, tmp_path: Path, cache: Path
 ) -> None:
-    tiny = {"backbone": "tiny", "size": 32, "epochs": 1}
+    tiny = {"backbone": "tiny", "image_size": 32, "epochs": 1}
     mine = replace(run, methods=("ce",), bits=(8,), seeds=(0,), baselines=(), examples={}, settings=tiny)
     with pytest.raises(DataError, match=r"tiny has no pretrained weights .*fine_tune = true in \[settings\]"):
         benchmark(mine, tmp_path / "out", cache=cache)

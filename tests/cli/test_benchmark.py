@@ -20,7 +20,7 @@ baselines = ["float", "pq", "rabitq"]
 baseline_bytes = [2, 10]
 
 [settings]
-size = 32
+image_size = 32
 
 [examples]
 variants = ["itq", "lsh"]

@@ -27,7 +27,7 @@ from anglehash.gallery.gallery import Gallery
 from anglehash.gallery.image_search import read_query
 from anglehash.server.originals import Originals
 
-TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "3", "--bits", "16"]
+TRAIN = ["--backbone", "tiny", "--image-size", "12", "--epochs", "3", "--bits", "16"]
 
 
 def write_images(folder: Path, classes: Sequence[str], each: int, *, seed: int = 0) -> Path:
@@ -132,7 +132,7 @@ def test_an_unknown_picture_says_so(
     nearest = min(result["distance"] for result in found["results"])
     line = f"nothing in this gallery looks like it (nearest at {nearest} bits; 95 % of {of} within -1)"
     assert anglehash("search", gallery, query).out.splitlines()[-1] == line
-    for words in ([photos / "cat" / "00.png"], ["--like", "cat/00.png"]):
+    for words in ([photos / "cat" / "00.png"], ["--similar-to", "cat/00.png"]):
         assert anglehash("search", gallery, *words, "--json").json["unknown"] is False
         assert "looks like" not in anglehash("search", gallery, *words).out
 

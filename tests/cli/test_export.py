@@ -23,7 +23,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_a_bundle_stands_for_its_model(photos: Path, tmp_path: Path, anglehash: Any) -> None:
     model, bundle, gallery = tmp_path / "m", tmp_path / "b", tmp_path / "g"
-    small = ("--backbone", "tiny", "--size", 12, "--epochs", 2, "--bits", 16, "--protocol", "holdout")
+    small = ("--backbone", "tiny", "--image-size", 12, "--epochs", 2, "--bits", 16, "--protocol", "holdout")
     assert anglehash("train", photos, "-o", model, *small).code == 0
     done = anglehash("export", model, "-o", bundle, "--data", photos, "--protocol", "holdout", "--json")
     assert done.code == 0, done.err

@@ -26,7 +26,7 @@ from anglehash.gallery.store.writer import Changes
 from anglehash.models.model import Model
 from anglehash.training.hasher import Hasher
 
-TRAIN = ["--backbone", "tiny", "--size", "12", "--epochs", "1"]
+TRAIN = ["--backbone", "tiny", "--image-size", "12", "--epochs", "1"]
 
 
 def write_image(path: Path, seed: int) -> None:
@@ -210,7 +210,7 @@ def test_columns_of_a_manifest_are_metadata_and_filters(
     assert found("--where", "year>=2020") == every[10:]
     assert found("--where", "year>=2020", "--label", "cat") == []
     assert found("--label", "dog", "--label", "cat") == every
-    assert found("--path", "*/3.png") == ["cat/3.png", "dog/3.png"]
+    assert found("--glob", "*/3.png") == ["cat/3.png", "dog/3.png"]
     assert found("--before", "2000-01-01") == []
     assert found("--after", "2000-01-01") == every
     assert anglehash("search", g, query, "--where", "year").code == 1
@@ -256,11 +256,11 @@ def test_pages_join_to_the_whole_answer(gallery: Path, photos: Path, anglehash: 
 
 
 def test_more_like_this_leaves_itself_out(gallery: Path, anglehash: Any) -> None:
-    done = anglehash("search", gallery, "--like", "cat/3.png", "-k", 20, "--json")
+    done = anglehash("search", gallery, "--similar-to", "cat/3.png", "-k", 20, "--json")
     ids = [hit["id"] for hit in done.json["results"]]
     assert sorted([*ids, "cat/3.png"]) == sorted(codes(gallery))
     assert [hit["rank"] for hit in done.json["results"]] == list(range(1, 16))
-    assert anglehash("search", gallery, "--like", "x").code == 1
+    assert anglehash("search", gallery, "--similar-to", "x").code == 1
     assert anglehash("search", gallery).code == 2
 
 
@@ -499,7 +499,7 @@ def test_reindexing_keeps_the_keys_of_pictures(
 
 
 def test_an_item_asks_with_its_own_code(gallery: Path, anglehash: Any) -> None:
-    done = anglehash("search", gallery, "--like", "cat/0.png", "-k", 3, "--json").json
+    done = anglehash("search", gallery, "--similar-to", "cat/0.png", "-k", 3, "--json").json
     with Gallery.open(gallery) as opened:
         own = np.frombuffer(opened.item("cat/0.png").item.code, np.uint8)[None]
         expected = [hit for hit in opened.search(own, 4)[0] if hit.id != "cat/0.png"][:3]
@@ -523,4 +523,6 @@ def test_a_real_valued_query(gallery: Path, photos: Path, models: list[Path], an
     ).json
     assert page["results"] + more["results"] == done.json["results"][:10]
     assert "belongs to another search" in anglehash("search", gallery, query, "--cursor", page["cursor"]).err
-    assert "an item has its bits alone" in anglehash("search", gallery, "--like", "x", "--asymmetric").err
+    assert (
+        "an item has its bits alone" in anglehash("search", gallery, "--similar-to", "x", "--asymmetric").err
+    )

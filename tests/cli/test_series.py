@@ -30,7 +30,7 @@ def test_parts_of_one_series_are_reported(series: Path, tmp_path: Path, anglehas
     assert f"! {line.format('validation images')}" in done.out
     assert held.items() <= anglehash("check", series, "--json").json["near_copies"].items()
 
-    settings = ["--bits", 16, "--backbone", "tiny", "--size", 12, "--epochs", 1]
+    settings = ["--bits", 16, "--backbone", "tiny", "--image-size", 12, "--epochs", 1]
     done = anglehash("train", series, "-o", tmp_path / "all", *settings)
     assert done.out.splitlines()[-1] == line.format("validation images")
     command = ["train", series, "-o", tmp_path / "m", *settings, "--protocol", "holdout"]

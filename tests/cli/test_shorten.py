@@ -16,7 +16,7 @@ QUICK = {"epochs": 2, "hidden": 8, "folds": 2, "code_hidden": 8, "code_epochs": 
 
 
 def trained(path: Path, **loss: Any) -> Hasher:
-    short: dict[str, Any] = {"bits": 32, "backbone": "tiny", "size": 12, "settings": {"epochs": 1}}
+    short: dict[str, Any] = {"bits": 32, "backbone": "tiny", "image_size": 12, "settings": {"epochs": 1}}
     made = Hasher(method="posterior", loss=QUICK | loss, likeness=0, **short)
     made.fit(list(PIXELS), ["a", "b"] * 12).save(path)
     return made

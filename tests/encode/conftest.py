@@ -23,7 +23,7 @@ def noise(n: int, seed: int = 0) -> list[NDArray[np.uint8]]:
 @pytest.fixture(scope="package")
 def hasher() -> Hasher:
     settings = {"epochs": 1, "hidden": 8, "batch_norm": True}
-    hasher = Hasher(bits=BITS, method="posterior", backbone="tiny", size=SIZE, settings=settings)
+    hasher = Hasher(bits=BITS, method="posterior", backbone="tiny", image_size=SIZE, settings=settings)
     return hasher.fit(noise(20), ["a", "b"] * 10)
 
 

@@ -78,7 +78,9 @@ def test_a_wheel_without_torch_encodes_indexes_and_searches(python: Path, tmp_pa
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i:02d}.png")
     photos = sorted((tmp_path / "photos").iterdir())
     settings = {"epochs": 1}
-    hasher = Hasher(16, "andsh", backbone="tiny", size=16, settings=settings).fit(photos, ["a", "b"] * 20)
+    hasher = Hasher(16, "andsh", backbone="tiny", image_size=16, settings=settings).fit(
+        photos, ["a", "b"] * 20
+    )
     hasher.save(tmp_path / "model")
     export_bundle(tmp_path / "model", tmp_path / "bundle", Trial.of_probes())
     codes = hasher.encode(photos)

@@ -21,7 +21,7 @@ def split() -> RetrievalSplit:
 @pytest.fixture(scope="module")
 def model(split: RetrievalSplit) -> Model:
     settings = {"epochs": 4, "learning_rate": 3e-3, "flip": False}
-    return Hasher(16, "andsh", backbone="tiny", size=16, settings=settings).fit(split).model_
+    return Hasher(16, "andsh", backbone="tiny", image_size=16, settings=settings).fit(split).model_
 
 
 def test_the_result_is_that_of_the_codes(model: Model, split: RetrievalSplit) -> None:
@@ -47,7 +47,7 @@ def test_a_query_that_was_trained_on_is_refused(model: Model, split: RetrievalSp
 def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: RetrievalSplit) -> None:
     unseen = make_split(split.dataset, "unseen", unseen=3)
     settings = {"epochs": 1, "flip": False}
-    model = Hasher(bits=16, backbone="tiny", size=16, settings=settings).fit(unseen).model_
+    model = Hasher(bits=16, backbone="tiny", image_size=16, settings=settings).fit(unseen).model_
     assert len(model.class_names) == 7
     result = evaluate_model(model, unseen).result
     assert result["posterior_map"] is None

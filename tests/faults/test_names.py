@@ -51,7 +51,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
             write_image(folder / "photos" / c / f"{i}.png", 10 * ord(c) + i)
     arguments = ["train", str(folder / "photos"), "-o", str(folder / "m"), "--bits", "16"]
     assert (
-        cli.main([*arguments, "--backbone", "tiny", "--size", "12", "--epochs", "1"], standalone_mode=False)
+        cli.main(
+            [*arguments, "--backbone", "tiny", "--image-size", "12", "--epochs", "1"], standalone_mode=False
+        )
         == 0
     )
     return folder / "m"

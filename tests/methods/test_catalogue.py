@@ -76,7 +76,7 @@ def digits() -> Dataset:
 def test_a_conventional_model_is_kept_and_encodes_like_any_other(
     method: str, likeness: float, digits: Dataset, tmp_path: Path
 ) -> None:
-    hasher = Hasher(bits=16, method=method, likeness=likeness, size=32).fit(digits)
+    hasher = Hasher(bits=16, method=method, likeness=likeness, image_size=32).fit(digits)
     codes: NDArray[np.uint8] = hasher.encode(digits)
     hasher.save(tmp_path / "model")
     again = Hasher.load(tmp_path / "model")
@@ -93,19 +93,19 @@ def test_conventional_methods_train_no_backbone(digits: Dataset) -> None:
     with pytest.raises(
         ConfigError, match="itq learns from features and trains no backbone: leave out --fine-tune"
     ):
-        Hasher(method="itq", size=32, fine_tune=True).fit(digits)
+        Hasher(method="itq", image_size=32, fine_tune=True).fit(digits)
     with pytest.raises(
         ConfigError, match="itq learns from the features of a pretrained backbone, and tiny has no"
     ):
-        Hasher(method="itq", backbone="tiny", size=16).fit(digits)
+        Hasher(method="itq", backbone="tiny", image_size=16).fit(digits)
     with pytest.raises(ConfigError, match="networks = 2 learn from the features of a pretrained backbone"):
-        Hasher(backbone="tiny", size=16, settings={"networks": 2}).fit(digits)
+        Hasher(backbone="tiny", image_size=16, settings={"networks": 2}).fit(digits)
 
 
 def test_posterior_codes_have_their_backbone_learn_the_classes_first(digits: Dataset, tmp_path: Path) -> None:
     short = {"epochs": 20, "code_epochs": 10, "folds": 2}
     hasher = Hasher(
-        bits=16, method="posterior", loss=short, backbone="tiny", size=8, settings={"epochs": 3}
+        bits=16, method="posterior", loss=short, backbone="tiny", image_size=8, settings={"epochs": 3}
     ).fit(digits)
     model = hasher.model_
     assert model.backbone_trained

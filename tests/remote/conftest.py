@@ -96,7 +96,7 @@ def target(request: pytest.FixtureRequest) -> str:
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = [np.full((12, 12, 3), shade, np.uint8) for shade in range(0, 200, 10)]
     path = tmp_path_factory.mktemp("models") / "m"
-    hasher = Hasher(bits=16, method="posterior", backbone="tiny", size=12, settings={"epochs": 1})
+    hasher = Hasher(bits=16, method="posterior", backbone="tiny", image_size=12, settings={"epochs": 1})
     hasher.fit(images, ["cat", "dog"] * 10).save(path)
     return path
 

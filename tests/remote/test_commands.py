@@ -42,9 +42,9 @@ def run(*words: object) -> Any:
 
 def test_push_search_list_pull(tmp_path: Path, target: str, gallery: Gallery) -> None:
     assert run("push", gallery.path, target)["items"] == 40
-    for words in (["-k", 5], ["--radius", 4], ["-k", 3, "--label", "l1", "--path", "[012]*"]):
-        here = run("search", gallery.path, "--like", "07.jpg", *words)
-        assert run("search", target, "--like", "07.jpg", *words)["results"] == here["results"]
+    for words in (["-k", 5], ["--radius", 4], ["-k", 3, "--label", "l1", "--glob", "[012]*"]):
+        here = run("search", gallery.path, "--similar-to", "07.jpg", *words)
+        assert run("search", target, "--similar-to", "07.jpg", *words)["results"] == here["results"]
     listed = run("list", target, "--limit", 3)
     assert [item["id"] for item in listed["items"]] == ["00.jpg", "01.jpg", "02.jpg"]
     assert run("info", target)["items"] == 40

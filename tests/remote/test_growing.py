@@ -70,7 +70,7 @@ def test_add_sync_and_remove_as_in_a_folder(photos: Path, model: Path, tmp_path:
     assert (done["renamed"], done["removed"]) == (4, 1)
     assert both("remove", "dog/1.png", "1.png")["removed"] == 2
     both("list")
-    query = ("--like", "dog/renamed.png", "-k", 20)
+    query = ("--similar-to", "dog/renamed.png", "-k", 20)
     assert run("search", target, *query)["results"] == run("search", gallery, *query)["results"]
     with RemoteGallery.open(target) as there:
         assert {number: Path(source.data).name for number, source in there.entry.sources} == {

@@ -140,7 +140,7 @@ def gallery(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         16,
         "--backbone",
         "tiny",
-        "--size",
+        "--image-size",
         16,
         "--epochs",
         2,

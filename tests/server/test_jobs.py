@@ -209,7 +209,7 @@ def test_an_accepted_image_outlives_a_change_of_the_model(
     own: Path, keys: Keys, photos: Path, tmp_path: Path, anglehash: Any
 ) -> None:
     trained = anglehash(
-        "train", photos, "-o", tmp_path / "other", "--bits", 16, "--backbone", "tiny", "--size", 16,
+        "train", photos, "-o", tmp_path / "other", "--bits", 16, "--backbone", "tiny", "--image-size", 16,
         "--epochs", 1, "--seed", 5,
     )  # fmt: skip
     assert trained.code == 3  # one of the photos is broken

@@ -198,7 +198,18 @@ def _as_it_may_be(client: Client, place: str, may: set[str | None]) -> Answer | 
 
 
 def test_every_answer_holds(gallery: Path, photos: Path, tmp_path: Path, anglehash: Any) -> None:
-    train = ["train", photos, "-o", tmp_path / "other", "--bits", 16, "--backbone", "tiny", "--size", 16]
+    train = [
+        "train",
+        photos,
+        "-o",
+        tmp_path / "other",
+        "--bits",
+        16,
+        "--backbone",
+        "tiny",
+        "--image-size",
+        16,
+    ]
     assert anglehash(*train, "--epochs", 1, "--seed", 5).code in (0, 3)
     Promises.gallery, Promises.models = gallery, [gallery.parent / "model", tmp_path / "other"]
     run_state_machine_as_test(

@@ -52,7 +52,7 @@ def small(**changes: object) -> Hasher:
         "bits": 12,
         "method": "andsh",
         "backbone": "tiny",
-        "size": 12,
+        "image_size": 12,
         "settings": {"epochs": 4, "learning_rate": 0.01, "batch_size": 16},
     }
     return Hasher(**{**options, **changes})  # type: ignore[arg-type]
@@ -365,13 +365,13 @@ def test_weights_with_nan_are_not_believed(fitted: Hasher) -> None:
 
 def test_digits_are_found_through_the_known_set() -> None:
     digits = open_dataset("digits")
-    hasher = small(bits=16, size=8, settings={"epochs": 1}).fit(digits.select(np.arange(200)))
+    hasher = small(bits=16, image_size=8, settings={"epochs": 1}).fit(digits.select(np.arange(200)))
     assert hasher.classes_ == tuple("0123456789")
 
 
 def test_fine_tuning_changes_a_pretrained_backbone_but_keeps_its_statistics() -> None:
     images, labels = colours(24)
-    hasher = Hasher(bits=8, size=32, fine_tune=True, settings={"epochs": 1, "batch_size": 12}).fit(
+    hasher = Hasher(bits=8, image_size=32, fine_tune=True, settings={"epochs": 1, "batch_size": 12}).fit(
         images, labels
     )
     start = make_backbone("efficientnet_lite0", size=32)

@@ -109,7 +109,7 @@ def fitted(**settings: Any) -> Hasher:
     shades = [40 + 150 * (i % 2) for i in range(300)]
     images = [rng.integers(0, 40, (12, 12, 3), dtype=np.uint8) + np.uint8(shade) for shade in shades]
     settings = {"epochs": 1, **settings}
-    hasher = Hasher(bits=12, backbone="tiny", size=12, settings=settings)
+    hasher = Hasher(bits=12, backbone="tiny", image_size=12, settings=settings)
     return hasher.fit(images, ["dark", "bright"] * 150)
 
 

@@ -33,7 +33,7 @@ def facts_of(run: Run, splits: Sequence[Mapping[str, Any]], output: Path) -> dic
             "protocol": run.protocol,
             "options": dict(run.options),
             "backbone": base.backbone,
-            "size": base.size,
+            "size": base.image_size,
             "fine_tuned": base.fine_tune,
             "rank_cut": splits[0]["rank_cut"],
             "trains_on_database": splits[0]["trains_on_database"],

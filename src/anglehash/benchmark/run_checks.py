@@ -9,8 +9,8 @@ from typing import Any
 
 from anglehash.errors import ConfigError, unknown
 
-_SHARED = ("backbone", "size", "fine_tune")
-_WITHOUT_EFFECT = ("use_validation", "salvage", "max_pixels", "unlabelled")
+_SHARED = ("backbone", "image_size", "fine_tune")
+_WITHOUT_EFFECT = ("use_validation", "allow_truncated", "max_pixels", "unlabelled")
 
 
 def check_layers(name: str, layers: Sequence[Mapping[str, Any]]) -> None:

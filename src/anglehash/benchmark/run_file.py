@@ -256,7 +256,7 @@ class Run:
 
     def _baselines(self, split_spec: SplitSpec) -> Iterator[Cell]:
         base = TrainConfig.from_dict({**self.settings})
-        eyes = {"backbone": base.backbone, "size": base.size}
+        eyes = {"backbone": base.backbone, "image_size": base.image_size}
         for name in self.baselines:
             if name not in BASELINES:
                 raise unknown("baseline", name, BASELINES)
@@ -287,7 +287,7 @@ class Run:
 _PLAIN: dict[str, Any] = {"likeness": 0.0}
 """Methods are compared by their own codes: a variant says so where likeness is added."""
 
-_OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "size")
+_OF_FEATURES = ("method", "loss", "bits", "seed", "backbone", "image_size")
 _AROUND = ("likeness", "networks")  # what is made of the heads of any method
 _OF_ALL = (
     *_OF_FEATURES,

@@ -156,7 +156,7 @@ def split_facts(run: Run, split_spec: SplitSpec, split: RetrievalSplit) -> dict[
         "multi_label": split.dataset.multi_label,
         "skipped_images": len(split.dataset.problems),
         "backbone": base.backbone,
-        "size": base.size,
+        "size": base.image_size,
     }
 
 
@@ -165,7 +165,7 @@ def make_split_features(
 ) -> SplitFeatures:
     """Compute the features of a split, or take them from the cache, and lay them down in ``folder``."""
     rows = np.unique(np.concatenate([split.part(name) for name in PARTS]))
-    backbone = make_backbone(config.backbone, size=config.size, threads=config.threads)
+    backbone = make_backbone(config.backbone, size=config.image_size, threads=config.threads)
     copies = copies_of(split.dataset.images, split.database, seed=split.seed)
     if backbone.pretrained:
         found = extract(split.dataset.images, backbone, rows=rows, cache=cache, progress=progress)

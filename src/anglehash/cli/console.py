@@ -84,7 +84,10 @@ def split_options(command: F) -> F:
             help="What to do with images without a label.  [default: refuse]",
         ),
         click.option(
-            "--draw", type=int, help="Protocol unseen: which draw of classes, 0 to 4.  [default: 0]"
+            "--class-split",
+            "draw",
+            type=int,
+            help="Protocol unseen: which draw of classes, 0 to 4.  [default: 0]",
         ),
         click.option(
             "--unseen", type=int, help="Protocol unseen: how many classes are kept out of training."
@@ -175,3 +178,20 @@ def printable(line: str) -> str:
     'a\\nb\\udce9'
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+
+
+def check_split_options(options: dict[str, Any], protocol: str | None) -> None:
+    """Refuse options of a split where there is none to apply them to.
+
+    Raises:
+        click.UsageError: naming the option.
+    """
+    names = {
+        "split_seed": "split-seed",
+        "draw": "class-split",
+        "unseen": "unseen",
+        "drop_label": "drop-label",
+    }
+    for name, option in names.items():
+        if protocol is None and options.get(name) not in (None, ()):
+            raise click.UsageError(f"--{option} needs a --protocol to apply to")

@@ -23,7 +23,7 @@ from anglehash.training.fit import fit
 DIGITS = TrainConfig(
     likeness=3.0,  # features that are learned here know the classes, and little of what makes two digits alike
     backbone="tiny",
-    size=16,
+    image_size=16,
     epochs=12,
     learning_rate=3e-3,
     dropout=0.2,

@@ -81,7 +81,7 @@ class Moment(click.ParamType[datetime]):
 
 
 def filter_options(command: F) -> F:
-    """``--label``, ``--path``, ``--after``, ``--before`` and ``--where``, given to the command as one ``matching``."""
+    """``--label``, ``--glob``, ``--after``, ``--before`` and ``--where``, given to the command as one ``matching``."""
 
     @wraps(command)
     def with_filter(
@@ -109,7 +109,7 @@ def filter_options(command: F) -> F:
             "--before", type=date, help="Only files changed before this moment: 2024-05-01T18:30+02:00."
         ),
         click.option("--after", type=date, help="Only files changed at or after this moment."),
-        click.option("--path", "pattern", help="Only ids that match: 'trips/*.jpg'; * passes over / too."),
+        click.option("--glob", "pattern", help="Only ids that match: 'trips/*.jpg'; * passes over / too."),
         click.option("--label", multiple=True, help="Only items with this label; repeat for any of several."),
     ):
         wrapped = option(wrapped)

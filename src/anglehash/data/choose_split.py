@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import click
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +28,7 @@ def split_of(
     drop_label: tuple[str, ...] = (),
     draw: int | None = None,
     unseen: int | None = None,
-    salvage: bool | None = None,
+    allow_truncated: bool | None = None,
     max_pixels: int | None = None,
     progress: Progress = silent,
     **others: Any,
@@ -46,23 +45,12 @@ def split_of(
         protocol,
         seed=split_seed or 0,
         unlabelled=unlabelled or "refuse",
-        salvage=bool(salvage),
+        allow_truncated=bool(allow_truncated),
         max_pixels=max_pixels or MAX_PIXELS,
         cache=cache_dir() / "keys",
         progress=progress,
         **options,
     )
-
-
-def check_split_options(options: dict[str, Any], protocol: str | None) -> None:
-    """Refuse options of a split where there is none to apply them to.
-
-    Raises:
-        click.UsageError: naming the option.
-    """
-    for name in ("split_seed", "draw", "unseen", "drop_label"):
-        if protocol is None and options.get(name) not in (None, ()):
-            raise click.UsageError(f"--{name.replace('_', '-')} needs a --protocol to apply to")
 
 
 def two_folders(

@@ -60,7 +60,7 @@ def copies_of(images: ImageStore, rows: Rows, *, seed: int = 0, count: int = COP
 
 
 def _copy(data: bytes | NDArray[np.uint8], *, seed: int) -> bytes:
-    pixels = decode(data, salvage=True).pixels if isinstance(data, bytes) else rgb_pixels(data)
+    pixels = decode(data, allow_truncated=True).pixels if isinstance(data, bytes) else rgb_pixels(data)
     height, width = pixels.shape[:2]
     kept = max(1, round(SIDE * width)), max(1, round(SIDE * height))
     rng = np.random.default_rng([seed, int.from_bytes(pixel_key(pixels)[:8], "little")])

@@ -57,13 +57,15 @@ def picture_of(image: str | PathLike[str] | bytes | NDArray[np.uint8]) -> Pictur
         return Picture(content_key(data))
 
 
-def key_of(data: bytes | NDArray[np.uint8], *, salvage: bool = False) -> bytes:
+def key_of(data: bytes | NDArray[np.uint8], *, allow_truncated: bool = False) -> bytes:
     """The key of one image, encoded or already pixels; a grey array has the key of its file.
 
     Raises:
         ImageError: the image is refused.
     """
-    return pixel_key(decode(data, salvage=salvage).pixels if isinstance(data, bytes) else rgb_pixels(data))
+    return pixel_key(
+        decode(data, allow_truncated=allow_truncated).pixels if isinstance(data, bytes) else rgb_pixels(data)
+    )
 
 
 def content_key(data: bytes | NDArray[np.uint8]) -> bytes:
@@ -97,7 +99,7 @@ def sign(
     images: ImageStore,
     rows: NDArray[np.int64] | None = None,
     *,
-    salvage: bool = False,
+    allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -107,7 +109,7 @@ def sign(
     Args:
         images: where they are.
         rows: which of them.
-        salvage: accept JPEG files whose end is missing.
+        allow_truncated: accept JPEG files whose end is missing.
         max_pixels: of an image that is decoded, see :class:`~anglehash.data.images.decoding.Limits`.
         cache: folder that remembers what is known of a file by its bytes, so that it is decoded once.
         progress: callback.
@@ -117,12 +119,15 @@ def sign(
     """
     rows = np.asarray(np.arange(len(images)) if rows is None else rows, dtype=np.int64)
     entries = np.zeros(len(rows), dtype=_ENTRY)
-    known = _Known(cache, salvage=salvage, max_pixels=max_pixels) if cache else None
+    known = _Known(cache, allow_truncated=allow_truncated, max_pixels=max_pixels) if cache else None
     lacking = known.fill(images, rows, entries) if known else np.arange(len(rows))
     problems: list[tuple[int, str, str]] = []
     progress("decoding", len(rows) - len(lacking), len(rows), "")
     found = map_images(
-        images, rows[lacking], _entry_of, settings={"salvage": salvage, "max_pixels": max_pixels}
+        images,
+        rows[lacking],
+        _entry_of,
+        settings={"allow_truncated": allow_truncated, "max_pixels": max_pixels},
     )
     for done, (place, (row, entry)) in enumerate(zip(lacking, found, strict=True), start=1):
         if isinstance(entry, ImageError):
@@ -138,10 +143,10 @@ def sign(
     return Signed(np.ascontiguousarray(entries["key"]), entries["signature"].copy(), problems)
 
 
-def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool, max_pixels: int) -> bytes:
+def _entry_of(data: bytes | NDArray[np.uint8], *, allow_truncated: bool, max_pixels: int) -> bytes:
     """Content key, pixel key and signature of the same bytes."""
     if isinstance(data, bytes):
-        decoded = decode(data, salvage=salvage, limits=Limits(max_pixels=max_pixels))
+        decoded = decode(data, allow_truncated=allow_truncated, limits=Limits(max_pixels=max_pixels))
         pixels, size = decoded.pixels, len(data)
     else:
         pixels, size = rgb_pixels(data), 0
@@ -151,12 +156,12 @@ def _entry_of(data: bytes | NDArray[np.uint8], *, salvage: bool, max_pixels: int
 class _Known:
     """What is known of files that were decoded before, by the sha256 of their bytes, in files that carry their sha256."""
 
-    def __init__(self, cache: Path, *, salvage: bool, max_pixels: int) -> None:
+    def __init__(self, cache: Path, *, allow_truncated: bool, max_pixels: int) -> None:
         decoder = f"pillow-{version('pillow')}-{DECODER}"  # another one may give other pixels
         limit = f"-{max_pixels}" * (
             max_pixels != MAX_PIXELS
         )  # above it, JPEG files are decoded at half their size
-        self._folder = cache / (decoder + "-salvage" * salvage + limit)
+        self._folder = cache / (decoder + "-allow_truncated" * allow_truncated + limit)
         self._fresh: list[bytes] = []
 
     def fill(
@@ -201,7 +206,7 @@ class Readable(NamedTuple):
 def readable(
     dataset: Dataset,
     *,
-    salvage: bool = False,
+    allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -211,7 +216,7 @@ def readable(
     Arguments are those of :func:`sign`.
     """
     keys, signatures, found = sign(
-        dataset.images, salvage=salvage, max_pixels=max_pixels, cache=cache, progress=progress
+        dataset.images, allow_truncated=allow_truncated, max_pixels=max_pixels, cache=cache, progress=progress
     )
     if not found:
         return Readable(dataset, keys, signatures)

@@ -62,7 +62,7 @@ def make_split(
     seed: int = 0,
     keys: Keys | None = None,
     unlabelled: str = "refuse",
-    salvage: bool = False,
+    allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     cache: Path | None = None,
     progress: Progress = silent,
@@ -80,7 +80,7 @@ def make_split(
         keys: the keys of the images; computed from their pixels when not given. Where the images are not
             at hand, :func:`~anglehash.data.image_hash.id_keys` stands in.
         unlabelled: what happens to images without a label: ``refuse`` or ``skip``.
-        salvage: accept JPEG files whose end is missing.
+        allow_truncated: accept JPEG files whose end is missing.
         max_pixels: of an image that is decoded.
         cache: folder that remembers keys, or ``None``; see :func:`~anglehash.data.image_hash.sign`.
         progress: callback while keys are computed.
@@ -94,7 +94,7 @@ def make_split(
     signatures = None
     if keys is None:
         dataset, keys, signatures = readable(
-            dataset, salvage=salvage, max_pixels=max_pixels, cache=cache, progress=progress
+            dataset, allow_truncated=allow_truncated, max_pixels=max_pixels, cache=cache, progress=progress
         )
         if not len(dataset):  # there is nothing to skip to
             refuse_problems(dataset.problems, len(dataset.problems))

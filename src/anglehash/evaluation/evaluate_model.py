@@ -121,7 +121,7 @@ def evaluate_model(
         "split_seed": split.seed,
         "seed": model.config.seed,
         "backbone": model.config.backbone,
-        "size": model.config.size,
+        "size": model.config.image_size,
         "fine_tuned": model.config.fine_tune,
         "model": model.id,
         "trained_on": dict(model.split),

@@ -22,7 +22,7 @@ class Question(NamedTuple):
 
     Attributes:
         query: an image file, ``-`` for the one on standard input, or
-        like: the id of an item.
+        similar_to: the id of an item.
         k: maximum number of answers.
         radius: maximum distance, in bits.
         cursor: where an earlier answer ended.
@@ -32,7 +32,7 @@ class Question(NamedTuple):
     """
 
     query: Path | None
-    like: str | None
+    similar_to: str | None
     k: int | None
     radius: int | None
     cursor: str | None
@@ -67,10 +67,12 @@ def ask(name: str, question: Question, using: Using = OWN) -> tuple[Hits, str | 
 def answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hits, str | None]:
     """The answers of an open gallery, best first, and a cursor to the next ones."""
     size, radius, engine, where = question.size, question.radius, question.engine, question.where
-    if question.like is not None:
+    if question.similar_to is not None:
         if question.cursor:
-            raise ConfigError("--like has one page of answers: ask for more of them with -k")
-        hits = gallery.similar(question.like, size or len(gallery), radius=radius, engine=engine, where=where)
+            raise ConfigError("--similar-to has one page of answers: ask for more of them with -k")
+        hits = gallery.similar(
+            question.similar_to, size or len(gallery), radius=radius, engine=engine, where=where
+        )
         return hits, None
     assert question.query is not None, "the command has seen to it"
     image = read_query(question.query)

@@ -52,7 +52,7 @@ def thumbnail_jpeg(data: bytes) -> bytes:
         ImageError: the image is refused.
     """
     check_scans(data)
-    return to_jpeg(decode(data, draft=2 * THUMBNAIL, salvage=True).pixels)
+    return to_jpeg(decode(data, draft=2 * THUMBNAIL, allow_truncated=True).pixels)
 
 
 def check_scans(data: bytes) -> None:

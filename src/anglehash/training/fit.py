@@ -82,8 +82,8 @@ def fit(
         torch.manual_seed(config.seed)
         backbone = make_backbone(
             config.backbone,
-            size=config.size,
-            salvage=config.salvage,
+            size=config.image_size,
+            allow_truncated=config.allow_truncated,
             max_pixels=config.max_pixels,
             threads=config.threads,
             download=download,

@@ -54,7 +54,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         likeness: how much a code keeps of what a picture looks like: a number, 0 for the method's own code, or
             ``auto``, which chooses by the validation images (docs/likeness.md).
         backbone: network that gives features.
-        size: side of its input, in pixels.
+        image_size: side of its input, in pixels.
         fine_tune: train the backbone too.
         settings: any further setting of ``TrainConfig`` (``epochs``, ``hidden``, ``learning_rate``, ...).
         seed: seed of weights, order and augmentation.
@@ -64,7 +64,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         classes_: names of its classes.
 
     >>> from anglehash import Hasher, hamming
-    >>> hasher = Hasher(bits=16, backbone="tiny", size=16, settings={"epochs": 1})
+    >>> hasher = Hasher(bits=16, backbone="tiny", image_size=16, settings={"epochs": 1})
     >>> rng = np.random.default_rng(0)
     >>> images = [rng.integers(0, 256, (16, 16, 3), dtype=np.uint8) for _ in range(20)]
     >>> codes = hasher.fit(images, ["dog", "cat"] * 10).encode(images)
@@ -81,7 +81,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         loss: Mapping[str, Any] | None = None,
         likeness: float | str = "auto",
         backbone: str = "efficientnet_lite0",
-        size: int = 128,
+        image_size: int = 128,
         fine_tune: bool = False,
         settings: Mapping[str, Any] | None = None,
         seed: int = 0,
@@ -92,7 +92,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.loss = loss
         self.likeness = likeness
         self.backbone = backbone
-        self.size = size
+        self.image_size = image_size
         self.fine_tune = fine_tune
         self.settings = settings
         self.seed = seed

@@ -60,7 +60,7 @@ class TrainingData:
             return cls(*parts, facts, data.manifest(), data.signatures)
         dataset, keys, signatures = readable(
             data,
-            salvage=config.salvage,
+            allow_truncated=config.allow_truncated,
             max_pixels=config.max_pixels,
             cache=cache and cache / "keys",
             progress=progress,

@@ -24,7 +24,7 @@ from PIL import Image, ImageFile
 
 from anglehash.data.images.decoding import (
     REASONS,
-    SALVAGED,
+    TRUNCATED,
     Limits,
     Preprocessing,
     decode,
@@ -122,17 +122,17 @@ def test_a_jpeg_without_its_end_is_refused_or_salvaged(kept: float, progressive:
     whole = encode(PICTURE.resize((400, 320)), "JPEG", progressive=progressive)
     cut = whole[: int(len(whole) * kept) if kept > 0 else int(kept)]
     assert reason(cut) == reason(cut, draft=64) == "truncated"
-    salvaged = decode(cut, salvage=True)
-    assert salvaged.notes == (SALVAGED,)
+    truncated = decode(cut, allow_truncated=True)
+    assert truncated.notes == (TRUNCATED,)
     if kept < 0:  # nothing but the end marker is missing
-        np.testing.assert_array_equal(salvaged.pixels, decode(whole).pixels)
+        np.testing.assert_array_equal(truncated.pixels, decode(whole).pixels)
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
     assert reason(cut) == "truncated"
-    assert Preprocessing(salvage=True).noted(cut)[1] == (SALVAGED,)
+    assert Preprocessing(allow_truncated=True).noted(cut)[1] == (TRUNCATED,)
 
 
 def test_salvage_changes_nothing_for_a_whole_file() -> None:
-    assert decode(encode(format="JPEG"), salvage=True).notes == ()
+    assert decode(encode(format="JPEG"), allow_truncated=True).notes == ()
 
 
 SEEDS = [
@@ -442,7 +442,7 @@ def test_arrays_are_refused_by_the_same_rules(pixels: Any, expected: str) -> Non
 
 
 def test_preprocessing_survives_json() -> None:
-    original = Preprocessing(size=96, background=(1, 2, 3), salvage=True, limits=Limits(min_side=9))
+    original = Preprocessing(size=96, background=(1, 2, 3), allow_truncated=True, limits=Limits(min_side=9))
     assert Preprocessing.from_dict(json.loads(json.dumps(original.to_dict()))) == original
 
 

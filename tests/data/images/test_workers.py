@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from anglehash.data.dataset import Arrays, Encoded
-from anglehash.data.images.decoding import SALVAGED, Preprocessing
+from anglehash.data.images.decoding import TRUNCATED, Preprocessing
 from anglehash.data.images.worker import Function
 from anglehash.data.images.workers import AHEAD, FEW, default_workers, map_images, prepare
 from anglehash.errors import ConfigError, ImageError
@@ -324,7 +324,7 @@ def test_prepared_images_are_those_of_preprocessing_one_by_one() -> None:
     blobs = [jpeg(3 * i) for i in range(40)]
     blobs[4], blobs[9], blobs[17] = b"", b"text", blobs[17][:-2]
     rows = np.random.default_rng(0).permutation(40)
-    preprocess = Preprocessing(size=16, salvage=True)
+    preprocess = Preprocessing(size=16, allow_truncated=True)
     parts = list(prepare(Encoded(blobs), rows, preprocess, batch=10, workers=1))
     kept = [int(row) for row in rows if row not in (4, 9)]
     assert np.concatenate([part.rows for part in parts]).tolist() == kept
@@ -334,7 +334,7 @@ def test_prepared_images_are_those_of_preprocessing_one_by_one() -> None:
         (4, "empty"),
         (9, "not-an-image"),
     ]
-    assert [note for part in parts for note in part.notes] == [(17, SALVAGED)]
+    assert [note for part in parts for note in part.notes] == [(17, TRUNCATED)]
     assert [len(part.rows) + len(part.problems) for part in parts] == [10, 10, 10, 10]
     assert parts[0].pixels.flags.writeable  # torch warns otherwise
     assert prepared(blobs, rows, preprocess, workers=1) == prepared(blobs, rows, preprocess, workers=0)

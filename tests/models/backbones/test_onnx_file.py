@@ -158,7 +158,7 @@ def test_it_cannot_be_fine_tuned(save: Save) -> None:
 
 
 def test_another_size_is_answered_with_the_right_one(save: Save) -> None:
-    with pytest.raises(ConfigError, match="use --size 8"):
+    with pytest.raises(ConfigError, match="use --image-size 8"):
         make_backbone(save(graph_of(POOL, shape=["n", 3, 8, 8])), size=16)
 
 

@@ -65,8 +65,9 @@ def command(
         anglehash evaluate model/ photos/ --protocol holdout --html report.html
         anglehash evaluate model/ --query new/ --database photos/
     """
+    from anglehash.cli.console import check_split_options
     from anglehash.cli.results import picture_rows, summary
-    from anglehash.data.choose_split import check_split_options, split_of, two_folders
+    from anglehash.data.choose_split import split_of, two_folders
     from anglehash.data.sources.open import open_dataset
     from anglehash.evaluation.evaluate_model import Measurable, evaluate_model
     from anglehash.files import cache_dir, refuse_existing, write_json

@@ -52,7 +52,8 @@ def command(
     Example:
         anglehash export model/ -o bundle/ --data photos/ --protocol holdout
     """
-    from anglehash.data.choose_split import check_split_options, split_of
+    from anglehash.cli.console import check_split_options
+    from anglehash.data.choose_split import split_of
     from anglehash.data.sources.open import list_images, open_dataset
     from anglehash.progress import Console
     from anglehash.training.export_bundle import Trial, export_bundle

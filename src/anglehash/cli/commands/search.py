@@ -19,7 +19,7 @@ from anglehash.index import DEFAULT
 @click.command("search")
 @click.argument("gallery")
 @click.argument("query", type=PATH, required=False)
-@click.option("--like", help="In place of QUERY: more like the item of this id.")
+@click.option("--similar-to", help="In place of QUERY: more like the item of this id.")
 @click.option("-k", type=int, help="Maximum number of answers.  [default: 10, without --radius]")
 @click.option("--radius", "--max-distance", "radius", type=int, help="Maximum distance, in bits.")
 @click.option("--cursor", help="The next -k answers, after those that gave this cursor.")
@@ -35,7 +35,7 @@ from anglehash.index import DEFAULT
 def command(
     gallery: str,
     query: Path | None,
-    like: str | None,
+    similar_to: str | None,
     k: int | None,
     radius: int | None,
     cursor: str | None,
@@ -61,15 +61,15 @@ def command(
 
     if k is not None and k < 1:
         raise click.UsageError(f"-k must be at least 1, got {k}")
-    if (query is None) == (like is None):
-        raise click.UsageError("give QUERY or --like, and not both")
-    if asymmetric and like is not None:
+    if (query is None) == (similar_to is None):
+        raise click.UsageError("give QUERY or --similar-to, and not both")
+    if asymmetric and similar_to is not None:
         raise click.UsageError("--asymmetric wants an image as QUERY: an item has its bits alone")
-    question = Question(query, like, k, radius, cursor, engine, matching, asymmetric)
+    question = Question(query, similar_to, k, radius, cursor, engine, matching, asymmetric)
     hits, following = ask(gallery, question, Using(model, strict))
     answer: dict[str, Any] = {
         "query": str(query) if query else None,
-        "like": like,
+        "similar_to": similar_to,
         "k": question.size,
         "radius": radius,
         "asymmetric": asymmetric,

@@ -23,8 +23,8 @@ from anglehash.cli.console import (
 )
 
 _SETTINGS = (
-    "bits", "method", "preset", "likeness", "backbone", "size", "fine_tune", "epochs", "seed", "device", "threads",
-    "unlabelled", "salvage", "max_pixels",
+    "bits", "method", "preset", "likeness", "backbone", "image_size", "fine_tune", "epochs", "seed", "device", "threads",
+    "unlabelled", "allow_truncated", "max_pixels",
 )  # fmt: skip
 
 
@@ -53,13 +53,15 @@ def _number_if_it_is_one(value: str | None) -> float | str | None:
     help="How much a code keeps of what a picture looks like; 0 is the method's own code.  [default: auto]",
 )
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
-@click.option("--size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]")
+@click.option(
+    "--image-size", type=int, help="Side of its input, pixels; 224 is better on photos.  [default: 128]"
+)
 @click.option("--fine-tune/--frozen", default=None, help="Train the backbone too, or keep it.")
 @click.option("--epochs", type=int, help="Passes over the images.")
 @click.option("--seed", type=int, help="Seed of weights and order.  [default: 0]")
 @click.option("--device", help="Where features and networks are computed, cpu or cuda.  [default: cpu]")
 @click.option("--threads", type=int, help="CPU threads of the network.  [default: 1]")
-@click.option("--salvage", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
+@click.option("--allow-truncated", is_flag=True, default=None, help="Accept JPEG files whose end is missing.")
 @max_pixels_option
 @click.option("--config", type=PATH, help="TOML file of settings.")
 @split_options
@@ -93,8 +95,9 @@ def command(
         anglehash train photos/ -o model/ --bits 32
         torchrun --nproc-per-node 2 -m anglehash train photos/ -o model/
     """
+    from anglehash.cli.console import check_split_options
     from anglehash.config import TrainConfig
-    from anglehash.data.choose_split import check_split_options, split_of
+    from anglehash.data.choose_split import split_of
     from anglehash.data.perceptual_hash import series_line
     from anglehash.data.sources.open import open_dataset
     from anglehash.errors import TrainingError
@@ -118,7 +121,7 @@ def command(
         if ranks.first:
             which = f"protocol {protocol}" if protocol else "all but a tenth for validation"
             click.echo(
-                f"{printable(data)}: input {settings.size} px (--size; 224 is better on photos), "
+                f"{printable(data)}: input {settings.image_size} px (--image-size; 224 is better on photos), "
                 f"{settings.bits} bits (--bits), {which}",
                 err=True,
             )

@@ -47,7 +47,7 @@ REASONS = {
 """Every reason for which an image is refused, and what it means."""
 
 WHITE = (255, 255, 255)
-SALVAGED = "salvaged: the end of the file is missing, and with it a part of the picture"
+TRUNCATED = "truncated: the end of the file is missing, and with it a part of the picture"
 UNREAD_TEXT = "texts and colour profile ignored: more than 1 MB, unpacked"
 
 DECODER = 2
@@ -153,7 +153,7 @@ def decode(
     *,
     draft: int | None = None,
     limits: Limits = _LIMITS,
-    salvage: bool = False,
+    allow_truncated: bool = False,
     background: Colour = WHITE,
 ) -> Decoded:
     """Decode an image: its first frame, upright, as 8-bit RGB.
@@ -163,17 +163,19 @@ def decode(
         draft: a JPEG may come back reduced 2, 4 or 8 times, with no side below this many pixels: faster,
             and refused or accepted just as in full.
         limits: what is refused for its size.
-        salvage: accept a JPEG whose end is missing, with a note; what is missing is grey.
+        allow_truncated: accept a JPEG whose end is missing, with a note; what is missing is grey.
         background: the colour behind transparent pixels.
 
     Raises:
         ImageError: the image is refused; its reason is one of :data:`REASONS`.
     """
-    opened = _open(data, draft, limits, salvage, background)
+    opened = _open(data, draft, limits, allow_truncated, background)
     return Decoded(np.array(opened.image), *opened[1:])
 
 
-def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, background: Colour) -> _Opened:
+def _open(
+    data: bytes, draft: int | None, limits: Limits, allow_truncated: bool, background: Colour
+) -> _Opened:
     if not data:
         raise ImageError("empty", "no bytes")
     limits.check_bytes(len(data))
@@ -184,11 +186,11 @@ def _open(data: bytes, draft: int | None, limits: Limits, salvage: bool, backgro
         opened = _open_as(name, without_text(data), draft, limits, background)
         return opened._replace(notes=(UNREAD_TEXT, *opened.notes))
     except ImageError as error:
-        if not (salvage and name == "JPEG" and error.reason == "truncated"):
+        if not (allow_truncated and name == "JPEG" and error.reason == "truncated"):
             raise
     # With an end put in its place libjpeg fills up the rest. Pillow's own switch for this is global.
     opened = _open_as(name, data + b"\xff\xd9", draft, limits, background)
-    return opened._replace(notes=(SALVAGED, *opened.notes))
+    return opened._replace(notes=(TRUNCATED, *opened.notes))
 
 
 def _open_as(name: str, data: bytes, draft: int | None, limits: Limits, background: Colour) -> _Opened:
@@ -246,13 +248,13 @@ class Preprocessing:
     Attributes:
         size: side of the square, in pixels.
         background: the colour behind transparent pixels.
-        salvage: accept JPEG files whose end is missing.
+        allow_truncated: accept JPEG files whose end is missing.
         limits: what is refused for its size.
     """
 
     size: int = 128
     background: Colour = WHITE
-    salvage: bool = False
+    allow_truncated: bool = False
     limits: Limits = _LIMITS
 
     def __post_init__(self) -> None:
@@ -281,7 +283,7 @@ class Preprocessing:
         """
         notes: tuple[str, ...] = ()
         if isinstance(data, bytes):
-            opened = _open(data, 2 * self.size, self.limits, self.salvage, self.background)
+            opened = _open(data, 2 * self.size, self.limits, self.allow_truncated, self.background)
             image, notes = opened.image, opened.notes
         elif isinstance(data, Image.Image):
             self.limits.check_size(*data.size)

@@ -219,7 +219,7 @@ def make_backbone(
     *,
     size: int = 128,
     pretrained: bool = True,
-    salvage: bool = False,
+    allow_truncated: bool = False,
     max_pixels: int = MAX_PIXELS,
     download: bool = False,
     threads: int = 1,
@@ -231,7 +231,7 @@ def make_backbone(
         name: a member of :data:`BACKBONES`, with its argument.
         size: side of its images, in pixels.
         pretrained: take learned weights; else those of torch's random generator, which the caller seeds.
-        salvage: accept JPEG files whose end is missing.
+        allow_truncated: accept JPEG files whose end is missing.
         max_pixels: of an image that is decoded.
         download: fetch weights that are not on this machine.
         threads: CPU threads that compute features.
@@ -244,7 +244,9 @@ def make_backbone(
     """
     request = Request(
         name=name,
-        preprocessing=Preprocessing(size=size, salvage=salvage, limits=Limits(max_pixels=max_pixels)),
+        preprocessing=Preprocessing(
+            size=size, allow_truncated=allow_truncated, limits=Limits(max_pixels=max_pixels)
+        ),
         pretrained=pretrained,
         download=download,
         threads=threads,
@@ -298,7 +300,7 @@ def _width(module: nn.Module, request: Request) -> int:
         shape = run_module(module, np.zeros((1, size, size, 3), dtype=np.uint8)).shape
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(
-            f"{request.name} does not take images of {size} px ({first_line(error)}): choose another --size"
+            f"{request.name} does not take images of {size} px ({first_line(error)}): choose another --image-size"
         ) from error
     if len(shape) != 2:
         raise ConfigError(f"{request.name} must give features of shape (n, width), got {shape}")

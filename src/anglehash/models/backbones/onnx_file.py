@@ -132,7 +132,9 @@ class FileBackbone(Backbone):
     def __init__(self, request: Request, network: FileNetwork) -> None:
         size, wanted = request.preprocessing.size, network.layout.size
         if wanted not in (None, size):
-            raise ConfigError(f"{request.name} takes images of {wanted} px, not {size}: use --size {wanted}")
+            raise ConfigError(
+                f"{request.name} takes images of {wanted} px, not {size}: use --image-size {wanted}"
+            )
         self.module = None
         self.pretrained = True
         self._network = network
