@@ -6,7 +6,8 @@ In each of three draws 5,000 photographs of COCO (256 x 256) and 300 copies of 3
 .25 to 2 times, JPEG 90), 100 recompressed (JPEG or WebP of quality 15 to 85), 100 crops (each side to .6 to .98, JPEG
 90). A copy is found where it is in a group with what it was made of. Precision is over pairs: of all pairs in groups,
 those of a copy and what it was made of. The baseline is a perceptual hash alone, as often used: ImageHash's phash of 64
-bits, pairs within 10 bits. The limits of data/perceptual_hash.py were set on 300 photographs with copies of other kinds.
+bits, pairs within 10 bits. The limits of data/perceptual_hash.py were set on
+300 photographs with copies of other kinds.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ from anglehash.data.sources.open import open_dataset
 from anglehash.evaluation.kernels import kernel
 from anglehash.files import cache_dir, write_json
 from anglehash.index import CodeIndex, make_index
-from anglehash.index.multi_index.groups import words_of
-from anglehash.index.multi_index.kernels import BLOCK, distances
+from anglehash.index.multi_index._groups import words_of
+from anglehash.index.multi_index._kernels import BLOCK, distances
 from anglehash.methods.catalogue import settled
 from anglehash.models.backbones import make_backbone
 from anglehash.models.features import extract

@@ -218,7 +218,7 @@ STORES = {
 
 
 IMPORTS = {
-    "anglehash": ["anglehash.gallery.gallery", "anglehash.index.multi_index.compiled"],
+    "anglehash": ["anglehash.gallery.gallery", "anglehash.index.multi_index._compiled"],
     "usearch": ["usearch.index"],
     "lancedb": ["lancedb", "pyarrow"],
     "sqlite-vec": ["sqlite_vec"],

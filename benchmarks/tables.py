@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="*")
     parser.add_argument("--into", type=Path, help="a document whose marked tables are to be put in")
     parser.add_argument("--cut", help="mAP at this cut, out of map_at, in place of the headline's")
-    parser.add_argument("--key", default="map", help="another number of a cell: map_features, map_convention")
+    parser.add_argument("--key", default="map", help="another number of a cell: map_logits, map_convention")
     arguments = parser.parse_args()
     if arguments.into:
         text = arguments.into.read_text(encoding="utf-8")

@@ -30,8 +30,7 @@ class TrainConfig:
         preset: a named group of settings of that method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
         likeness: how much a code keeps of what a picture looks like, beside what the method makes of it: the
-            weight of the features against the method's logits, 0 to 100. 0 is the method's own code, and ``auto``
-            takes .7, 1 or 1.4: the most that costs the validation images no class mAP (docs/likeness.md).
+            weight of the features against the method's logits (docs/likeness.md). 0 is the method's own code.
         networks: heads that learn from seeds of their own; a code is that of the mean of their logits, each at unit
             length. Not with ``fine_tune``.
         backbone: name of the network that turns images into features.
@@ -60,7 +59,7 @@ class TrainConfig:
     method: str = "andsh"
     preset: str = "default"
     loss: Mapping[str, Any] = field(default_factory=dict)
-    likeness: float | str = "auto"
+    likeness: float = 1.0
     networks: int = 1
     backbone: str = "efficientnet_lite0"
     image_size: int = 128
@@ -91,8 +90,7 @@ class TrainConfig:
         _within("threads", self.threads, 1, 256)
         _within("seed", self.seed, 0, 2**31 - 1)
         _within("backbone_rate", self.backbone_rate, 0, 1)
-        if self.likeness != "auto":
-            _check_likeness(self.likeness)
+        _within("likeness", self.likeness, 0, 100)
         _within("networks", self.networks, 1, 100)
         for name, low, high in (
             ("hidden", 0, 65536),
@@ -136,7 +134,7 @@ class TrainConfig:
 
         >>> TrainConfig.from_dict({"bit": 32})
         Traceback (most recent call last):
-        anglehash.errors.ConfigError: unknown setting 'bit'; did you mean 'bits'? Known: backbone, ...
+        anglehash.errors.ConfigError: unknown setting 'bit'; did you mean 'bits'? Known: allow_truncated, ...
         """
         from anglehash.errors import unknown
 
@@ -168,10 +166,9 @@ class TrainConfig:
         return {**asdict(self), "loss": dict(self.loss)}
 
 
-_KINDS: dict[str, tuple[Any, str]] = {
+_KINDS: dict[str, tuple[type, str]] = {
     "int": (int, "a whole number"),
     "float": (float, "a number"),
-    "float | str": ((int, float, str), "a number or a text"),
     "bool": (bool, "true or false"),
     "str": (str, "a text"),
     "Mapping[str, Any]": (Mapping, "a table"),
@@ -185,12 +182,6 @@ def _check_type(name: str, value: Any, declared: str) -> None:
     fits = isinstance(value, (int, float) if kind is float else kind)
     if not fits or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"{name} must be {words}, got {value!r}")
-
-
-def _check_likeness(value: float | str) -> None:
-    if isinstance(value, str):
-        raise ConfigError(f"likeness must be 'auto' or a number in 0..100, got {value!r}")
-    _within("likeness", value, 0, 100)
 
 
 def _within(name: str, value: float, low: float, high: float) -> None:

@@ -33,7 +33,7 @@ def usual() -> Progress:
 
 
 class Console:
-    """A :data:`Progress` for people: a moving bar on a terminal or in a notebook, a line every few seconds elsewhere."""
+    """A :data:`Progress` for people: a bar on a terminal or in a notebook, a line every few seconds elsewhere."""
 
     def __init__(self, stream: TextIO | None = None, *, every: float = 5.0) -> None:
         self._stream = stream or sys.stderr

@@ -37,7 +37,7 @@ def columns(seconds: Callable[[str, int], float] = lambda name, n: n / 1000) -> 
     return cost.summary([cell for images in SIZES for cell in column(images, seconds)])
 
 
-def test_the_first_epoch_is_not_epoch_like_others() -> None:
+def test_the_first_epoch_is_unlike_the_others() -> None:
     # three epochs took 9 - 3 = 6 seconds; the second run is in between
     assert cost.epoch_seconds([run(1, 3.0, 0), run(2, 5.5, 0), run(4, 9.0, 0)]) == 2.0
 

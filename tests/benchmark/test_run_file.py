@@ -61,9 +61,9 @@ def test_the_hash_tells_every_setting_and_nothing_else(tmp_path: Path) -> None:
     def hashes(text: str, kind: str = "deep shallow") -> set[str]:
         return {c.hash for c in Run.from_toml(written(tmp_path, text)).cells() if c.kind in kind}
 
-    same = SMALL + 'title = "another"\n[settings]\nsize = 128\n'  # the default size, and words
+    same = SMALL + 'title = "another"\n[settings]\nimage_size = 128\n'  # the default size, and words
     assert hashes(same) == hashes(SMALL)
-    for change in ("[settings]\nsize = 64\n", "split_seeds = [1]\n"):
+    for change in ("[settings]\nimage_size = 64\n", "split_seeds = [1]\n"):
         assert not hashes(SMALL + change) & hashes(SMALL)
     epochs = SMALL + "[settings]\nepochs = 3\n"
     assert not hashes(epochs, "deep") & hashes(SMALL, "deep")
@@ -142,7 +142,7 @@ def test_a_variant_may_take_the_chosen_settings_of_another_row(tmp_path: Path) -
         ('baselines = ["pq"]', r"the baseline pq needs baseline_bytes, such as \[4, 8, 16\]"),
         ('variants = [{ name = "a", loss = 3 }]', "variant 'a': loss must be a table, got 3"),
         ("settings = { loss = 3 }", "variant 'andsh': loss must be a table, got 3"),
-        ('variants = [{ name = "a", size = 64 }]', r"variant 'a': size belongs to \[settings\]"),
+        ('variants = [{ name = "a", image_size = 64 }]', r"variant 'a': image_size belongs to \[settings\]"),
         ('variants = [{ name = "a", backbone = "tiny" }]', r"variant 'a': backbone belongs to \[settings\]"),
         ("settings = { use_validation = true }", "use_validation has no effect in a benchmark: leave it out"),
         (

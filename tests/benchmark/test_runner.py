@@ -352,7 +352,7 @@ def test_a_stop_ends_the_workers_at_once_and_keeps_what_is_finished(
     bits = [8]
     seeds = [0]
     methods = ["itq", "ce"]
-    settings = {{ size = 32, epochs = 100000 }}
+    settings = {{ image_size = 32, epochs = 100000 }}
     """)
     out = tmp_path / "out"
     asked = ["benchmark", str(tmp_path / "long.toml"), "-o", str(out), "--workers", "2"]

@@ -181,9 +181,9 @@ def test_a_document_is_filled_between_its_marks_only(tmp_path: Path) -> None:
     (tmp_path / "results" / "small").mkdir(parents=True)
     result = {"name": "small", "splits": [SPLIT], "cells": [cell("ce", 32, 0.5, map_logits=0.75)]}
     (tmp_path / "results" / "small" / "result.json").write_text(json.dumps(result))
-    text = "before\n<!-- results/small map_features -->\nold\n<!-- end -->\nafter <!-- end -->\n"
+    text = "before\n<!-- results/small map_logits -->\nold\n<!-- end -->\nafter <!-- end -->\n"
     found = filled(text, tmp_path)
-    assert found.startswith("before\n<!-- results/small map_features -->\n\n| method | 32 | CPU s |\n")
+    assert found.startswith("before\n<!-- results/small map_logits -->\n\n| method | 32 | CPU s |\n")
     assert "| ce | .750 | - |" in found
     assert "old" not in found
     assert found.endswith("\n\n<!-- end -->\nafter <!-- end -->\n")

@@ -68,7 +68,7 @@ def test_it_writes_a_result_and_a_page_and_goes_on(anglehash: Any, run_file: Pat
 
 def test_what_is_wrong_is_one_line(anglehash: Any, run_file: Path, tmp_path: Path) -> None:
     bad = tmp_path / "bad.toml"
-    bad.write_text(run_file.read_text().replace('"lsh"]\nrivals', '"lhs"]\nrivals'))
+    bad.write_text(run_file.read_text().replace('"lsh"]\nbaselines', '"lhs"]\nbaselines'))
     for path, message in (
         (bad, "unknown method 'lhs'; did you mean 'lsh'"),
         (tmp_path / "absent.toml", "cannot read the run file"),

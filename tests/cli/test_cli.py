@@ -292,7 +292,7 @@ def test_settings_come_from_a_file_and_the_command_line_wins(
     photos: Path, tmp_path: Path, anglehash: Any
 ) -> None:
     (tmp_path / "run.toml").write_text(
-        'method = "andsh"\nbackbone = "tiny"\nsize = 12\nepochs = 1\nbits = 48\n[loss]\ngamma = 1.0\n'
+        'method = "andsh"\nbackbone = "tiny"\nimage_size = 12\nepochs = 1\nbits = 48\n[loss]\ngamma = 1.0\n'
     )
     done = anglehash(
         "train", photos, "-o", tmp_path / "m", "--config", tmp_path / "run.toml", "--bits", 8, "--json"
@@ -303,7 +303,7 @@ def test_settings_come_from_a_file_and_the_command_line_wins(
         1.0,
         1,
     )
-    assert (done.json["training"]["likeness"], done.json["head"]) == (1, "likeness+hash")
+    assert (done.json["config"]["likeness"], done.json["head"]) == (1, "likeness+hash")
     assert anglehash("train", photos, "-o", tmp_path / "n", "--config", tmp_path / "no.toml").code == 1
 
 
@@ -508,7 +508,7 @@ def test_a_report_is_replaced_with_force(photos: Path, trained: Path, tmp_path: 
     ("text", "message"),
     [
         ("[loss]\ngama = 1", "did you mean 'gamma'"),
-        ("size = 12.5", "whole number"),
+        ("image_size = 12.5", "whole number"),
         ("epoch = 3", "'epochs'"),
     ],
 )

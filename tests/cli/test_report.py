@@ -28,7 +28,7 @@ VOID = {"meta", "img"}
 
 RESULT: dict[str, Any] = {
     "method": "andsh", "bits": 32, "protocol": "cifar10-I", "split_hash": "9f2c", "split_seed": 0, "seed": 1,
-    "backbone": "efficientnet_lite0", "image_size": 128, "dataset": "cifar10", "rank_cut": None,
+    "backbone": "efficientnet_lite0", "size": 128, "dataset": "cifar10", "rank_cut": None,
     "map": 0.58124, "map_convention": 0.5831, "map_logits": 0.6023, "class_id_map": 0.525, "posterior_map": 0.689,
     "map_at": {"all": 0.58124, "5000": 0.6112},
     "precision_at": {"1": 0.71, "10": 0.695, "100": 0.67},

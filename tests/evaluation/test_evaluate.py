@@ -148,9 +148,7 @@ def test_the_report_is_strict_json_with_the_promised_keys() -> None:
     for report in (run(), run(MANY_QUERY, MANY_DATABASE), run(replace(QUERY, posterior=None, features=None))):
         values = report.to_dict()
         assert json.loads(json.dumps(values, allow_nan=False)) == values
-        promised = (
-            "bits map map_convention map_features map_asymmetric ceiling class_id_map precision_at per_class"
-        )
+        promised = "bits map map_convention map_logits map_asymmetric posterior_map class_id_map precision_at per_class"
         assert {*promised.split(), "unique_codes", "queries", "database", "seconds"} <= values.keys()
 
 

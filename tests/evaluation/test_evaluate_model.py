@@ -56,7 +56,7 @@ def test_classes_that_the_classifier_has_not_seen_have_no_ceiling(split: Retriev
     assert sum(value is not None for value in result["per_class"].values()) == 3
 
 
-def test_without_a_training_part_there_is_not_ceiling(model: Model, split: RetrievalSplit) -> None:
+def test_without_a_training_part_there_is_no_ceiling(model: Model, split: RetrievalSplit) -> None:
     none = np.zeros(0, dtype=np.int64)
     result = evaluate_model(model, replace(split, train=none, validation=none)).result
     assert result["posterior_map"] is None

@@ -123,7 +123,7 @@ def test_the_command_line_takes_and_shows_any_name(model: Path, odd: Path, tmp_p
     assert codes(tmp_path / "g").keys() == {*NAMES, b"deep/er/1.png"} - {NAMES[1], NAMES[8], NAMES[5]}
 
 
-def test_what_is_not_file_is_reported_and_never_opened(model: Path, odd: Path, tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_reported_and_never_opened(model: Path, odd: Path, tmp_path: Path) -> None:
     build(model, Images(data=str(odd)), tmp_path / "g")
     os.mkfifo(odd / "pipe.png")
     (odd / "circle").symlink_to(odd)

@@ -102,7 +102,7 @@ def test_two_writers_at_once(empty: Path, script: Any, forked: Any, held: Any) -
     assert verify(empty) == []
 
 
-def test_a_dead_writers_lock_is_not_lock(empty: Path, script: Any, forked: Any, held: Any) -> None:
+def test_a_dead_writers_lock_is_not_a_lock(empty: Path, script: Any, forked: Any, held: Any) -> None:
     def die(pipe: Any) -> None:
         with open_writer(empty):
             os._exit(9)

@@ -76,7 +76,7 @@ def test_a_full_disk(small_disk: Path, script: Any, held: Callable[[Path], dict[
     assert verify(path) == []
 
 
-def test_a_full_disk_is_not_reason_to_stop_answering(
+def test_a_full_disk_is_no_reason_to_stop_answering(
     small_disk: Path, script: Any, held: Callable[[Path], dict[str, bytes]], caplog: pytest.LogCaptureFixture
 ) -> None:
     none = np.zeros((0, 2), np.uint8)

@@ -228,6 +228,6 @@ def test_cursors_of_other_searches_are_refused(gallery: Gallery) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "year", "=3", "a~b"])
-def test_what_is_not_condition(text: str) -> None:
+def test_what_is_not_a_condition(text: str) -> None:
     with pytest.raises(ConfigError, match="a condition is COLUMN=VALUE"):
         Condition.parse(text)

@@ -19,16 +19,14 @@ from anglehash.errors import DataError
 from anglehash.evaluation.kernels import kernel
 from anglehash.index import exact, multi_index
 from anglehash.index._sort_keys import ROW, SHIFT
-from anglehash.index.multi_index import Index
-from anglehash.index.multi_index import compiled as _compiled
-from anglehash.index.multi_index import grouping as _grouping
-from anglehash.index.multi_index.compiled import Built
-from anglehash.index.multi_index.grouping import grouped, grouped_chunks, joined
-from anglehash.index.multi_index.groups import Groups, one_each, places, words_of
-from anglehash.index.multi_index.kernels import bits_between, distances, near, offer
-from anglehash.index.multi_index.nearest import probe
-from anglehash.index.multi_index.plain import Chunk
-from anglehash.index.multi_index.tables import MOST_MASKS, MOST_PARTS, WIDEST, parts_of, rings_of, tables_of
+from anglehash.index.multi_index import Index, _compiled, _grouping
+from anglehash.index.multi_index._compiled import Built
+from anglehash.index.multi_index._grouping import grouped, grouped_chunks, joined
+from anglehash.index.multi_index._groups import Groups, one_each, places, words_of
+from anglehash.index.multi_index._kernels import bits_between, distances, near, offer
+from anglehash.index.multi_index._nearest import probe
+from anglehash.index.multi_index._plain import Chunk
+from anglehash.index.multi_index._tables import MOST_MASKS, MOST_PARTS, WIDEST, parts_of, rings_of, tables_of
 
 NONE = np.empty(0, dtype=np.bool_)
 

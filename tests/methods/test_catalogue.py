@@ -49,7 +49,7 @@ def test_settings_come_from_the_user_then_the_preset_then_the_common_ones() -> N
         ({"method": "itq", "loss": {"seed": 3}}, "option of the method itq 'seed'"),  # it is the run's
         (
             {"method": "posterior", "loss": {"nested": 128}},
-            "got nested = 128, likeness = auto and networks = 1: give --likeness 0 and networks = 1, or leave",
+            "got nested = 128, likeness = 1 and networks = 1: give --likeness 0 and networks = 1, or leave",
         ),
         (
             {"method": "posterior", "likeness": 0, "networks": 2, "loss": {"nested": 8}},

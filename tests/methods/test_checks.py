@@ -44,7 +44,8 @@ def test_a_hint_stands_in_brackets() -> None:
     with pytest.raises(ConfigError, match=r"^scale must be a finite number > 0 \(or nothing\), got 0$"):
         check_positive("scale", 0, hint="or nothing")
     with pytest.raises(
-        ConfigError, match=r"^classes must be a whole number >= 2 \(one class has no baseline\), got 1$"
+        ConfigError,
+        match=r"^classes must be a whole number >= 2 \(one class has no other to be separated from\), got 1$",
     ):
         check_classes(1)
     with pytest.raises(ConfigError, match=r"^rows must be a whole number >= 5, got 4$"):

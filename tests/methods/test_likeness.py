@@ -17,7 +17,7 @@ from anglehash.models.heads.hash_head import logits_of
 from anglehash.models.heads.likeness import LikenessHead
 from anglehash.models.model import _restore_head, kind_of_head
 from anglehash.training import fit_head as fit_head
-from anglehash.training.fit_head import Labelled, Learned, add_likeness, learn_head
+from anglehash.training.fit_head import Labelled, learn_head
 
 BITS = 16
 LABELS = np.eye(2, dtype=bool)[np.arange(200) % 2]
@@ -130,35 +130,3 @@ def test_zero_is_the_method_alone(features: NDArray[np.float32]) -> None:
 def test_a_negative_weight_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"likeness must be in 0\.\.100"):
         TrainConfig(likeness=-1.0)
-
-
-@pytest.mark.parametrize(
-    ("maps", "taken"),
-    [
-        ((0.80, 0.78, 0.79), 0.7),
-        ((0.80, 0.796, 0.79), 1.0),
-        ((0.80, 0.70, 0.796), 1.4),
-        ((0.7, 0.7, 0.7), 1.4),
-    ],
-)
-def test_auto_takes_the_most_that_costs_no_class_map(
-    maps: tuple[float, ...], taken: float, features: NDArray[np.float32], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    given = iter([*maps, 0.5])  # the last is that of the log
-    monkeypatch.setattr(fit_head, "map_among", lambda *a: next(given))
-    config = TrainConfig(bits=BITS)
-    base, held = Learned(FirstFeatures(), np.zeros((0, BITS), np.float32), [{}]), Labelled(features, LABELS)
-    learned = add_likeness(base, Labelled(features, LABELS), config, held)
-    assert learned.log == [{"validation_map": 0.5, "likeness": taken}]
-
-
-def test_auto_is_1_where_validation_images_are_few(features: NDArray[np.float32]) -> None:
-    base = Learned(FirstFeatures(), np.zeros((0, BITS), np.float32), [{}])
-    for held in (None, Labelled(features[:99], LABELS[:99])):
-        learned = add_likeness(base, Labelled(features, LABELS), TrainConfig(bits=BITS), held)
-        assert learned.log[-1]["likeness"] == 1.0
-
-
-def test_another_text_than_auto_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"likeness must be 'auto' or a number in 0\.\.100, got 'much'"):
-        TrainConfig(likeness="much")

@@ -228,7 +228,7 @@ def test_refuses(target: str) -> None:
             there.search(query, 1, engine="hnws")
         with pytest.raises(ConfigError, match="another search"):
             there.page(query, 1, cursor=None if not (c := _cursor(there, query)) else c, radius=3)
-        with pytest.raises(ModelError, match=r"model model-1, but these are of model-2"):
+        with pytest.raises(ModelError, match=r"model model-1, but the query's model is model-2"):
             there.require_model("model-2")
         with pytest.raises(DataError, match="no item 'x'"):
             there.item("x")

@@ -58,7 +58,7 @@ REFUSED: dict[str, tuple[Callable[[], bytes], int, str]] = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_is_not_image_says_why(client: Client, case: str) -> None:
+def test_what_is_not_an_image_says_why(client: Client, case: str) -> None:
     make, status, reason = REFUSED[case]
     answer = client.image(make())
     assert (answer.status, answer.reason) == (status, reason)

@@ -206,7 +206,7 @@ def test_the_gallery_tells_what_it_is(client: Client, opened: Gallery) -> None:
         {"name": "cat", "count": 21}, {"name": "dog", "count": 20}, {"name": "eel", "count": 20}
     ]  # fmt: skip
     assert gallery["model"] == {
-        "id": opened.model_id, "method": "andsh", "backbone": "tiny", "image_size": 16,
+        "id": opened.model_id, "method": "andsh", "backbone": "tiny", "size": 16,
         "classes": ["cat", "dog", "eel"],
     }  # fmt: skip
     assert (gallery["can_write"], gallery["needs_key"], gallery["can_encode"]) == (False, False, True)

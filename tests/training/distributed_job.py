@@ -1,4 +1,4 @@
-"""What test_ranks.py lets several processes do together, and one alone: python distributed_job.py OUT, under torchrun."""
+"""What test_distributed.py lets several processes do together, and one alone: distributed_job.py OUT."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_nothing_that_was_printed_is_lost_where_the_interpreter_is_not_taken_dow
     assert done.stdout.startswith("anglehash ")
 
 
-SETTINGS = 'bits = 8\nbackbone = "tiny"\nsize = 16\nepochs = 40\n'
+SETTINGS = 'bits = 8\nbackbone = "tiny"\nimage_size = 16\nepochs = 40\n'
 
 
 def test_a_killed_process_ends_the_run_and_resume_goes_on(tmp_path: Path) -> None:

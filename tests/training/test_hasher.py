@@ -298,7 +298,7 @@ def test_learning_from_validation_too(fitted: Hasher) -> None:
 
 
 def test_likeness_is_an_argument_and_no_further_setting() -> None:
-    assert (Hasher().config.likeness, Hasher(likeness=0).config.likeness) == ("auto", 0)
+    assert (Hasher().config.likeness, Hasher(likeness=0).config.likeness) == (1, 0)
     with pytest.raises(ConfigError, match="Hasher takes likeness as an argument: give it there, not in set"):
         Hasher(settings={"likeness": 0}).config  # noqa: B018
 

@@ -88,15 +88,8 @@ def compute(cell: Cell, shared: SplitFeatures, wanted: Measures) -> dict[str, An
         if cell.kind == "baseline":
             return _baseline(cell, shared)
         clock = _Clock()
-        chooses = cell.config.likeness == "auto"
-        learned = learn_head(
-            shared.training_view("train"),
-            cell.config,
-            held=shared.training_view("validation") if chooses else None,
-        )
+        learned = learn_head(shared.training_view("train"), cell.config)
         cost = {**clock.seconds(), "epochs": len(learned.log)}
-        if chooses:
-            cost["likeness_chosen"] = learned.log[-1]["likeness"]
         return _measured(cell, shared, wanted, _logits(learned.head, shared), cost)
 
 

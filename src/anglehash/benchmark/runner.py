@@ -196,8 +196,8 @@ def _refuse_changed(store: Store, run: Run, split_spec: SplitSpec, split_hash: s
     if changed and not force:
         raise DataError(
             f"{store.folder}: {len(changed)} finished cells are of other images than {run.data} holds now (split "
-            f"{split_spec.split_seed}: {changed[0]['split_hash'][:12]} then, {split_hash[:12]} now): --force computes them "
-            "again, or choose another output"
+            f"{split_spec.split_seed}: {changed[0]['split_hash'][:12]} then, {split_hash[:12]} now): --force computes "
+            "them again, or choose another output"
         )
 
 

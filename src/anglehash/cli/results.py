@@ -22,7 +22,7 @@ def summary(result: dict[str, Any]) -> str:
     """The headline numbers as a table.
 
     >>> print(summary({"map": 0.5, "bits": 32, "method": "andsh", "protocol": "holdout", "queries": 9,
-    ...                "database": 90, "ceiling": None}).splitlines()[-3])
+    ...                "database": 90, "posterior_map": None}).splitlines()[-3])
     posterior agreement (the reference)               -
     """
     head = (

@@ -154,7 +154,7 @@ def _entry_of(data: bytes | NDArray[np.uint8], *, allow_truncated: bool, max_pix
 
 
 class _Known:
-    """What is known of files that were decoded before, by the sha256 of their bytes, in files that carry their sha256."""
+    """What is known of files that were decoded before, by the sha256 of their bytes; the files are checked."""
 
     def __init__(self, cache: Path, *, allow_truncated: bool, max_pixels: int) -> None:
         decoder = f"pillow-{version('pillow')}-{DECODER}"  # another one may give other pixels

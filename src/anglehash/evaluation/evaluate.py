@@ -244,7 +244,7 @@ def posterior_references(
     several: bool,
     rank_cut: int | None,
 ) -> dict[str, float]:
-    """What a calibrated classifier reaches: by its posterior, ``ceiling``, and by its answer, ``class_id_map``.
+    """What a calibrated classifier reaches: by its posterior, ``posterior_map``, and by its answer, ``class_id_map``.
 
     Args:
         query: ``(q, c)`` class probabilities of the queries.

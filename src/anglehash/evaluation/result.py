@@ -16,8 +16,8 @@ class Result:
 
     Attributes:
         bits: length of a code.
-        rank_cut: ranks that count for ``map``, ``map_convention``, ``map_features``, ``map_asymmetric``,
-            ``ceiling``, ``class_id_map``, ``wap`` and ``per_class``; ``None`` is all.
+        rank_cut: ranks that count for ``map``, ``map_convention``, ``map_logits``, ``map_asymmetric``,
+            ``posterior_map``, ``class_id_map``, ``wap`` and ``per_class``; ``None`` is all.
         map: mAP of the codes, exact under ties, divided by all relevant items (``min(T, k)`` at a cut).
         map_convention: the papers': hits in the first k as denominator, seeded shuffle on ties.
         map_logits: mAP of the real-valued logits by cosine; the gap to ``map`` is the quantization error.

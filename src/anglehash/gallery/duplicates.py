@@ -1,8 +1,8 @@
 """Duplicates: items with equal bytes, equal pixels, or near copies of each other, in groups; nothing is deleted.
 
 Learned codes have no say in this: they put a whole class close together. Near copies are found by what was kept of
-the pixels when an item was added (:mod:`anglehash.data.perceptual_hash`): candidates by the distance of their perceptual
-hashes, confirmed by their thumbnails. A group is complete, never a chain: any two of it are near copies.
+the pixels when an item was added (:mod:`anglehash.data.perceptual_hash`): candidates by the distance of their
+perceptual hashes, confirmed by their thumbnails. A group is complete, never a chain: any two of it are near copies.
 """
 
 from __future__ import annotations

@@ -253,8 +253,8 @@ class FolderGallery(AnyGallery):
             where: look only at items that pass this filter.
             asymmetric: the distance is that to the logits (:mod:`anglehash.asymmetric`): a bit that differs counts as
                 much as the query is sure of it. All codes are scanned, whatever the engine.
-            pictures: the image of each query (:func:`anglehash.data.image_hash.picture_of`): an item with the same bytes
-                or pixels comes first. A gallery that was made from codes knows neither.
+            pictures: the image of each query (:func:`anglehash.data.image_hash.picture_of`): an item with the same
+                bytes or pixels comes first. A gallery that was made from codes knows neither.
             without: for each query the id of an item to leave out, or ``None``.
 
         Returns:

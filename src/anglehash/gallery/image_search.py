@@ -13,7 +13,6 @@ from anglehash.errors import ConfigError, ImageError
 from anglehash.gallery.filters import Filter
 from anglehash.gallery.folder import FolderGallery
 from anglehash.gallery.interface import AnyGallery
-from anglehash.gallery.opening import open_gallery
 from anglehash.gallery.query import Hits
 
 
@@ -46,7 +45,7 @@ class Question(NamedTuple):
         return 10 if self.k is None and (self.radius is None or self.cursor) else self.k
 
 
-def ask(name: str, question: Question, using: Using = OWN) -> tuple[Hits, str | None]:
+def answers(gallery: AnyGallery, question: Question, using: Using = OWN) -> tuple[Hits, str | None]:
     """The answers, best first, and a cursor to the next ones.
 
     Raises:
@@ -54,18 +53,12 @@ def ask(name: str, question: Question, using: Using = OWN) -> tuple[Hits, str | 
         DataError: no such item.
         ImageError: the query image cannot be used.
         ModelError: the gallery is damaged.
-        RemoteError: the engine that keeps it is down.
+        RemoteError: the database that keeps it is down.
     """
-    with open_gallery(name) as gallery:
-        if question.asymmetric and not isinstance(gallery, FolderGallery):
-            raise ConfigError(
-                f"{name} is kept by an engine, which compares codes alone: leave out --asymmetric"
-            )
-        return answers(gallery, question, using)
-
-
-def answers(gallery: AnyGallery, question: Question, using: Using) -> tuple[Hits, str | None]:
-    """The answers of an open gallery, best first, and a cursor to the next ones."""
+    if question.asymmetric and not isinstance(gallery, FolderGallery):
+        raise ConfigError(
+            f"{gallery.path} is kept by a database, which compares codes alone: leave out --asymmetric"
+        )
     size, radius, engine, where = question.size, question.radius, question.engine, question.where
     if question.similar_to is not None:
         if question.cursor:

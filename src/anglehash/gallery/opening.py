@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from anglehash.gallery.folder import FolderGallery
+from anglehash.gallery.gallery import Gallery
 from anglehash.gallery.interface import AnyGallery
 from anglehash.gallery.target import is_target
 from anglehash.gallery.writing import remote
@@ -17,7 +17,5 @@ def open_gallery(name: str) -> AnyGallery:
         ModelError: there is none, or it is damaged.
         RemoteError: the database is down.
     """
-    gallery: AnyGallery = (
-        remote().RemoteGallery.open(name) if is_target(name) else FolderGallery.open(Path(name))
-    )
+    gallery: AnyGallery = remote().RemoteGallery.open(name) if is_target(name) else Gallery.open(Path(name))
     return gallery

@@ -102,7 +102,7 @@ def ranked(nearest: Nearest, queries: Sequence[Query], k: int | None, radius: in
     if k is None:
         found = nearest(every, None, radius)
     else:
-        # The query's own picture and items left out; one more shows whether all items as far away as the last are there.
+        # Its own picture and items left out; one more shows whether all items as far away as the last are there.
         ahead = max((min(len(q.same.rows), k) + (q.without >= 0) for q in queries), default=0)
         found = nearest(every, k + ahead + 1, radius)
         last = np.array([_last(q, near, k) for q, near in zip(queries, found, strict=True)], np.int64)

@@ -10,7 +10,7 @@ from anglehash.errors import ConfigError, unknown
 from anglehash.registry import EntryPoints
 
 BACKENDS = EntryPoints("backend of remote galleries", "anglehash.backends")
-"""Databases that keep galleries: modules with ``connect(target)``, which returns a backend (:mod:`anglehash.remote`)."""
+"""Databases that keep galleries: modules with ``connect(target)``, which returns a backend."""
 
 NAME = "gallery"
 """The name of a gallery where a target gives none."""
@@ -82,7 +82,7 @@ def shown(name: str) -> str:
 def names_backend(text: str) -> bool:
     """Whether a text begins as a target does, with an engine that is known: no path is meant.
 
-    >>> names_engine("milvus:http://db"), names_engine("12:30.npz"), names_engine("photos/gallery")
+    >>> names_backend("milvus:http://db"), names_backend("12:30.npz"), names_backend("photos/gallery")
     (True, False, False)
     """
     found = _FORM.fullmatch(text)

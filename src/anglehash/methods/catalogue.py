@@ -57,7 +57,7 @@ def kind_of(name: str) -> str:
         ConfigError: no such method.
 
     >>> kind_of("andsh"), kind_of("posterior"), kind_of("itq")
-    ('deep', 'deep', 'shallow')
+    ('deep', 'deep', 'classical')
     """
     return "classical" if is_classical(name) and name != "posterior" else "deep"
 
@@ -94,7 +94,7 @@ def settled(config: TrainConfig) -> TrainConfig:
     if config.loss.get("nested") and (config.likeness or config.networks > 1):
         raise ConfigError(
             "the first bits of codes with likeness, or of several networks, are no codes of their own, got nested = "
-            f"{config.loss['nested']}, likeness = {config.likeness} and networks = {config.networks}: give "
+            f"{config.loss['nested']}, likeness = {config.likeness:g} and networks = {config.networks}: give "
             "--likeness 0 and networks = 1, or leave out nested"
         )
     return config

@@ -89,7 +89,7 @@ def check_classes(classes: object) -> int:
     Raises:
         ConfigError: not a whole number, or less than 2.
     """
-    return check_whole("classes", classes, 2, hint="one class has no baseline")
+    return check_whole("classes", classes, 2, hint="one class has no other to be separated from")
 
 
 def check_progress(fraction: float) -> float:

@@ -46,7 +46,7 @@ def wanted(where: Filter | None) -> Pushdown:
 
     >>> from anglehash.gallery.filters import Condition
     >>> wanted(Filter(labels=("cat",), path="d1/*", where=(Condition("iso", ">", "400"),)))
-    Wanted(groups=(('label=cat',),), after=None, before=None, prefix='d1/', complete=False)
+    Pushdown(groups=(('label=cat',),), after=None, before=None, prefix='d1/', complete=False)
     """
     if not where:
         return ALL

@@ -11,7 +11,7 @@ from anglehash.errors import ConfigError
 from anglehash.index import DEFAULT
 from anglehash.server.auth import NO_KEYS, Keys
 
-PAGE = Path(__file__).parent.parent / "page"
+PAGE = Path(__file__).parent / "static"
 """The folder of the page's own files."""
 
 

@@ -255,7 +255,7 @@ def ranks_of_this_run(device: str = "cpu") -> Iterator[Ranks]:
         yield Ranks(distributed.get_rank(), size)
     except SystemExit as error:
         raise TrainingError(
-            "this process was reported to end, as torchrun does where another one is gone: the last whole epoch, if there "
+            "torchrun ended this process, as it does when another one is gone: the last whole epoch, if there "
             "is one, is kept; start the same command with --resume to go on"
         ) from error
     finally:

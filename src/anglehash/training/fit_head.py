@@ -24,15 +24,10 @@ from anglehash.methods.likeness import with_likeness
 from anglehash.methods.losses import LOSSES
 from anglehash.models.heads.ensemble import ensemble_of
 from anglehash.models.heads.hash_head import HashHead, logits_of
-from anglehash.models.heads.likeness import LikenessHead
 from anglehash.progress import Progress, silent
 from anglehash.training.checkpoint import Checkpoint
 from anglehash.training.distributed import ALONE, Ranks
 from anglehash.training.loop import FeatureInputs, train
-
-DIALS = (0.7, 1.0, 1.4)
-TOLERANCE = 0.005
-ENOUGH = 100
 
 
 class Labelled(NamedTuple):
@@ -106,7 +101,7 @@ def seeds_of(config: TrainConfig) -> list[int]:
 
 
 def joined(every: list[Learned], known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
-    """Several networks as one (:mod:`anglehash.models.heads.ensemble`); the log is the first one's, with the mAP of all."""
+    """Several networks as one (:mod:`anglehash.models.heads.ensemble`); the first one's log, with the mAP of all."""
     first = every[0]
     if len(every) == 1:
         return first
@@ -116,32 +111,12 @@ def joined(every: list[Learned], known: Labelled, config: TrainConfig, held: Lab
 
 
 def add_likeness(learned: Learned, known: Labelled, config: TrainConfig, held: Labelled | None) -> Learned:
-    """What was learned, with likeness where the settings ask for it.
-
-    The log ends with the likeness that was taken, and with the final code's mAP where validation images are held.
-    ``auto`` takes the largest of :data:`DIALS` whose mAP is within :data:`TOLERANCE` of the best; with fewer than
-    :data:`ENOUGH` validation images it takes 1.
-    """
+    """What was learned, with likeness where the settings ask for it; the log ends with the final code's mAP."""
     if not config.likeness:
         return learned
-
-    def embedded(likeness: float) -> LikenessHead:
-        return with_likeness(learned.head, known.features, known.labels, likeness, seed=config.seed)
-
-    if isinstance(config.likeness, float | int):
-        likeness = config.likeness
-        head = embedded(likeness)
-    elif held is None or len(held.labels) < ENOUGH:
-        likeness = 1.0
-        head = embedded(likeness)
-    else:
-        heads = {dial: embedded(dial) for dial in DIALS}
-        maps = {dial: map_among(head, held, known) for dial, head in heads.items()}
-        likeness = max(dial for dial in DIALS if maps[dial] >= max(maps.values()) - TOLERANCE)
-        head = heads[likeness]
+    head = with_likeness(learned.head, known.features, known.labels, config.likeness, seed=config.seed)
     vectors = head.of_logits(torch.from_numpy(learned.class_vectors)).numpy()
-    found = _around(learned, head, vectors, known, held)
-    return found._replace(log=[*found.log[:-1], {**found.log[-1], "likeness": likeness}])
+    return _around(learned, head, vectors, known, held)
 
 
 def _around(

@@ -51,8 +51,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         method: its name (docs/methods.md).
         preset: named settings of the method; ``paper`` is the faithful one.
         loss: options of the loss, over those of the preset.
-        likeness: how much a code keeps of what a picture looks like: a number, 0 for the method's own code, or
-            ``auto``, which chooses by the validation images (docs/likeness.md).
+        likeness: how much a code keeps of what a picture looks like; 0 is the method's own code (docs/likeness.md).
         backbone: network that gives features.
         image_size: side of its input, in pixels.
         fine_tune: train the backbone too.
@@ -79,7 +78,7 @@ class Hasher(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         *,
         preset: str = "default",
         loss: Mapping[str, Any] | None = None,
-        likeness: float | str = "auto",
+        likeness: float = 1.0,
         backbone: str = "efficientnet_lite0",
         image_size: int = 128,
         fine_tune: bool = False,

@@ -54,7 +54,7 @@ def result(cells: Iterable[dict[str, Any]]) -> dict[str, Any]:
     return {
         "name": "cifar10-I", "title": "CIFAR-10, protocol I", "notes": ["The JPEG copy."], "cells": cells,
         "run": {"bits": [16, 32]}, "circumstances": {"python": "3.11.2", "versions": {"numpy": "2.1"}},
-        "place": {"data": "cifar10", "protocol": "cifar10-I", "backbone": "efficientnet_lite0", "image_size": 128,
+        "place": {"data": "cifar10", "protocol": "cifar10-I", "backbone": "efficientnet_lite0", "size": 128,
                   "rank_cut": None, "trains_on_database": True, "tie_rule": "exact", "options": {}},
         "splits": [{"seed": 0, "hash": "9f2c", "train": 4500, "validation": 500, "queries": 1000,
                     "database": 59000, "classes": 10, "dropped_queries": 0, "held_out": [], "posterior_map": 0.691,

@@ -195,7 +195,7 @@ def test_a_vanished_file_is_an_image_error(tmp_path: Path) -> None:
         files.read(0)
 
 
-def test_file_problem_tells_what_is_not_file(tmp_path: Path) -> None:
+def test_file_problem_tells_what_is_not_a_file(tmp_path: Path) -> None:
     make(tmp_path, "a.png")
     assert file_problem("a", tmp_path / "a.png") is None
     folder = file_problem("f", tmp_path)

@@ -183,7 +183,7 @@ def test_every_option_is_checked(method: Callable[..., nn.Module]) -> None:
     """A number that counts or measures something refuses -1, and a fraction where it counts."""
     features, labels = clouds(30)
     for option, parameter in inspect.signature(method).parameters.items():
-        if parameter.default is inspect.Parameter.empty or option in ("seed", "report"):
+        if parameter.default is inspect.Parameter.empty or option in ("seed", "progress"):
             continue
         if isinstance(parameter.default, bool):
             continue

@@ -233,7 +233,7 @@ def test_can_be_copied_and_printed() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"classes": 1}, "one class has no rival"),
+        ({"classes": 1}, "one class has no other to be separated from"),
         ({"classes": 2.0}, "classes must be a whole number"),
         ({"bits": 3}, "bits must be a whole number in 4..1024"),
         ({"margin": "asoft"}, "unknown margin 'asoft'; did you mean 'asoftmax'"),

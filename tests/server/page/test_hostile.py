@@ -68,7 +68,7 @@ def test_a_gallery_of_hostile_names_without_images(browser: Browser, strange: Pa
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
-def test_a_hostile_address_is_not_harm(visit: Visit) -> None:
+def test_a_hostile_address_does_no_harm(visit: Visit) -> None:
     visit.expected = ["404", "422"]
     page = visit.go("#images?within=99999&where=[[]]&where={}&like=..%2F..%2Fx&open=%00&label=")
     page.wait_for_function(

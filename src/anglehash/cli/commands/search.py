@@ -57,7 +57,8 @@ def command(
         anglehash search gallery/ query.jpg -k 5 --label cat
         curl -s https://example.org/cat.jpg | anglehash search gallery/ -
     """
-    from anglehash.gallery.image_search import Question, ask
+    from anglehash.gallery.image_search import Question, answers
+    from anglehash.gallery.opening import open_gallery
 
     if k is not None and k < 1:
         raise click.UsageError(f"-k must be at least 1, got {k}")
@@ -66,7 +67,8 @@ def command(
     if asymmetric and similar_to is not None:
         raise click.UsageError("--asymmetric wants an image as QUERY: an item has its bits alone")
     question = Question(query, similar_to, k, radius, cursor, engine, matching, asymmetric)
-    hits, following = ask(gallery, question, Using(model, strict))
+    with open_gallery(gallery) as opened:
+        hits, following = answers(opened, question, Using(model, strict))
     answer: dict[str, Any] = {
         "query": str(query) if query else None,
         "similar_to": similar_to,

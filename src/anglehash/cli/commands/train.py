@@ -23,15 +23,10 @@ from anglehash.cli.console import (
 )
 
 _SETTINGS = (
-    "bits", "method", "preset", "likeness", "backbone", "image_size", "fine_tune", "epochs", "seed", "device", "threads",
+    "bits", "method", "preset", "likeness", "backbone", "image_size", "fine_tune", "epochs", "seed", "device",
+    "threads",
     "unlabelled", "allow_truncated", "max_pixels",
 )  # fmt: skip
-
-
-def _number_if_it_is_one(value: str | None) -> float | str | None:
-    with suppress(TypeError, ValueError):
-        return float(value)  # type: ignore[arg-type]
-    return value
 
 
 @click.command("train")
@@ -48,9 +43,8 @@ def _number_if_it_is_one(value: str | None) -> float | str | None:
 @click.option("--preset", help="Named settings of the method; 'paper' is the faithful one.")
 @click.option(
     "--likeness",
-    metavar="auto|NUMBER",
-    callback=lambda ctx, param, value: _number_if_it_is_one(value),
-    help="How much a code keeps of what a picture looks like; 0 is the method's own code.  [default: auto]",
+    type=float,
+    help="How much a code keeps of what a picture looks like; 0 is the method's own code.  [default: 1]",
 )
 @click.option("--backbone", help="Network that gives features.  [default: efficientnet_lite0]")
 @click.option(
@@ -166,7 +160,7 @@ def command(
         facts,
         as_json=as_json,
         text=lambda: (
-            f"{output}: {model.config.bits}-bit {model.config.method}, likeness {last.get('likeness', 0):g}, "
+            f"{output}: {model.config.bits}-bit {model.config.method}, likeness {model.config.likeness:g}, "
             f"{len(model.class_names)} classes"
             + (f", {len(model.log)} epochs" if len(model.log) > 1 else "")
             + (f", validation mAP {last['validation_map']:.3f}" if "validation_map" in last else "")

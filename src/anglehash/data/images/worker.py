@@ -30,7 +30,10 @@ _HEADER = struct.Struct("<cQ")
 _JOB, _READY, _IMAGE, _RESULT, _REFUSED, _FAILED = (b"J", b"O", b"I", b"R", b"X", b"F")
 
 # The child sees the modules that the parent sees; -P keeps a json.py of the current folder out before that.
-_CHILD = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from anglehash.data.images.worker import main; main()"
+_CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from anglehash.data.images.worker import main; main()"
+)
 
 
 class _DiedError(Exception):

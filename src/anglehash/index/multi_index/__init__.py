@@ -27,18 +27,18 @@ from anglehash.codes import Codes, check_bits, check_codes, width
 from anglehash.errors import DataError
 from anglehash.index import RadiusResult, Rows, SearchResult, check_k, check_radius, check_rows
 from anglehash.index._sort_keys import ROW, SHIFT, Keys
-from anglehash.index.multi_index.grouping import grouped_chunks, joined
-from anglehash.index.multi_index.groups import (
+from anglehash.index.multi_index._grouping import grouped_chunks, joined
+from anglehash.index.multi_index._groups import (
     MOST_ROWS,
     Groups,
     one_each,
     places,
     words_of,
 )
-from anglehash.index.multi_index.plain import Chunk, merged, nearest, picked, within_radius
+from anglehash.index.multi_index._plain import Chunk, merged, nearest, picked, within_radius
 
 if TYPE_CHECKING:
-    from anglehash.index.multi_index.compiled import Built
+    from anglehash.index.multi_index._compiled import Built
 
 _log = logging.getLogger(__name__)
 
@@ -184,9 +184,7 @@ class Index:
                 view, until = self._listed(), self._rows
             if view.is_settled:
                 return
-            from anglehash.index.multi_index import (
-                compiled as _compiled,  # numba, which scans in numpy do without
-            )
+            from anglehash.index.multi_index import _compiled  # numba, which scans in numpy do without
 
             made = _compiled.built(_sorted(view), self.bits, few=FEW)
             with self._lock:

@@ -68,10 +68,10 @@ class ClassifierConfig:
         Raises:
             ConfigError: a field is out of range.
 
-        >>> Recipe.suiting(np.eye(3, dtype=bool)).hidden, Recipe.suiting(np.ones((1, 3), dtype=bool)).hidden
-        (128, 512)
-        >>> Recipe.suiting(np.eye(65, dtype=bool), epochs=3)
-        Recipe(hidden=256, epochs=3, learning_rate=0.002, weight_decay=0.05, dropout=0.3, shared=False)
+        >>> [ClassifierConfig.suiting(labels).hidden for labels in (np.eye(3, dtype=bool), np.ones((1, 3), dtype=bool))]
+        [128, 512]
+        >>> ClassifierConfig.suiting(np.eye(65, dtype=bool), epochs=3)
+        ClassifierConfig(hidden=256, epochs=3, learning_rate=0.002, weight_decay=0.05, dropout=0.3, shared=False)
         """
         own: dict[str, Any] = {}
         if has_several(labels):

@@ -25,7 +25,8 @@ class PosteriorHead(ClassifierEnsemble):
         code_bias: ``(code_hidden,)``, u.
         weight: ``(bits, code_hidden)``, W.
         bias: ``(bits,)``, b.
-        ensemble: the classifiers, and the bits that keep the features: see :class:`~anglehash.models.heads.classifiers.ClassifierEnsemble`.
+        ensemble: the classifiers, and the bits that keep the features: see
+            :class:`~anglehash.models.heads.classifiers.ClassifierEnsemble`.
 
     Shape:
         - features: ``(batch, width)`` float.

@@ -331,7 +331,7 @@ def _reported(target: Target) -> Iterator[None]:
 def _expression(want: Pushdown = ALL, after: int = -1, until: int = -1) -> str:
     """A filter in Milvus' language; tags and prefixes hold nothing that means something in it.
 
-    >>> _expression(Wanted(groups=(("label=a", "label=b"),), prefix="d1/"), 0, 9)
+    >>> _expression(Pushdown(groups=(("label=a", "label=b"),), prefix="d1/"), 0, 9)
     "array_contains_any(tags, ['label=a', 'label=b']) and key like 'd1/%' and row > 0 and row <= 9"
     """
     terms = [

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from anglehash.codes import width
 from anglehash.index._sort_keys import SHIFT, Keys
-from anglehash.index.multi_index.groups import MOST_ROWS, Groups
-from anglehash.index.multi_index.nearest import probe, scan
-from anglehash.index.multi_index.radius import within_radius
-from anglehash.index.multi_index.tables import NO_TABLES, Tables, tables_of
+from anglehash.index.multi_index._groups import MOST_ROWS, Groups
+from anglehash.index.multi_index._nearest import probe, scan
+from anglehash.index.multi_index._radius import within_radius
+from anglehash.index.multi_index._tables import NO_TABLES, Tables, tables_of
 
 TOUCH = 30
 """Codes that a scan passes in the time of one touch (a value looked up or a code met out of order).

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from anglehash.index.multi_index.groups import Groups, places
-from anglehash.index.multi_index.plain import Chunk
+from anglehash.index.multi_index._groups import Groups, places
+from anglehash.index.multi_index._plain import Chunk
 
 SLICE = 1 << 19
 """Codes of a slice, about; but there are no more slices than these:"""

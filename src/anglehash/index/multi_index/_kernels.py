@@ -1,7 +1,7 @@
 """The compiled small steps of a search: bits of a code, distances, the heap of the nearest.
 
-A heap is an array of keys (see :mod:`anglehash.index._sort_keys`) with the greatest first; a full one of a number that no
-answer reaches is an empty one.
+A heap is an array of keys (see :mod:`anglehash.index._sort_keys`) with the greatest first; a full one of a number that
+no answer reaches is an empty one.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
-from anglehash.index.multi_index.kernels import Words, bits_between, inlined
+from anglehash.index.multi_index._kernels import Words, bits_between, inlined
 
 WIDEST = 22
 """Bits of a part at most: its table has an entry for each value."""

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
 from anglehash.index._sort_keys import Keys
-from anglehash.index.multi_index.front import begin, cheapest, gather, go_on, met_before, new_front
-from anglehash.index.multi_index.groups import Groups
-from anglehash.index.multi_index.kernels import (
+from anglehash.index.multi_index._front import begin, cheapest, gather, go_on, met_before, new_front
+from anglehash.index.multi_index._groups import Groups
+from anglehash.index.multi_index._kernels import (
     BLOCK,
     CHUNK,
     Words,
@@ -20,7 +20,7 @@ from anglehash.index.multi_index.kernels import (
     offer,
     reach_of,
 )
-from anglehash.index.multi_index.tables import Tables
+from anglehash.index.multi_index._tables import Tables
 
 
 @kernel

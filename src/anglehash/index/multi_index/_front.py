@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel, popcount
-from anglehash.index.multi_index.kernels import Number, Words, bits_between, inlined
-from anglehash.index.multi_index.tables import Tables, folded
+from anglehash.index.multi_index._kernels import Number, Words, bits_between, inlined
+from anglehash.index.multi_index._tables import Tables, folded
 
 NEVER = 1 << 60
 """More than any budget."""

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from anglehash.evaluation.kernels import kernel
-from anglehash.index.multi_index.front import Front, begin, cheapest, gather, go_on, met_before, new_front
-from anglehash.index.multi_index.groups import Groups
-from anglehash.index.multi_index.kernels import BLOCK, CHUNK, Words, distances, inlined, least, near
-from anglehash.index.multi_index.tables import Tables
+from anglehash.index.multi_index._front import Front, begin, cheapest, gather, go_on, met_before, new_front
+from anglehash.index.multi_index._groups import Groups
+from anglehash.index.multi_index._kernels import BLOCK, CHUNK, Words, distances, inlined, least, near
+from anglehash.index.multi_index._tables import Tables
 
 Numbers = NDArray[np.int32]
 ROOM = 1024  # codes, at first
