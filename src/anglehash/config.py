@@ -144,18 +144,6 @@ class TrainConfig:
                 raise unknown("setting", name, known)
         return cls(**settings)
 
-    @classmethod
-    def of_model(cls, facts: Mapping[str, Any]) -> Self:
-        """The settings in a model's manifest; those written before there was likeness have none.
-
-        Raises:
-            ConfigError: a setting is unknown or out of range.
-
-        >>> TrainConfig.of_model({"config": {"bits": 32}}).likeness
-        0.0
-        """
-        return cls.from_dict({"likeness": 0.0, **facts["config"]})
-
     def with_preset(self, preset: Mapping[str, Any]) -> Self:
         """These settings, with every ``None`` and every missing loss option taken from ``preset``."""
         given = {k: v for k, v in preset.items() if k != "loss" and getattr(self, k) is None}

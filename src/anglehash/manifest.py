@@ -83,7 +83,7 @@ def read_manifest(folder: Path, kind: str, version: int, *, oldest: int = 0) -> 
     if not oldest <= content["version"] <= version:
         newer = "upgrade anglehash, or " if content["version"] > version else ""
         raise ModelError(
-            f"{folder} has the {kind} format {content['version']}, this anglehash reads up to {version}: "
+            f"{folder} has the {kind} format {content['version']}, this anglehash reads {version}: "
             f"{newer}{_AGAIN.get(kind, 'make it again')}"
         )
     for name, expected in content["files"].items():

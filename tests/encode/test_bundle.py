@@ -44,7 +44,7 @@ def rewritten(path: Path, **facts: Any) -> None:
     """What somebody with bad intentions does: change the content, and seal it as it should be."""
     old = json.loads((path / "manifest.json").read_bytes())
     kept = {k: v for k, v in old.items() if k not in ("format", "version", "files", "seal")}
-    write_manifest(path, "bundle", 1, {**kept, **facts})
+    write_manifest(path, "bundle", 2, {**kept, **facts})
 
 
 def test_codes_and_id_are_the_models(hasher: Hasher, exported: Path) -> None:
@@ -191,7 +191,7 @@ def foreign(**changes: Any) -> onnx.ModelProto:
     ],
     ids=["external", "custom", "input", "bits", "nan"],
 )
-def test_a_foreign_network_is_refused_though_it_seal_matches(
+def test_a_foreign_network_is_refused_with_a_right_checksum(
     copy: Path, changes: dict[str, Any], match: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (copy / NETWORK).write_bytes(foreign(**changes).SerializeToString())
@@ -241,7 +241,7 @@ def test_a_missing_or_newer_or_other_folder_is_refused(copy: Path, model: Path, 
     (copy / NETWORK).unlink()
     with pytest.raises(ModelError, match=r"network.onnx is missing"):
         Bundle.open(copy)
-    write_manifest(copy, "bundle", 2, {})
+    write_manifest(copy, "bundle", 3, {})
     with pytest.raises(ModelError, match="upgrade anglehash"):
         Bundle.open(copy)
     for name in ("w.pt", "w.pkl", "w.bin"):
@@ -253,7 +253,7 @@ def test_a_missing_or_newer_or_other_folder_is_refused(copy: Path, model: Path, 
 @pytest.fixture
 def other_code(copy: Path) -> Path:
     """A bundle whose probes have another code here: 3 bits of one of them."""
-    probes = read_manifest(copy, "bundle", 1)["probes"]
+    probes = read_manifest(copy, "bundle", 2)["probes"]
     probes[4]["code"] = f"{int(probes[4]['code'], 16) ^ 0b111 << 4:04x}"
     rewritten(copy, probes=probes)
     return copy

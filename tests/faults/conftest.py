@@ -323,7 +323,7 @@ def fake_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pa
     from anglehash.manifest import read_manifest, write_manifest
 
     def open_fake(path: Path, **_: Any) -> FakeEncoder:
-        return FakeEncoder(read_manifest(path, "model", 1)["id"])
+        return FakeEncoder(read_manifest(path, "model", 2)["id"])
 
     for module in (encoders, galleries, reindexing):
         monkeypatch.setattr(module, "open_encoder", open_fake)
@@ -334,5 +334,5 @@ def fake_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pa
         found[name] = tmp_path / "models" / name
         found[name].mkdir(parents=True)
         (found[name] / "weights").write_bytes(name.encode() * 100)
-        write_manifest(found[name], "model", 1, {"id": name, "bits": 16})
+        write_manifest(found[name], "model", 2, {"id": name, "bits": 16})
     return found

@@ -42,7 +42,7 @@ def whole(tmp_path: Path) -> Path:
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights").write_bytes(rng.bytes(3000))
-    write_manifest(model, "model", 1, {"id": "m"})
+    write_manifest(model, "model", 2, {"id": "m"})
     codes = rng.integers(0, 256, (120, 2), dtype=np.uint8)
     path = tmp_path / "whole"
     names = [f"cat/{i}.jpg" for i in range(120)]

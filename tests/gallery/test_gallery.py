@@ -267,7 +267,7 @@ def test_newer_galleries_say_upgrade(gallery: Gallery) -> None:
     write_manifest(gallery.path, "gallery", 3, read_facts(gallery.path))
     with pytest.raises(ModelError, match="upgrade anglehash"):
         Gallery.open(gallery.path)
-    write_manifest(gallery.path, "model", 1, read_facts(gallery.path))
+    write_manifest(gallery.path, "model", 2, read_facts(gallery.path))
     with pytest.raises(ModelError, match="anglehash-gallery is wanted"):
         Gallery.open(gallery.path)
     with pytest.raises(ModelError, match="is not an anglehash gallery"):

@@ -40,7 +40,7 @@ def original(tmp_path: Path) -> Path:
     model = tmp_path / "model"
     model.mkdir()
     (model / "weights").write_bytes(b"12")
-    write_manifest(model, "model", 1, {"id": "m", "bits": 12})
+    write_manifest(model, "model", 2, {"id": "m", "bits": 12})
     none = np.zeros((0, 2), np.uint8)
     Gallery.from_codes(
         tmp_path / "g", codes=none, ids=[], labels=[], bits=12, model_id="m", model=model

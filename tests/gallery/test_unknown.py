@@ -26,7 +26,7 @@ FACTS = {"level": LEVEL, "rejects": 0.04, "images": 450, "from": "validation"}
 def model(folder: Path, *, name: str = "m", **facts: Any) -> Path:
     folder.mkdir()
     (folder / "weights").write_bytes(b"12")
-    write_manifest(folder, "model", 1, {"id": name, **facts})
+    write_manifest(folder, "model", 2, {"id": name, **facts})
     return folder
 
 

@@ -33,7 +33,7 @@ def gallery(tmp_path: Path) -> Gallery:
     model = tmp_path / "model"
     model.mkdir()
     write_json(model / "weights.json", list(range(20_000)))
-    write_manifest(model, "model", 1, {})
+    write_manifest(model, "model", 2, {})
     ids = [f"{i}.jpg" for i in range(95)]
     labels = [[f"l{i % 3}"] for i in range(95)]
     return Gallery.from_codes(

@@ -26,7 +26,7 @@ def test_it_says_what_the_local_one_says(tmp_path: Path, target: str, with_model
         model = tmp_path / "m"
         model.mkdir()
         level = {"level": 5, "rejects": 0.05, "images": 40, "from": "validation"}
-        write_manifest(model, "model", 1, {"id": name, "unknown": level})
+        write_manifest(model, "model", 2, {"id": name, "unknown": level})
     rng = np.random.default_rng(0)
     codes, queries = pack(rng.normal(size=(60, BITS))), pack(rng.normal(size=(40, BITS)))
     names, labels = [f"{i}.jpg" for i in range(60)], [[f"l{i % 2}"] for i in range(60)]

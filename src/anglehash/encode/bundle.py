@@ -36,7 +36,7 @@ from anglehash.files import new_folder, sha256_json
 from anglehash.manifest import is_a, read_manifest, write_manifest
 from anglehash.progress import Progress, silent
 
-KIND, VERSION = "bundle", 1
+KIND, VERSION = "bundle", 2
 NETWORK, LEARNED, SPLIT = "network.onnx", "data.safetensors", "split.json"
 
 MAX_NETWORK = 1 << 30
@@ -104,7 +104,7 @@ class Bundle:
     @property
     def config(self) -> TrainConfig:
         """The settings that the model was trained with."""
-        return TrainConfig.of_model(self.facts)
+        return TrainConfig.from_dict(self.facts["config"])
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -259,7 +259,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
         )
         if file.is_file() and file.stat().st_size > most:
             raise ModelError(f"{file} has more than {most >> 20} MiB, the most that is read")
-    facts = read_manifest(path, KIND, VERSION)
+    facts = read_manifest(path, KIND, VERSION, oldest=VERSION)
     wanted = [name for name in facts["files"] if name in (NETWORK, LEARNED) or name.startswith("probe-")]
     if not {NETWORK, LEARNED} <= set(wanted) or len(wanted) > MAX_PROBES + 2:
         raise ModelError(f"{path} is not a bundle that anglehash wrote: its manifest names other files")

@@ -14,7 +14,7 @@ from anglehash.encode.unknown_level import Level
 from anglehash.errors import ModelError
 from anglehash.progress import Progress, silent
 
-MODEL_VERSION = 1
+MODEL_VERSION = 2
 """The newest format of a model's folder that is read."""
 
 

@@ -74,7 +74,9 @@ def open_encoder(path: Path, *, strict: bool = False) -> Encoder:
     if kind == KIND:
         return Bundle.open(path, strict=strict)
     if kind != "model":
-        read_manifest(path, "model", MODEL_VERSION)  # says what is wrong, and needs no torch to do so
+        read_manifest(
+            path, "model", MODEL_VERSION, oldest=MODEL_VERSION
+        )  # says what is wrong, and needs no torch to do so
     try:
         model: Encoder = import_module("anglehash.models.model").Model.load(path)  # the one that needs torch
     except ModuleNotFoundError as error:

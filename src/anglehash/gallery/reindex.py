@@ -52,7 +52,7 @@ def reindex(
     lock_timeout: float = LOCK_TIMEOUT,
     progress: Progress = silent,
 ) -> Ingested:
-    """Encode every item of a gallery with another model; a call that was stopped is gone on with.
+    """Encode every item of a gallery with another model; an interrupted call is resumed by the same one.
 
     Raises:
         DataError: an item has no source to read its image from.

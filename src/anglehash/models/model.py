@@ -222,13 +222,13 @@ class Model:
         """
         path = Path(path)
         refuse_file(path)
-        facts = read_manifest(path, "model", MODEL_VERSION)
+        facts = read_manifest(path, "model", MODEL_VERSION, oldest=MODEL_VERSION)
         with own_generators(torch.device("cpu")):  # weights are drawn before they are read
             return cls._read(path, facts)
 
     @classmethod
     def _read(cls, path: Path, facts: dict[str, Any]) -> Model:
-        config = TrainConfig.of_model(facts)
+        config = TrainConfig.from_dict(facts["config"])
         names = tuple(facts["classes"])
         try:
             device = encoding_device(config.device)

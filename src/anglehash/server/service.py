@@ -91,7 +91,7 @@ class Service:
         self.jobs.start()
 
     def close(self) -> None:
-        """End threads and processes; what a job has committed stays, and it is gone on with at the next start."""
+        """End threads and processes; what a job has committed stays, and the rest resumes at the next start."""
         self.jobs.stop(self.settings.drain)
         self.image_encoder.close()
         for pool in (self.searches, self.filtered, self.files, self.surveys, self.writes):

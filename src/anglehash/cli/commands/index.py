@@ -36,7 +36,7 @@ def command(
     """Encode IMAGES with MODEL, a model or a bundle, into a gallery that can be searched.
 
     The gallery holds a copy of it, so it can be moved and searched on its own. A call that was
-    stopped is gone on with when it is given again.
+    stopped is resumed when it is given again.
 
     \b
     Example:

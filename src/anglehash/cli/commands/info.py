@@ -53,7 +53,7 @@ def describe(path: Path) -> dict[str, Any]:
             return Gallery.open(path).info()
         if kind_of(path) == bundle.KIND:
             return {"kind": bundle.KIND, **read_manifest(path, bundle.KIND, bundle.VERSION)}
-        return {"kind": "model", **read_manifest(path, "model", MODEL_VERSION)}
+        return {"kind": "model", **read_manifest(path, "model", MODEL_VERSION, oldest=MODEL_VERSION)}
     if not path.is_file():
         raise ModelError(f"{path} is neither a folder nor a regular file")
     try:

@@ -20,7 +20,7 @@ def command(gallery: Path, model: Path, lock_timeout: float, strict: bool, as_js
     """Encode the images of GALLERY again with another model.
 
     Until it is done the gallery answers with its old codes; then all of them change at once. Ids, labels and
-    metadata stay. A call that was stopped is gone on with when it is given again.
+    metadata stay. A call that was stopped is resumed when it is given again.
 
     \b
     Example:
