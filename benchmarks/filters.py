@@ -62,7 +62,7 @@ def make(path: Path, n: int) -> None:
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (n, 8), dtype=np.uint8)
     years, isos = rng.integers(1990, 2025, n).tolist(), rng.integers(0, 10_000, n).tolist()
-    Gallery.from_codes(path, codes=codes[:0], ids=[], labels=[], bits=64, model_id="m").close()
+    Gallery.create(path, codes=codes[:0], ids=[], labels=[], bits=64, model_id="m").close()
     with open_writer(path) as writer:
         writer.commit_all(
             Item(

@@ -43,7 +43,7 @@ def measure(path: Path, n: int, engine: str) -> dict[str, Any]:
     """Build a gallery of ``n`` items and use it."""
     codes = np.random.default_rng(0).integers(0, 256, (n, BITS // 8), dtype=np.uint8)
     none = codes[:0]
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
     added = add(path, codes)
     before, started = resident(), time.perf_counter()
     gallery = Gallery.open(path)

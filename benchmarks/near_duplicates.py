@@ -136,7 +136,7 @@ def groups_of(data: list[bytes]) -> list[list[int]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "g"
         codes = np.zeros((0, 8), dtype=np.uint8)
-        Gallery.from_codes(path, codes=codes, ids=[], labels=[], bits=64, model_id="m").close()
+        Gallery.create(path, codes=codes, ids=[], labels=[], bits=64, model_id="m").close()
         with open_writer(path) as writer:
             writer.commit_all(
                 Item(

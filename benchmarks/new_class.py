@@ -180,9 +180,7 @@ def cost(dataset: Dataset, encode: Encoder) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "gallery"
         ids = [f"old/{i}" for i in range(len(others))]
-        Gallery.from_codes(
-            path, codes=others, ids=ids, labels=[()] * len(ids), bits=BITS, model_id="-"
-        ).close()
+        Gallery.create(path, codes=others, ids=ids, labels=[()] * len(ids), bits=BITS, model_id="-").close()
         began = process_time()
         with open_writer(path) as writer:
             writer.commit(

@@ -50,7 +50,7 @@ def main() -> None:
         ids = [f"photos/{row // 1000:05d}/{row:09d}.jpg" for row in range(len(codes))]
         labels = [[f"class {row % 100}"] for row in range(len(codes))]
         path = Path(folder) / "g"
-        with Gallery.from_codes(path, codes=codes, ids=ids, labels=labels, bits=64, model_id="m") as local:
+        with Gallery.create(path, codes=codes, ids=ids, labels=labels, bits=64, model_id="m") as local:
             print(json.dumps({"local": searched(local, queries, codes, "multi-index")}))
         for target in arguments.targets:
             print(json.dumps({target: measured(path, Target.parse(target), queries, codes)}), flush=True)

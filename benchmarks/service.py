@@ -87,7 +87,7 @@ def prepared(folder: Path, n: int) -> Path:
             codes[start : start + 65_536] ^= np.packbits(flips, axis=1)
         names = [f"photos/{row // 1000:05d}/{row:09d}.jpg" for row in range(n)]
         labels = [small.labels[row] for row in rows] if n < 10_000 else [(str(row % 100),) for row in rows]
-        Gallery.from_codes(
+        Gallery.create(
             path, codes=codes, ids=names, labels=labels, bits=BITS, model_id=small.model_id, model=model
         ).close()
     return path

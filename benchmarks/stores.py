@@ -80,7 +80,7 @@ def fill_gallery(folder: Path, codes: Codes) -> None:
     from anglehash.gallery.store.opening import open_writer
     from anglehash.gallery.store.writer import Changes
 
-    Gallery.from_codes(folder / "g", codes=codes[:0], ids=[], labels=[], bits=BITS, model_id="m").close()
+    Gallery.create(folder / "g", codes=codes[:0], ids=[], labels=[], bits=BITS, model_id="m").close()
     with open_writer(folder / "g") as writer:
         for start, part in batches(codes):
             writer.commit(

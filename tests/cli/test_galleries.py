@@ -315,9 +315,7 @@ def test_duplicates_are_the_same_after_reindex_and_in_a_renamed_file(
 
 def test_a_gallery_of_codes_says_that_it_knows_no_pixels(tmp_path: Path, anglehash: Any) -> None:
     codes = np.zeros((3, 2), np.uint8)
-    Gallery.from_codes(
-        tmp_path / "g", codes=codes, ids=["a", "b", "c"], labels=[()] * 3, bits=16, model_id="m"
-    )
+    Gallery.create(tmp_path / "g", codes=codes, ids=["a", "b", "c"], labels=[()] * 3, bits=16, model_id="m")
     said = anglehash("duplicates", tmp_path / "g").out
     assert said == "3 of 3 items came without pixels: of these only equal bytes are found\n"
     assert anglehash("duplicates", tmp_path / "g", "--json").json["without_pixels"] == 3

@@ -112,7 +112,7 @@ def test_a_wheel_without_torch_encodes_indexes_and_searches(python: Path, tmp_pa
     # A gallery of the model itself: its bundle serves it, with the same answers.
     from anglehash import Gallery
 
-    Gallery.from_codes(
+    Gallery.create(
         tmp_path / "theirs", codes=codes, ids=[p.name for p in photos], labels=[["a"]] * 40, bits=16,
         model_id=hasher.model_.id, model=tmp_path / "model",
     ).close()  # fmt: skip

@@ -42,7 +42,7 @@ def trials() -> Trials:
 def empty(tmp_path: Path) -> Path:
     """An empty gallery of 16 bits."""
     none = np.zeros((0, 2), np.uint8)
-    Gallery.from_codes(tmp_path / "g", codes=none, ids=[], labels=[], bits=16, model_id="m").close()
+    Gallery.create(tmp_path / "g", codes=none, ids=[], labels=[], bits=16, model_id="m").close()
     return tmp_path / "g"
 
 

@@ -46,7 +46,7 @@ def whole(tmp_path: Path) -> Path:
     codes = rng.integers(0, 256, (120, 2), dtype=np.uint8)
     path = tmp_path / "whole"
     names = [f"cat/{i}.jpg" for i in range(120)]
-    Gallery.from_codes(
+    Gallery.create(
         path, codes=codes, ids=names, labels=[["cat"]] * 120, bits=16, model_id="m", model=model
     ).close()
     with pytest.MonkeyPatch.context() as patch, open_writer(path) as writer:

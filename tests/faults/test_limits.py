@@ -85,7 +85,7 @@ def test_half_a_gigabyte_is_enough(tmp_path: Path, trials: Any) -> None:
     count = len(trials(5_000, 1_000_000))
     codes = np.random.default_rng(0).integers(0, 256, (count, 8), dtype=np.uint8)
     path, ids = tmp_path / "g", [f"{number:07d}" for number in range(count)]
-    Gallery.from_codes(path, codes=codes, ids=ids, labels=[("x",)] * count, bits=64, model_id="m").close()
+    Gallery.create(path, codes=codes, ids=ids, labels=[("x",)] * count, bits=64, model_id="m").close()
     done = subprocess.run(
         [sys.executable, "-c", UNDER_A_LIMIT, str(path), str(LIMIT)],
         capture_output=True,

@@ -245,7 +245,7 @@ def play(path: Path) -> None:
     """Make a gallery and change it, with segments, merges and purges; each commit is reported when it has returned."""
     writing.TAIL, writing.LONG_TAIL = 16, 64
     none = np.zeros((0, 2), np.uint8)
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
     os.write(1, b"reported 0\n")
     story: list[Changes] = pickle.loads(sys.stdin.buffer.read())  # our own
     number = 0

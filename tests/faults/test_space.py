@@ -60,7 +60,7 @@ def fill(path: Path, script: Any, *, most: int = 2000) -> tuple[int, OSError]:
 def test_a_full_disk(small_disk: Path, script: Any, held: Callable[[Path], dict[str, bytes]]) -> None:
     none = np.zeros((0, 2), np.uint8)
     path = small_disk / "g"
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
     ballast = small_disk / "ballast"
     ballast.write_bytes(bytes(1_200_000))
     story = script(1)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_no_reason_to_stop_answering(
 ) -> None:
     none = np.zeros((0, 2), np.uint8)
     path = small_disk / "g"
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=16, model_id="m").close()
     story = script(1)
     with pytest.MonkeyPatch.context() as patch, open_writer(path) as writer:
         patch.setattr(writing, "TAIL", 0)

@@ -148,7 +148,7 @@ def merge(world: World) -> None:
 
 def create(world: World) -> None:
     codes = np.zeros((3, 2), np.uint8)
-    Gallery.from_codes(
+    Gallery.create(
         world.root / "out", codes=codes, ids=["x", "y", "z"], labels=[["l"]] * 3, bits=16, model_id="m",
         model=world.models["m"], force=True,
     ).close()  # fmt: skip

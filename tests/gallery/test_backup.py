@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
     (model / "weights").write_bytes(b"12")
     (model / "deep" / "more").write_bytes(b"3")
     codes = np.arange(40, dtype=np.uint8).reshape(20, 2)
-    Gallery.from_codes(
+    Gallery.create(
         tmp_path / "g", codes=codes, ids=[NAME, *map(str, range(19))], labels=[["x"]] * 20, bits=16,
         model_id="m", model=model, problems=[("bad", "empty", "nothing")],
     ).close()  # fmt: skip

@@ -42,9 +42,7 @@ def item_of(row: int, drawn: Drawn) -> Item:
 
 
 def opened(path: Path, drawn: list[Drawn]) -> Gallery:
-    Gallery.from_codes(
-        path, codes=np.zeros((0, 1), np.uint8), ids=[], labels=[], bits=8, model_id="m"
-    ).close()
+    Gallery.create(path, codes=np.zeros((0, 1), np.uint8), ids=[], labels=[], bits=8, model_id="m").close()
     with open_writer(path) as writer:
         writer.commit(Changes([item_of(row, one) for row, one in enumerate(drawn)]))
     return Gallery.open(path)

@@ -122,7 +122,7 @@ def test_what_passes_is_what_the_definition_says(
 def gallery(tmp_path: Path) -> Iterator[Gallery]:
     codes = np.arange(20, dtype=np.uint8)[:, None]
     ids = [f"{i}.{'jpg' if i % 2 else 'png'}" for i in range(20)]
-    Gallery.from_codes(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 20, bits=8, model_id="m").close()
+    Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 20, bits=8, model_id="m").close()
     with Gallery.open(tmp_path / "g") as opened:
         yield opened
 

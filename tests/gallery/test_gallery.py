@@ -32,7 +32,7 @@ def make(path: Path, **changes: Any) -> Gallery:
         "codes": CODES, "ids": IDS, "labels": LABELS, "bits": BITS, "model_id": "model-1",
         "problems": [("bad.jpg", "truncated", "ends after 12 bytes")], "root": "photos",
     }  # fmt: skip
-    return Gallery.from_codes(path, **(arguments | changes))
+    return Gallery.create(path, **(arguments | changes))
 
 
 @pytest.fixture
@@ -277,4 +277,4 @@ def test_newer_galleries_say_upgrade(gallery: Gallery) -> None:
 def test_a_text_in_place_of_a_list_of_labels_is_refused(tmp_path: Path) -> None:
     codes = np.zeros((1, 1), np.uint8)
     with pytest.raises(DataError, match="a list for each item"):
-        Gallery.from_codes(tmp_path / "g", codes=codes, ids=["a"], labels=["cat"], bits=8, model_id="m")
+        Gallery.create(tmp_path / "g", codes=codes, ids=["a"], labels=["cat"], bits=8, model_id="m")

@@ -42,9 +42,7 @@ def original(tmp_path: Path) -> Path:
     (model / "weights").write_bytes(b"12")
     write_manifest(model, "model", 2, {"id": "m", "bits": 12})
     none = np.zeros((0, 2), np.uint8)
-    Gallery.from_codes(
-        tmp_path / "g", codes=none, ids=[], labels=[], bits=12, model_id="m", model=model
-    ).close()
+    Gallery.create(tmp_path / "g", codes=none, ids=[], labels=[], bits=12, model_id="m", model=model).close()
     with open_writer(tmp_path / "g") as writer:
         number = writer.add_source(Source("/photos"))
         items = [Item(str(i), bytes([i, 16]), ("x",), {"n": i}, bytes(32), 1, number) for i in range(N)]

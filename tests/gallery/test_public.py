@@ -38,7 +38,7 @@ def models(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]
 
 
 def test_a_gallery_from_begin_to_end(photos: Path, models: list[Path], tmp_path: Path) -> None:
-    gallery = Gallery.create(tmp_path / "g", photos, models[0])
+    gallery = Gallery.from_images(tmp_path / "g", photos, models[0])
     assert len(gallery) == 12
     best = gallery.search_image(photos / "cat" / "03.png", 3)
     assert (best[0].id, best[0].distance, len(best)) == ("cat/03.png", 0, 3)
@@ -61,7 +61,7 @@ def test_a_gallery_from_begin_to_end(photos: Path, models: list[Path], tmp_path:
     again.reindex(models[1])
     assert again.model_id != gallery.model_id
     with pytest.raises(OutputExistsError):
-        Gallery.create(tmp_path / "h", photos, models[0])
+        Gallery.from_images(tmp_path / "h", photos, models[0])
     assert isinstance(open_gallery(str(tmp_path / "g")), Gallery)
 
 

@@ -45,7 +45,7 @@ def items() -> list[Item]:
 def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     path = tmp_path_factory.mktemp("answers") / "g"
     none = np.zeros((0, 2), np.uint8)
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
     with open_writer(path) as writer:
         writer.commit(Changes(items()))
     return Gallery.open(path)
@@ -100,7 +100,7 @@ def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pyte
     """What was built before items came and went gives what an index of now gives."""
     monkeypatch.setattr(writing, "TAIL", 20)
     none, rng = np.zeros((0, 2), np.uint8), np.random.default_rng(1)
-    reader = Gallery.from_codes(tmp_path / "g", codes=none, ids=[], labels=[], bits=16, model_id="m")
+    reader = Gallery.create(tmp_path / "g", codes=none, ids=[], labels=[], bits=16, model_id="m")
     queries = rng.integers(0, 4, (5, 2), dtype=np.uint8)
     where = Filter(path="*7")
     for step in range(12):
@@ -122,7 +122,7 @@ def test_indexes_follow_a_gallery(tmp_path: Path, engine: str, monkeypatch: pyte
 def test_searches_beside_a_refresh_see_one_generation(tmp_path: Path, engine: str) -> None:
     """Every commit replaces all items, with codes of another distance: an answer has each id once, and one distance."""
     ids = [str(i) for i in range(40)]
-    gallery = Gallery.from_codes(
+    gallery = Gallery.create(
         tmp_path / "g", codes=np.zeros((40, 2), np.uint8), ids=ids, labels=[["x"]] * 40, bits=16, model_id="m"
     )
     query, over, wrong = np.zeros((1, 2), np.uint8), Event(), list[Any]()
@@ -151,7 +151,7 @@ def test_searches_beside_a_refresh_see_one_generation(tmp_path: Path, engine: st
 def test_a_segment_of_which_all_items_are_gone(tmp_path: Path) -> None:
     codes = np.arange(20, dtype=np.uint8)[:, None]
     ids = [str(i) for i in range(20)]
-    reader = Gallery.from_codes(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 20, bits=8, model_id="m")
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 20, bits=8, model_id="m")
     reader.search(codes[:1], 1)
     with open_writer(tmp_path / "g") as writer:
         writer.commit(Changes([Item("new", b"\x09")], ids))
@@ -168,7 +168,7 @@ def test_a_segment_of_which_all_items_are_gone(tmp_path: Path) -> None:
 def test_refresh_sees_that_another_gallery_took_its_place(tmp_path: Path) -> None:
     codes = np.array([[1], [2]], np.uint8)
     made = {"labels": [[], []], "bits": 8, "model_id": "m"}
-    reader = Gallery.from_codes(tmp_path / "g", codes=codes, ids=["a", "b"], **made)  # type: ignore[arg-type]
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=["a", "b"], **made)  # type: ignore[arg-type]
     backup(tmp_path / "g", tmp_path / "b.tar")
     with open_writer(tmp_path / "g") as writer:
         writer.commit(Changes(remove=["a"]))
@@ -200,7 +200,7 @@ def test_pages_join_to_the_whole(gallery: Gallery, size: int, radius: int | None
 def test_a_cursor_goes_on_where_the_gallery_has_changed(tmp_path: Path) -> None:
     codes = np.zeros((6, 1), np.uint8)
     ids = list("abcdef")
-    reader = Gallery.from_codes(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 6, bits=8, model_id="m")
+    reader = Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=[[]] * 6, bits=8, model_id="m")
     first = reader.page(codes[:1], 2)
     assert [hit.id for hit in first.hits] == ["a", "b"]
     with open_writer(tmp_path / "g") as writer:

@@ -46,7 +46,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Gallery:
     """300 items in segments and after them, some of which were removed or replaced."""
     path, rng = tmp_path_factory.mktemp("ranking") / "g", np.random.default_rng(0)
     none = np.zeros((0, 1), np.uint8)
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=BITS, model_id="m").close()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "TAIL", 50)
         for part in range(4):
@@ -179,9 +179,7 @@ def test_worked_by_hand(tmp_path: Path) -> None:
     that differs where the logit is 1, and the first bit's is the farthest."""
     codes = np.array([[0b01000000], [0b10000000], [0b11100000], [0b11010000], [0b11000000]], np.uint8)
     names = ["first bit", "second", "third", "fourth", "equal"]
-    gallery = Gallery.from_codes(
-        tmp_path / "g", codes=codes, ids=names, labels=[[]] * 5, bits=4, model_id="m"
-    )
+    gallery = Gallery.create(tmp_path / "g", codes=codes, ids=names, labels=[[]] * 5, bits=4, model_id="m")
     logits = np.array([[2, 1, -1, -0.1]])
     hits = gallery.search(logits, 3)[0]
     assert [(hit.id, hit.distance) for hit in hits] == [("equal", 0), ("fourth", 1), ("second", 1)]
@@ -198,7 +196,7 @@ def test_items_that_come_and_go_between_pages(tmp_path: Path) -> None:
     items = [
         Item(str(i), code, pixels=picture.pixels if i in (2, 4) else b"") for i, code in enumerate(codes)
     ]
-    gallery = Gallery.from_codes(
+    gallery = Gallery.create(
         tmp_path / "g", codes=np.zeros((0, 1), np.uint8), ids=[], labels=[], bits=8, model_id="m"
     )
     with open_writer(gallery.path) as writer:
@@ -220,7 +218,7 @@ def test_items_that_come_and_go_between_pages(tmp_path: Path) -> None:
 
 
 def test_a_gallery_made_from_codes_knows_no_pictures(tmp_path: Path) -> None:
-    gallery = Gallery.from_codes(
+    gallery = Gallery.create(
         tmp_path / "g",
         codes=np.zeros((2, 1), np.uint8),
         ids=["a", "b"],

@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "weights").write_bytes(b"12")
     path = tmp_path / "g"
-    Gallery.from_codes(
+    Gallery.create(
         path, codes=CODES[:200], ids=IDS[:200], labels=[["x"]] * 200, bits=16, model_id="m",
         model=tmp_path / "model", problems=[("bad.jpg", "truncated", "half")],
     ).close()  # fmt: skip

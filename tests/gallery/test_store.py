@@ -34,7 +34,7 @@ def item(name: str, code: int, **more: Any) -> Item:
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     empty = np.zeros((0, 2), np.uint8)
-    Gallery.from_codes(tmp_path / "g", codes=empty, ids=[], labels=[], bits=BITS, model_id="m").close()
+    Gallery.create(tmp_path / "g", codes=empty, ids=[], labels=[], bits=BITS, model_id="m").close()
     return tmp_path / "g"
 
 
@@ -115,7 +115,7 @@ steps = st.lists(
 def test_equals_a_dictionary(tmp_path_factory: pytest.TempPathFactory, steps: Any, tail: int) -> None:
     path = tmp_path_factory.mktemp("store") / "g"
     empty = np.zeros((0, 2), np.uint8)
-    reader = Gallery.from_codes(path, codes=empty, ids=[], labels=[], bits=BITS, model_id="m")
+    reader = Gallery.create(path, codes=empty, ids=[], labels=[], bits=BITS, model_id="m")
     expected: dict[str, int] = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(writing, "TAIL", tail)  # with 0, every commit that is published makes a segment
@@ -234,7 +234,7 @@ def test_a_file_system_without_write_ahead_log(
     with monkeypatch.context() as patch:
         patch.setattr(sqlite3, "connect", partial(sqlite3.connect, factory=NoSharedMemory))
         empty = np.zeros((0, 2), np.uint8)
-        Gallery.from_codes(tmp_path / "g", codes=empty, ids=[], labels=[], bits=BITS, model_id="m")
+        Gallery.create(tmp_path / "g", codes=empty, ids=[], labels=[], bits=BITS, model_id="m")
     assert "has no write-ahead log" in caplog.text
     grow_and_read(tmp_path / "g")
 

@@ -39,9 +39,7 @@ def gallery(tmp_path: Path) -> Gallery:
     """Sixty items of two labels; one has keys of its picture, and a code far from its query's."""
     none = np.zeros((0, BITS // 8), np.uint8)
     own = model(tmp_path / "m", unknown=FACTS)
-    Gallery.from_codes(
-        tmp_path / "g", codes=none, ids=[], labels=[], bits=BITS, model_id="m", model=own
-    ).close()
+    Gallery.create(tmp_path / "g", codes=none, ids=[], labels=[], bits=BITS, model_id="m", model=own).close()
     with open_writer(tmp_path / "g") as writer:
         made = [
             Item(f"{i}.jpg", code.tobytes(), ("ab"[i % 2],)) for i, code in enumerate(pack(codes_of(60, 0)))
@@ -103,7 +101,7 @@ def test_what_is_in_the_gallery_is_never_unknown(gallery: Gallery) -> None:
 
 def test_a_gallery_of_codes_knows_no_level_until_it_is_given_one(tmp_path: Path) -> None:
     codes = pack(codes_of(9, 0))
-    made = Gallery.from_codes(
+    made = Gallery.create(
         tmp_path / "g", codes=codes, ids=list("abcdefghi"), labels=[()] * 9, bits=BITS, model_id="m"
     )
     hits = made.search(codes[:1], 2)[0]
@@ -117,7 +115,7 @@ def test_a_gallery_of_codes_knows_no_level_until_it_is_given_one(tmp_path: Path)
 @pytest.mark.parametrize("facts", [{}, {"unknown": None}, {"name": "another", "unknown": FACTS}])
 def test_a_model_without_a_level_or_of_another_id_gives_none(tmp_path: Path, facts: dict[str, Any]) -> None:
     codes = pack(codes_of(2, 0))
-    made = Gallery.from_codes(
+    made = Gallery.create(
         tmp_path / "g", codes=codes, ids=["a", "b"], labels=[(), ()], bits=BITS, model_id="m",
         model=model(tmp_path / "m", **facts),
     )  # fmt: skip
@@ -126,7 +124,7 @@ def test_a_model_without_a_level_or_of_another_id_gives_none(tmp_path: Path, fac
 
 def test_an_empty_gallery_says_nothing(tmp_path: Path) -> None:
     none = np.zeros((0, BITS // 8), np.uint8)
-    made = Gallery.from_codes(
+    made = Gallery.create(
         tmp_path / "g", codes=none, ids=[], labels=[], bits=BITS, model_id="m",
         model=model(tmp_path / "m", unknown=FACTS),
     )  # fmt: skip

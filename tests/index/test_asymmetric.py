@@ -66,7 +66,7 @@ def test_what_comes_too_late_is_passed_over_and_nothing_else(
 
 @pytest.fixture
 def gallery(tmp_path: Path) -> Gallery:
-    return Gallery.from_codes(
+    return Gallery.create(
         tmp_path / "g", codes=CODES, ids=[f"{i:03}.jpg" for i in range(120)],
         labels=[["even" if i % 2 == 0 else "odd"] for i in range(120)], bits=BITS, model_id="m",
     )  # fmt: skip

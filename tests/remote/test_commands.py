@@ -31,7 +31,7 @@ def gallery(tmp_path: Path) -> Gallery:
     codes = pack(np.random.default_rng(0).normal(size=(40, BITS)))
     ids = [*(f"{i:02d}.jpg" for i in range(39)), "caf\udce9.jpg"]
     labels = [["é", f"l{i % 2}"] for i in range(40)]
-    return Gallery.from_codes(tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=BITS, model_id="m")
+    return Gallery.create(tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=BITS, model_id="m")
 
 
 def run(*words: object) -> Any:

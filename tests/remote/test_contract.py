@@ -39,7 +39,7 @@ def items(n: int, bits: int, seed: int = 0) -> list[Item]:
 
 def local(path: Path, given: list[Item], bits: int, model: str = "m") -> Gallery:
     none = np.zeros((0, -(-bits // 8)), np.uint8)
-    Gallery.from_codes(path, codes=none, ids=[], labels=[], bits=bits, model_id=model, root="photos").close()
+    Gallery.create(path, codes=none, ids=[], labels=[], bits=bits, model_id=model, root="photos").close()
     with open_writer(path) as writer:
         writer.commit_all(given)
     return Gallery.open(path)

@@ -36,7 +36,7 @@ def gallery(tmp_path: Path) -> Gallery:
     write_manifest(model, "model", 2, {})
     ids = [f"{i}.jpg" for i in range(95)]
     labels = [[f"l{i % 3}"] for i in range(95)]
-    return Gallery.from_codes(
+    return Gallery.create(
         tmp_path / "g", codes=codes, ids=ids, labels=labels, bits=64, model_id="m", root="photos", model=model
     )
 
@@ -117,9 +117,7 @@ def test_a_new_push_takes_the_old_ones_place_at_once(tmp_path: Path, target: str
 
 def other(path: Path, size: int, model: str) -> Gallery:
     codes = np.arange(3 * size, dtype=np.uint8).reshape(3, size)
-    return Gallery.from_codes(
-        path, codes=codes, ids=list("abc"), labels=[[]] * 3, bits=8 * size, model_id=model
-    )
+    return Gallery.create(path, codes=codes, ids=list("abc"), labels=[[]] * 3, bits=8 * size, model_id=model)
 
 
 def test_another_model_or_length_is_refused_and_both_are_named(

@@ -30,7 +30,7 @@ def test_it_says_what_the_local_one_says(tmp_path: Path, target: str, with_model
     rng = np.random.default_rng(0)
     codes, queries = pack(rng.normal(size=(60, BITS))), pack(rng.normal(size=(40, BITS)))
     names, labels = [f"{i}.jpg" for i in range(60)], [[f"l{i % 2}"] for i in range(60)]
-    here = Gallery.from_codes(
+    here = Gallery.create(
         tmp_path / "g", codes=codes, ids=names, labels=labels, bits=BITS, model_id=name, model=model
     )
     push(here.path, Target.parse(target))

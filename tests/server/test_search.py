@@ -237,7 +237,7 @@ def test_a_gallery_of_codes_alone_is_searched_without_images(tmp_path: Path) -> 
     codes = rng.integers(0, 256, (300, 4), dtype=np.uint8)
     codes[:, -1] &= 0xF0  # 28 bits
     names = ["caf\udce9.jpg", "a\nb.jpg", *map(str, range(298))]
-    Gallery.from_codes(
+    Gallery.create(
         tmp_path / "g", codes=codes, ids=names, labels=[["ünïcödé"]] * 300, bits=28, model_id="m"
     ).close()
     with serving(tmp_path / "g") as running:
@@ -294,6 +294,6 @@ def test_searches_without_a_filter_do_not_wait_for_one(
 def test_health_of_codes_that_are_mapped_from_a_file(tmp_path: Path, bits: int) -> None:
     codes = np.packbits(np.random.default_rng(0).integers(0, 2, (9, bits)), axis=1)[[0, 1, 2, 0]]
     made = {"ids": list("abcd"), "labels": [[]] * 4, "bits": bits, "model_id": "m"}
-    with Gallery.from_codes(tmp_path / "g", codes=codes, **made) as opened:  # type: ignore[arg-type]
+    with Gallery.create(tmp_path / "g", codes=codes, **made) as opened:  # type: ignore[arg-type]
         assert not opened.codes.flags.writeable
         assert health(opened, summary_of(opened))["unique_codes"] == 3

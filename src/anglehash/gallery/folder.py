@@ -43,7 +43,7 @@ _TRIES = 10
 class FolderGallery(AnyGallery):
     """An opened gallery: one generation of it, until :meth:`refresh`.
 
-    :meth:`from_codes` makes one, :meth:`open` opens one that is there;
+    :meth:`create` makes one, :meth:`open` opens one that is there;
     :func:`anglehash.gallery.store.opening.open_writer` changes one.
 
     Attributes:
@@ -55,7 +55,7 @@ class FolderGallery(AnyGallery):
         self._view = view
 
     @classmethod
-    def from_codes(
+    def create(
         cls,
         path: str | PathLike[str],
         *,

@@ -30,7 +30,7 @@ class Gallery(FolderGallery):
     An open gallery shows one generation; methods that change it show the new one.
 
     >>> import numpy as np
-    >>> gallery = Gallery.from_codes(
+    >>> gallery = Gallery.create(
     ...     getfixture("tmp_path") / "gallery", codes=np.array([[0], [255]], dtype=np.uint8), ids=["a.jpg", "b.jpg"],
     ...     labels=[["cat"], ["dog"]], bits=8, model_id="m",
     ... )
@@ -41,7 +41,7 @@ class Gallery(FolderGallery):
     """
 
     @classmethod
-    def create(
+    def from_images(
         cls,
         path: AnyPath,
         images: AnyPath,

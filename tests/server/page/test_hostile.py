@@ -39,7 +39,7 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ids = [HOSTILE, "javascript:alert(3)", "caf\udce9.jpg", "a" * 300, "../../etc/passwd"]
     codes = np.arange(5, dtype=np.uint8)[:, None]
     labels = [(LABEL,), ("__proto__",), (), ("constructor", LABEL), ("b" * 300,)]
-    Gallery.from_codes(path, codes=codes, ids=ids, labels=labels, bits=8, model_id="none").close()
+    Gallery.create(path, codes=codes, ids=ids, labels=labels, bits=8, model_id="none").close()
     return path
 
 
