@@ -423,7 +423,11 @@ def test_a_signal_ends_a_training_and_keeps_its_epochs(
 ) -> None:
     process = begin_training(photos, tmp_path / "m", "--epochs", "4000")
     process.send_signal(number)
-    _, err = process.communicate(timeout=60)
+    try:
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
     assert process.returncode == code
     assert "Traceback" not in err
     assert (tmp_path / "m.training" / "checkpoint.safetensors").exists()

@@ -48,7 +48,9 @@ class Demo(NamedTuple):
     def search_line(self) -> str:
         """The first query and its answers, in one line."""
         names = self.split.dataset.label_names[int(self.split.query[0])]
-        answers = ", ".join(f"{'|'.join(hit.labels)} at {hit.distance} bits" for hit in self.hits)
+        answers = ", ".join(
+            f"{'|'.join(hit.labels)} at {hit.distance} bit{'s' * (hit.distance != 1)}" for hit in self.hits
+        )
         return f"search for a {'|'.join(names)}: {answers}"
 
 

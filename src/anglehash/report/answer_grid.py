@@ -53,7 +53,7 @@ def draw(rows: Sequence[Row]) -> Figure:
     from matplotlib.figure import Figure
 
     columns = 1 + max(len(row.answers) for row in rows)
-    figure = Figure(figsize=(_WIDE * max(columns, 3), _HIGH * len(rows) + 0.35))
+    figure = Figure(figsize=(_WIDE * max(columns, 3), _HIGH * len(rows) + 0.6))
     grid = figure.subplots(len(rows), columns, squeeze=False)
     for axes, row in zip(grid, rows, strict=True):
         for place, own in enumerate(axes):
@@ -65,14 +65,18 @@ def draw(rows: Sequence[Row]) -> Figure:
     heads = ["query", "nearest", *map(str, range(2, columns))][:columns]
     for own, head in zip(grid[0], heads, strict=True):
         own.set_title(head, fontsize=9, color=_FAINT, loc="left", pad=5)
+    height = figure.get_figheight()
     for place, correct in enumerate((True, False)):
         color, mark = _MARKS[correct]
         words = "shares a label" if correct else "shares none"
         figure.text(
-            0.01 + 1.5 * place / figure.get_figwidth(), 0.02, f"{mark} {words}", color=color, fontsize=9
+            0.01 + 1.5 * place / figure.get_figwidth(),
+            0.12 / height,
+            f"{mark} {words}",
+            color=color,
+            fontsize=9,
         )
-    height = figure.get_figheight()
-    figure.subplots_adjust(0.01, 0.65 / height, 0.99, 1 - 0.26 / height, wspace=0.1, hspace=0.42)
+    figure.subplots_adjust(0.01, 0.9 / height, 0.99, 1 - 0.26 / height, wspace=0.1, hspace=0.42)
     return figure
 
 

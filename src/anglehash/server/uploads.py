@@ -35,7 +35,7 @@ from anglehash.data.dataset import Dataset
 from anglehash.data.images.pillow import sniff
 from anglehash.data.sources.walk import Files
 from anglehash.errors import ImageError
-from anglehash.files import sync_directory, write_json
+from anglehash.files import sync, sync_directory, write_json
 from anglehash.server.job import REMOVED, Job
 
 _log = logging.getLogger("anglehash.cli")
@@ -99,7 +99,7 @@ class Uploads:
             if not head:
                 raise ImageError("empty", "no bytes")
             kind = sniff(head)
-            os.fsync(file.fileno())
+            sync(file.fileno())
         name = f"{digest.hexdigest()}.{_SUFFIXES.get(kind, kind.lower())}"
         os.replace(path, path.with_name(name))
         return name

@@ -23,6 +23,7 @@ from anglehash.files import sha256_json
 from anglehash.methods.batches import steps_of_epoch
 from anglehash.models.device import training_device
 from anglehash.progress import Progress, silent
+from anglehash.signals import Stopping
 from anglehash.training.checkpoint import Checkpoint
 from anglehash.training.distributed import ALONE, Ranks
 
@@ -114,6 +115,7 @@ def train(
 
     Raises:
         TrainingError: the loss is not finite. The last whole epoch stays in the checkpoint.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came; likewise.
     """
     assert config.epochs is not None
     assert config.learning_rate is not None
@@ -132,7 +134,7 @@ def train(
     _hook(loss, "remember")(targets)
     log = checkpoint.load(state, optimizer, schedule)
     ranks.check_same(sha256_json(log), "a checkpoint")
-    with torch.random.fork_rng(devices=[]), ranks.joined_batch_norms(network):
+    with torch.random.fork_rng(devices=[]), ranks.joined_batch_norms(network), Stopping() as stopping:
         for epoch in range(len(log), epochs):
             torch.manual_seed(config.seed * 1_000_003 + epoch)
             started = time.perf_counter()
@@ -151,6 +153,7 @@ def train(
                 total += float(value.detach()) * len(rows)
                 schedule.step()
                 progress("training", epoch * steps + step + 1, epochs * steps, f"epoch {epoch + 1}/{epochs}")
+                stopping.end_if_asked()  # not anywhere: an exception in a destructor would be lost
             ranks.align(state.values())
             _check_finite(state, epoch)
             network.eval()
@@ -164,6 +167,7 @@ def train(
             log.append(record)
             if ranks.first:
                 checkpoint.save(state, optimizer, schedule, log)
+            stopping.end_if_asked()
     for part in (network, loss):
         part.cpu()
     return log
