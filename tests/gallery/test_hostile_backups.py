@@ -303,14 +303,14 @@ def further_folder(index: Index, members: Members) -> None:
 
 
 def a_gallery(index: Index, members: Members) -> None:
-    _sealed(members, format="anglehash-gallery")
+    _with_a_right_seal(members, format="anglehash-gallery")
 
 
 def of_another_id(index: Index, members: Members) -> None:
-    _sealed(members, id="n")
+    _with_a_right_seal(members, id="n")
 
 
-def _sealed(members: Members, **facts: Any) -> None:
+def _with_a_right_seal(members: Members, **facts: Any) -> None:
     content = {**json.loads(members["model/manifest.json"]), **facts}
     del content["seal"]
     text = json.dumps({**content, "seal": sha256_json(content)}, indent=2) + "\n"

@@ -31,7 +31,7 @@ JPEG = picture(3, size=(300, 200))
 
 
 def many_scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan comes again and again, until there are so many."""
+    """A progressive JPEG whose last scan comes again and again, up to a given number of scans."""
     data = picture(3, size=(64, 48), progressive=True)
     last = data[data.rindex(b"\xff\xda") : -2]
     # A refinement that changes nothing: the same scan with its bits cleared is a run of end-of-bands.

@@ -1,1 +1,1 @@
-"""The doors: command line, reports and (later) the service."""
+"""The command line: one file a command in ``commands/``."""

@@ -1,1 +1,1 @@
-"""From codes to neighbours."""
+"""Galleries: codes with ids, labels and metadata, kept in a folder, searched and changed."""

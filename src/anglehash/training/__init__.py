@@ -1,1 +1,1 @@
-"""From images to features to logits. torch lives here, and only here."""
+"""From labelled images, or their features, to a model."""
